@@ -1,0 +1,79 @@
+"""What the trainer and the evaluation are given: batches of raw images, and the transform that follows on the device."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """One batch as it leaves the loader.
+
+    Attributes:
+        images: uint8, shape [B, 3, H, W].
+        targets: int64, shape [B].
+        keys: int64, shape [B, 3]: epoch, sample index, repeat; everything random about a sample follows from them.
+    """
+
+    images: Tensor
+    targets: Tensor
+    keys: np.ndarray
+
+
+class BaseDataLoader(ABC):
+    """Batches of one split; `split_validation` and `split_test` give the loaders of the others."""
+
+    batch_size: int
+
+    @property
+    @abstractmethod
+    def cls_num_list(self) -> list[int]:
+        """Training images of each class, length C, whichever split this loader reads."""
+
+    @property
+    @abstractmethod
+    def class_names(self) -> list[str]:
+        """A name for each class, length C."""
+
+    @property
+    @abstractmethod
+    def targets(self) -> np.ndarray:
+        """The labels of this loader's split, int64, shape [N]."""
+
+    @property
+    @abstractmethod
+    def num_images(self) -> int:
+        """Images an epoch."""
+
+    @abstractmethod
+    def epoch(self, epoch: int, *, first_step: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch in their order, from step `first_step` on (counted from 0)."""
+
+    @abstractmethod
+    def transform(self, images: Tensor, keys: np.ndarray) -> Tensor:
+        """Raw images [B, 3, H, W] on the device → the network's input, float32 [B, 3, H, W]: augmented, normalised."""
+
+    @abstractmethod
+    def split_validation(self) -> BaseDataLoader:
+        """The loader of the validation split."""
+
+    @abstractmethod
+    def split_test(self) -> BaseDataLoader:
+        """The loader of the test split."""
+
+    @property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.cls_num_list)
+
+    def __len__(self) -> int:
+        """Batches an epoch; the last may be smaller than the others."""
+        return -(-self.num_images // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of epoch 0."""
+        return self.epoch(0)

@@ -1,0 +1,145 @@
+"""Loaders of data sets that fit in memory: one class, and a recipe for each data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Literal
+
+import numpy as np
+
+from data_loader.archives import Archive
+from data_loader.batch_transforms import BatchTransform, CropFlipRotate, Cutout, Normalise
+from data_loader.image_policies import ImagePolicy
+from data_loader.image_sets import ArraySet
+from data_loader.loader import ImageDataLoader, Splits
+from data_loader.longtail import longtail_counts, select_per_class, shifted_indices
+from utils.ranges import PositiveInt, Range
+
+ImbalanceFactor = Annotated[float, Range(low=0, high=1, low_open=True)]
+
+
+@dataclass(frozen=True)
+class ArrayRecipe:
+    """What distinguishes one in-memory data set from another.
+
+    Args:
+        read: (data_dir, train=…, verify=…) → the images of a split.
+        mean: of each channel, on the scale 0 … 1.
+        std: likewise.
+        padding: zeros on each side before the training crop.
+        flip: whether a mirrored image is still of its class.
+        degrees: rotation of the standard augmentation, ± this.
+    """
+
+    read: Callable[..., Archive]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    padding: int
+    flip: bool
+    degrees: float
+
+
+@dataclass(kw_only=True, eq=False)
+class ArrayDataLoader(ImageDataLoader):
+    """A data set in memory with all its training images.
+
+    Args:
+        data_dir: folder of the data set's files.
+        randaugm: the strong augmentation: crop, flip and AutoAugment's CIFAR-10 policy.
+        trivialaugm: TrivialAugmentWide in AutoAugment's place.
+        cutout: one square hole of half the image's side (16×16 on CIFAR).
+        max_per_class: at most so many training images of a class.
+        verify: compare checksums and download what is missing; false reads other data in the same format.
+    """
+
+    recipe: ClassVar[ArrayRecipe]
+
+    data_dir: str
+    randaugm: bool = False
+    trivialaugm: bool = False
+    cutout: bool = False
+    max_per_class: PositiveInt | None = None
+    verify: bool = True
+
+    def train_counts(self, targets: np.ndarray) -> np.ndarray:
+        """Images to keep of each class [C], given the labels of the whole training split."""
+        return np.bincount(targets) if self.max_per_class is None else self._capped(np.bincount(targets))
+
+    def test_indices(self, targets: np.ndarray, train_counts: np.ndarray) -> np.ndarray:
+        """Images to keep of the test split: all of them, as they stand."""
+        return np.arange(len(targets))
+
+    def load_splits(self) -> Splits:
+        """Read the data set and select the training images."""
+        train = self.recipe.read(self.data_dir, train=True, verify=self.verify)
+        test = self.recipe.read(self.data_dir, train=False, verify=self.verify)
+        counts = self.train_counts(train.targets)
+        chosen = select_per_class(train.targets, counts)
+        test_set = ArraySet(test.images, test.targets)
+        kept = self.test_indices(test.targets, counts)
+        if len(kept) < len(test_set) or not np.array_equal(kept, np.arange(len(kept))):
+            test_set = test_set.subset(kept)
+        return Splits(ArraySet(train.images, train.targets).subset(chosen), test_set, test_set, train.class_names)
+
+    def augmentation(self) -> Sequence[BatchTransform]:
+        """Crop, flip and rotation; or crop, flip and a policy; and the hole where it is asked for."""
+        recipe, strong = self.recipe, self.randaugm or self.trivialaugm
+        chain: list[BatchTransform] = [
+            CropFlipRotate(self.seed, recipe.padding, recipe.flip, 0.0 if strong else recipe.degrees)
+        ]
+        if strong:
+            chain.append(ImagePolicy(self.seed, "trivialaugment" if self.trivialaugm else "autoaugment"))
+        if self.cutout:
+            chain.append(Cutout(self.seed, self._image_side // 2))
+        return chain
+
+    def normalisation(self) -> Normalise:
+        """By the data set's mean and standard deviation."""
+        return Normalise(self.recipe.mean, self.recipe.std)
+
+    @property
+    def _image_side(self) -> int:
+        train = self.splits.train
+        assert isinstance(train, ArraySet)
+        return train.images.shape[-1]
+
+    def _capped(self, counts: np.ndarray) -> np.ndarray:
+        return np.minimum(counts, self.max_per_class) if self.max_per_class is not None else counts
+
+
+@dataclass(kw_only=True, eq=False)
+class ImbalanceArrayDataLoader(ArrayDataLoader):
+    """A data set in memory made long-tailed.
+
+    Args:
+        imb_type: "exp" or "step", see `data_loader.longtail.longtail_counts`.
+        imb_factor: the inverse of the imbalance ratio.
+    """
+
+    imb_type: Literal["exp", "step"] = "exp"
+    imb_factor: ImbalanceFactor = 0.01
+
+    def train_counts(self, targets: np.ndarray) -> np.ndarray:
+        """The long tail [C]; its first class has as many images as the smallest class of the whole split."""
+        available = self._capped(np.bincount(targets))
+        return longtail_counts(
+            int(available.min()), len(available), imb_type=self.imb_type, imb_factor=self.imb_factor
+        )
+
+
+@dataclass(kw_only=True, eq=False)
+class ShiftedTestArrayDataLoader(ImbalanceArrayDataLoader):
+    """A long-tailed data set whose test split is long-tailed, too.
+
+    Args:
+        test_imb_factor: the inverse of the test split's imbalance ratio.
+        reverse: the rarest training class is the most frequent in the test split.
+    """
+
+    test_imb_factor: ImbalanceFactor = 1.0
+    reverse: bool = False
+
+    def test_indices(self, targets: np.ndarray, train_counts: np.ndarray) -> np.ndarray:
+        """The shifted test set's images."""
+        return shifted_indices(targets, train_counts, factor=self.test_imb_factor, backward=self.reverse)

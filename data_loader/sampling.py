@@ -1,0 +1,78 @@
+"""The order of an epoch: which sample comes when, as keys (epoch, index, repeat). A function of seed and epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from utils.streams import Stream, uniforms
+
+
+def _keys(epoch: int, indices: np.ndarray, repeats: np.ndarray | int = 0) -> np.ndarray:
+    keys = np.empty((len(indices), 3), np.int64)
+    keys[:, 0], keys[:, 1], keys[:, 2] = epoch, indices, repeats
+    return keys
+
+
+def sequential_keys(epoch: int, num_images: int) -> np.ndarray:
+    """Every image once, in file order: int64, shape [N, 3]."""
+    return _keys(epoch, np.arange(num_images))
+
+
+def shuffled_keys(seed: int, epoch: int, num_images: int) -> np.ndarray:
+    """Every image once, in an order of this epoch's own: int64, shape [N, 3]."""
+    keys = sequential_keys(epoch, num_images)
+    return keys[np.argsort(uniforms(seed, Stream.ORDER, keys, 2)[:, 1], kind="stable")]
+
+
+def balanced_epoch_length(class_counts: np.ndarray, *, retain_epoch_size: bool) -> int:
+    """Draws an epoch under class-balanced sampling: N, or as many as show every image of the largest class."""
+    present = int((class_counts > 0).sum())
+    return int(class_counts.sum()) if retain_epoch_size else int(class_counts.max()) * present
+
+
+def balanced_keys(seed: int, epoch: int, targets: np.ndarray, length: int) -> np.ndarray:
+    """Every class equally often (to within one draw), its images in turn before any comes again.
+
+    Args:
+        seed: the run's seed.
+        epoch: the epoch.
+        targets: labels, shape [N].
+        length: draws an epoch.
+
+    Returns:
+        int64, shape [length, 3]; `repeat` counts how often the epoch has drawn the image before.
+    """
+    classes, counts = np.unique(targets, return_counts=True)
+    extra = (np.arange(len(classes)) - epoch) % len(classes) < length % len(classes)
+    drawn = []
+    for label, count, wanted in zip(classes, counts, length // len(classes) + extra, strict=True):
+        rounds = -(-int(wanted) // int(count))
+        indices = np.flatnonzero(targets == label)
+        keys = _keys(epoch, np.tile(indices, rounds), np.repeat(np.arange(rounds), count))
+        within = uniforms(seed, Stream.ORDER, keys, 2)[:, 0]
+        drawn.append(keys[np.lexsort((within, keys[:, 2]))][:wanted])
+    keys = np.concatenate(drawn)
+    return keys[np.argsort(uniforms(seed, Stream.ORDER, keys, 2)[:, 1], kind="stable")]
+
+
+class KeyBatches(Sampler[np.ndarray]):
+    """Cuts an epoch's keys into batches for torch's DataLoader; `start` says which epoch comes next."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
+        self._keys = np.empty((0, 3), np.int64)
+        self._first_step = 0
+
+    def start(self, keys: np.ndarray, first_step: int) -> None:
+        """Set the keys of the epoch that the next iteration yields, and the step that it begins with."""
+        self._keys, self._first_step = keys, first_step
+
+    def __iter__(self) -> Iterator[np.ndarray]:  # type: ignore[override]
+        for begin in range(self._first_step * self.batch_size, len(self._keys), self.batch_size):
+            yield self._keys[begin : begin + self.batch_size]
+
+    def __len__(self) -> int:
+        return max(-(-len(self._keys) // self.batch_size) - self._first_step, 0)

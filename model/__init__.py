@@ -1,0 +1,1 @@
+"""Networks of experts, their losses, priors, metrics and calibration."""

@@ -1,0 +1,148 @@
+"""Residual blocks (He et al., arXiv 1512.03385; ResNeXt: Xie et al., arXiv 1611.05431) and stages made of them.
+
+Every block maps [B, in_channels, H, W] to [B, out_channels, ⌈H/stride⌉, ⌈W/stride⌉] as ReLU(residual(x) + skip(x)).
+Submodules carry, and are registered in the order of, the names of published checkpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def conv3x3(in_channels: int, out_channels: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
+    """3×3 convolution with padding 1, without bias (BatchNorm follows)."""
+    return nn.Conv2d(in_channels, out_channels, 3, stride=stride, padding=1, groups=groups, bias=False)
+
+
+def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
+    """1×1 convolution without bias (BatchNorm follows)."""
+    return nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+
+
+class PadShortcut(nn.Module):
+    """Shortcut A: every `stride`-th pixel in both directions, zero channels half before and half after."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        extra = out_channels - in_channels
+        if extra < 0:
+            raise ValueError(
+                f"a padding shortcut cannot narrow {in_channels} channels to {out_channels}; "
+                "let layer widths grow, or use projection shortcuts (ResNet32Model_B)"
+            )
+        self.stride = stride
+        self.before, self.after = extra // 2, extra - extra // 2
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉]."""
+        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
+
+
+class ResidualBlock(nn.Module):
+    """ReLU(residual(x) + skip(x)), by default with projections named `downsample`.
+
+    A subclass registers its convolutions, then calls `add_skip`, and defines `residual`.
+    """
+
+    skip_name: ClassVar[str] = "downsample"
+    out_channels: int
+
+    def make_skip(self, in_channels: int, out_channels: int, stride: int) -> nn.Module:
+        """The path around a residual that changes the shape."""
+        return nn.Sequential(conv1x1(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels))
+
+    def add_skip(self, in_channels: int, out_channels: int, stride: int) -> None:
+        """Register the path around the residual: the identity wherever the shape stays the same."""
+        self.out_channels = out_channels
+        same_shape = stride == 1 and in_channels == out_channels
+        skip = nn.Identity() if same_shape else self.make_skip(in_channels, out_channels, stride)
+        self.add_module(self.skip_name, skip)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """The convolutions, up to the last BatchNorm."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉]."""
+        return F.relu(self.residual(x) + getattr(self, self.skip_name)(x), inplace=True)
+
+
+class BasicBlock(ResidualBlock):
+    """Two 3×3 convolutions of `width` channels."""
+
+    def __init__(self, in_channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(in_channels, width, stride)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = conv3x3(width, width)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.add_skip(in_channels, width, stride)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """3×3 (strided), 3×3."""
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        return self.bn2(self.conv2(x))
+
+
+class CifarBlockA(BasicBlock):
+    """Basic block of the CIFAR networks with a parameter-free shortcut (A)."""
+
+    skip_name = "shortcut"
+
+    def make_skip(self, in_channels: int, out_channels: int, stride: int) -> nn.Module:
+        """Shortcut A."""
+        return PadShortcut(in_channels, out_channels, stride)
+
+
+class CifarBlockB(BasicBlock):
+    """Basic block of the CIFAR networks with a projection (shortcut B)."""
+
+    skip_name = "shortcut"
+
+
+class Bottleneck(ResidualBlock):
+    """1×1, 3×3 (which carries the stride), 1×1 convolutions; the output has 4·`width` channels.
+
+    The inner convolutions have ⌊width · group_width / 64⌋ · groups channels: `width` for a ResNet (one group of
+    width 64), 2·`width` for a ResNeXt 32×4d.
+    """
+
+    expansion: ClassVar[int] = 4
+
+    def __init__(self, in_channels: int, width: int, stride: int, *, groups: int = 1, group_width: int = 64) -> None:
+        super().__init__()
+        inner = width * group_width // 64 * groups
+        if inner == 0:
+            raise ValueError(f"a layer width of {width} leaves no channels for {groups} groups of width {group_width}")
+        out_channels = width * self.expansion
+        self.conv1 = conv1x1(in_channels, inner)
+        self.bn1 = nn.BatchNorm2d(inner)
+        self.conv2 = conv3x3(inner, inner, stride, groups)
+        self.bn2 = nn.BatchNorm2d(inner)
+        self.conv3 = conv1x1(inner, out_channels)
+        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.add_skip(in_channels, out_channels, stride)
+
+    def residual(self, x: Tensor) -> Tensor:
+        """1×1, 3×3 (strided, grouped), 1×1."""
+        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
+        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
+        return self.bn3(self.conv3(x))
+
+
+BlockFactory = Callable[[int, int, int], ResidualBlock]
+"""(in_channels, width, stride) → a block."""
+
+
+def make_stage(make_block: BlockFactory, in_channels: int, width: int, num_blocks: int, stride: int) -> nn.Sequential:
+    """`num_blocks` blocks of `width`, the first with `stride`."""
+    blocks: list[ResidualBlock] = []
+    for index in range(num_blocks):
+        block = make_block(in_channels, width, stride if index == 0 else 1)
+        in_channels = block.out_channels
+        blocks.append(block)
+    return nn.Sequential(*blocks)

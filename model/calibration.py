@@ -1,0 +1,88 @@
+"""Calibration: does confidence match accuracy? Pure NumPy on logits [N, C] or confidences [N].
+
+Shapes: `N` samples, `C` classes, `M` bins. Source: Guo et al., arXiv 1706.04599.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.floating]
+
+
+class ReliabilityBins(NamedTuple):
+    """A reliability diagram; `confidences` and `accuracies` are nan in bins without samples."""
+
+    edges: Floats  # [M + 1]
+    counts: NDArray[np.intp]  # [M]
+    confidences: Floats  # [M], mean confidence
+    accuracies: Floats  # [M], fraction correct
+
+
+def log_normaliser(logits: Floats) -> Floats:
+    """log Σ exp over the last axis, [..., C] → [...], in float32 at least; large logits do not overflow."""
+    logits = logits.astype(np.promote_types(logits.dtype, np.float32), copy=False)
+    largest = logits.max(axis=-1, keepdims=True)
+    return largest[..., 0] + np.log(np.exp(logits - largest).sum(axis=-1))
+
+
+def softmax(logits: Floats) -> Floats:
+    """Probabilities over the last axis, [..., C] → [..., C], in float32 at least."""
+    logits = logits.astype(np.promote_types(logits.dtype, np.float32), copy=False)
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+def top_confidences(logits: Floats) -> Floats:
+    """Probability of the predicted class, [..., C] → [...], without the other probabilities; never above 1."""
+    return np.exp(np.minimum(logits.max(axis=-1) - log_normaliser(logits), 0))
+
+
+def negative_log_likelihood(logits: Floats, targets: ArrayLike) -> float:
+    """Mean of −log p(target) in nats, for logits [N, C] and class indices [N]."""
+    labels = np.asarray(targets)
+    return float(np.mean(log_normaliser(logits) - logits[np.arange(labels.size), labels], dtype=np.float64))
+
+
+def reliability_bins(confidences: ArrayLike, correct: ArrayLike, *, num_bins: int = 15) -> ReliabilityBins:
+    """Samples in `num_bins` bins of equal width by their confidence; bins are (low, high], 0 goes to the first.
+
+    Args:
+        confidences: [N], top probabilities in [0, 1].
+        correct: [N], whether each prediction is right.
+        num_bins: M ≥ 1.
+
+    Raises:
+        ValueError: no samples, other lengths, or a confidence outside of [0, 1].
+    """
+    probabilities = np.asarray(confidences, dtype=np.float64)
+    hits = np.asarray(correct, dtype=np.float64)
+    if probabilities.size == 0 or probabilities.shape != hits.shape:
+        raise ValueError(f"need one confidence and one result a sample, not {probabilities.size} and {hits.size}")
+    if not (probabilities.min() >= 0 and probabilities.max() <= 1):
+        raise ValueError("confidences must lie in [0, 1]")
+    edges = np.linspace(0, 1, num_bins + 1)
+    index = np.maximum(np.searchsorted(edges, probabilities, side="left") - 1, 0)
+    counts = np.bincount(index, minlength=num_bins)
+    filled = counts > 0
+    means = [
+        np.divide(np.bincount(index, values, num_bins), counts, out=np.full(num_bins, np.nan), where=filled)
+        for values in (probabilities, hits)
+    ]
+    return ReliabilityBins(edges, counts, *means)
+
+
+def expected_calibration_error(confidences: ArrayLike, correct: ArrayLike, *, num_bins: int = 15) -> float:
+    """ECE = Σ_b n_b/N · |accuracy_b − confidence_b|, in [0, 1]. Arguments as for `reliability_bins`."""
+    bins = reliability_bins(confidences, correct, num_bins=num_bins)
+    gaps = np.nan_to_num(np.abs(bins.accuracies - bins.confidences))  # an empty bin has weight 0
+    return float(np.sum(bins.counts * gaps) / bins.counts.sum())
+
+
+def maximum_calibration_error(confidences: ArrayLike, correct: ArrayLike, *, num_bins: int = 15) -> float:
+    """MCE: the largest |accuracy_b − confidence_b| of a filled bin, in [0, 1]. Arguments as for `reliability_bins`."""
+    bins = reliability_bins(confidences, correct, num_bins=num_bins)
+    return float(np.nanmax(np.abs(bins.accuracies - bins.confidences)))

@@ -1,0 +1,168 @@
+"""The networks a configuration can name as `arch.type`.
+
+A class is a recipe. The constructor is written once: its signature is the schema of `arch.args`, the same for every
+network, as published configurations share it. (Annotations stay objects here, for whoever inspects the signature.)
+"""
+
+import math
+from dataclasses import replace
+from functools import partial
+from typing import ClassVar
+
+from torch import nn
+
+from model.blocks import BasicBlock, Bottleneck, CifarBlockA, CifarBlockB
+from model.classifiers import make_classifier
+from model.experts import ExpertBackbone, ExpertModel, Recipe, count_shared_stages, stage_widths
+from utils.ranges import Fraction, PositiveFloat, PositiveInt
+
+__all__ = [
+    "ResNeXt50Model",
+    "ResNeXt152Model",
+    "ResNet10Model",
+    "ResNet32Model",
+    "ResNet32Model_B",
+    "ResNet34Model",
+    "ResNet50Model",
+    "ResNet101Model",
+    "ResNet152Model",
+]
+
+
+def initialise_cifar(module: nn.Module) -> None:
+    """He et al.'s normal initialisation of convolutions and linear classifiers."""
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.kaiming_normal_(module.weight)
+
+
+def initialise_imagenet(module: nn.Module) -> None:
+    """Convolutions from N(0, √(2/(k·k·out))); BatchNorm starts at 1 and 0, as PyTorch builds it."""
+    if isinstance(module, nn.Conv2d):
+        nn.init.normal_(module.weight, std=math.sqrt(2 / (math.prod(module.kernel_size) * module.out_channels)))
+
+
+CIFAR = Recipe(
+    block=CifarBlockA,
+    blocks=(5, 5, 5),
+    widths=(16, 32, 64),
+    reduced_widths=(16, 24, 48),
+    num_shared=1,
+    initialise=initialise_cifar,
+    stem_kernel=3,
+    stem_stride=1,
+    max_pool=False,
+)
+IMAGENET = Recipe(
+    block=Bottleneck,
+    blocks=(3, 4, 6, 3),
+    widths=(64, 128, 256, 512),
+    reduced_widths=(64, 128, 192, 384),
+    num_shared=2,
+    initialise=initialise_imagenet,
+)
+RESNEXT = replace(IMAGENET, block=partial(Bottleneck, groups=32, group_width=4))
+
+
+class RecipeModel(ExpertModel):
+    """A network of experts built from the class's recipe.
+
+    Args:
+        num_classes: C.
+        num_experts: E.
+        use_norm: cosine classifiers instead of linear ones.
+        reduce_dimension: the recipe's reduced widths.
+        layer2_output_dim: width of the second stage instead of the recipe's (a bottleneck puts out four times it).
+        layer3_output_dim: the same for the third stage.
+        layer4_output_dim: the same for the fourth stage; the CIFAR networks have none.
+        share_layer2: the experts share the second stage (the ImageNet networks always do).
+        share_layer3: the experts share the third stage.
+        returns_feat: forward returns each expert's logits and features too.
+        s: scale of the cosine classifier; linear ones have none.
+        dropout: probability of dropping a feature before the classifier in training; None is 0.
+
+    Raises:
+        ValueError: arguments without a meaning for this network.
+    """
+
+    recipe: ClassVar[Recipe]
+
+    def __init__(
+        self,
+        *,
+        num_classes: PositiveInt,
+        num_experts: PositiveInt = 1,
+        use_norm: bool = False,
+        reduce_dimension: bool = False,
+        layer2_output_dim: PositiveInt | None = None,
+        layer3_output_dim: PositiveInt | None = None,
+        layer4_output_dim: PositiveInt | None = None,
+        share_layer2: bool = False,
+        share_layer3: bool = False,
+        returns_feat: bool = False,
+        s: PositiveFloat = 30.0,
+        dropout: Fraction | None = None,
+    ) -> None:
+        overrides = {2: layer2_output_dim, 3: layer3_output_dim, 4: layer4_output_dim}
+        backbone = ExpertBackbone(
+            self.recipe,
+            widths=stage_widths(self.recipe, reduce_dimension=reduce_dimension, overrides=overrides),
+            num_experts=num_experts,
+            num_shared=count_shared_stages(self.recipe, share_layer2=share_layer2, share_layer3=share_layer3),
+            make_classifier=partial(make_classifier, num_classes=num_classes, use_norm=use_norm, scale=s),
+            dropout=dropout or 0.0,
+        )
+        super().__init__(backbone, num_classes=num_classes, returns_feat=returns_feat)
+
+
+class ResNet32Model(RecipeModel):
+    """ResNet-32 for 32×32 images, parameter-free shortcuts (A)."""
+
+    recipe = CIFAR
+
+
+class ResNet32Model_B(RecipeModel):
+    """ResNet-32 for 32×32 images, projection shortcuts (B)."""
+
+    recipe = replace(CIFAR, block=CifarBlockB)
+
+
+class ResNet10Model(RecipeModel):
+    """ResNet-10 of basic blocks."""
+
+    recipe = replace(IMAGENET, block=BasicBlock, blocks=(1, 1, 1, 1))
+
+
+class ResNet34Model(RecipeModel):
+    """ResNet-34 of basic blocks, with a 3×3 stem of stride 1."""
+
+    recipe = replace(IMAGENET, block=BasicBlock, stem_kernel=3, stem_stride=1)
+
+
+class ResNet50Model(RecipeModel):
+    """ResNet-50."""
+
+    recipe = IMAGENET
+
+
+class ResNet101Model(RecipeModel):
+    """ResNet-101."""
+
+    recipe = replace(IMAGENET, blocks=(3, 4, 23, 3))
+
+
+class ResNet152Model(RecipeModel):
+    """ResNet-152."""
+
+    recipe = replace(IMAGENET, blocks=(3, 8, 36, 3))
+
+
+class ResNeXt50Model(RecipeModel):
+    """ResNeXt-50, 32 groups of width 4."""
+
+    recipe = RESNEXT
+
+
+class ResNeXt152Model(RecipeModel):
+    """ResNeXt-152, 32 groups of width 4."""
+
+    recipe = replace(RESNEXT, blocks=(3, 8, 36, 3))

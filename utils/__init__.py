@@ -1,0 +1,1 @@
+"""What everything else stands on: configuration, randomness, files, logs, tables and plots."""

@@ -1,0 +1,128 @@
+"""`ConfigParser`: a JSON recipe, the flags that override it, and the objects that its sections name."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from utils.errors import ConfigError, UserError, nearest
+from utils.files import new_folder, write_text
+from utils.overrides import read_overrides
+
+CONFIG_NAME = "config.json"
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file; anything else is a `UserError` with line and column."""
+    try:
+        content = json.loads(path.read_text(encoding="utf8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: can't be read as a configuration ({error})") from None
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a JSON object with keys; got a {type(content).__name__}")
+    return content
+
+
+class ConfigParser:
+    """A configuration as plain data, with where it came from.
+
+    Args:
+        config: the content of the JSON file.
+        source: the file's name, for messages.
+        overrides: path → (value, flag), applied on top of `config`.
+        resume: the checkpoint to continue from, if any.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        *,
+        source: str,
+        overrides: Mapping[str, tuple[Any, str]] | None = None,
+        resume: Path | None = None,
+    ) -> None:
+        self.config = deepcopy(dict(config))
+        self.source = source
+        self.resume = resume
+        self._flags: dict[str, str] = {}
+        for path, (value, flag) in (overrides or {}).items():
+            self._set(path, value, flag)
+
+    @classmethod
+    def from_args(cls, arguments: argparse.Namespace) -> ConfigParser:
+        """From parsed flags: `-c` names the file, else it lies beside the checkpoint that `-r` names."""
+        resume = Path(arguments.resume) if arguments.resume else None
+        if resume is not None and not resume.is_file():
+            raise UserError(f"{resume}: no such checkpoint (given by -r)")
+        if arguments.config:
+            source = Path(arguments.config)
+        elif resume is not None:
+            source = resume.parent / CONFIG_NAME
+        else:
+            raise UserError("no configuration: give one with -c FILE, or a checkpoint with -r FILE")
+        return cls(read_json(source), source=str(source), overrides=read_overrides(arguments), resume=resume)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.config[name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a top-level key, or `default` where there is none."""
+        return self.config.get(name, default)
+
+    def validate(self, find_problems: Callable[[dict[str, Any]], list[str]]) -> None:
+        """Raise one `ConfigError` with everything that `find_problems` finds, each with where it was set."""
+        found = find_problems(self.config)
+        if found:
+            raise ConfigError(self._with_origin(line) for line in found)
+
+    def init_obj(self, name: str, module: ModuleType, *args: Any, **kwargs: Any) -> Any:
+        """Build what section `name` describes: `module.<type>(*args, **args_of_the_section, **kwargs)`.
+
+        `type` is looked up in the module's `__all__` only. What the caller passes may not be set in the section.
+        """
+        section = self.config[name]
+        if section["type"] not in module.__all__:
+            hint = nearest(section["type"], module.__all__)
+            raise ConfigError(f"{name}.type: {section['type']!r} is not one of {', '.join(module.__all__)}{hint}")
+        given = section.get("args", {})
+        twice = sorted(set(given) & set(kwargs))
+        if twice:
+            raise ConfigError(f"{name}.args.{twice[0]}: is set by the program and can't be set here")
+        try:
+            return getattr(module, section["type"])(*args, **given, **kwargs)
+        except ValueError as error:
+            raise ConfigError(self._with_origin(f"{name}: {error}")) from error
+
+    def make_run_folder(self) -> Path:
+        """Make `<save_dir>/models/<name>/<run_id>/`, never one that exists, with `config.json` in it."""
+        folder = new_folder(Path(self.config["trainer"]["save_dir"]) / "models" / self.config["name"])
+        self.write(folder)
+        return folder
+
+    def write(self, folder: Path) -> None:
+        """Write the configuration, overrides included, into a run's folder."""
+        write_text(folder / CONFIG_NAME, json.dumps(self.config, indent=2, ensure_ascii=False) + "\n")
+
+    def _set(self, path: str, value: Any, flag: str) -> None:
+        *parents, last = path.split(".")
+        section = self.config
+        for depth, key in enumerate(parents):
+            section = section.setdefault(key, {})
+            if not isinstance(section, dict):
+                raise ConfigError(f"{path}: {'.'.join(parents[: depth + 1])} holds no keys (set by {flag})")
+        section[last] = value
+        self._flags[path] = flag
+
+    def _with_origin(self, line: str) -> str:
+        path = line.split(":", 1)[0]
+        flag = self._flags.get(path) or self._flags.get(path.split("[")[0])
+        return f"{line} (set by {flag})" if flag else f"{line} (in {self.source})"

@@ -1,0 +1,38 @@
+"""Mistakes of the user, told in one line each, and the exit code that goes with them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable
+from difflib import get_close_matches
+
+EXIT_USER_ERROR = 2
+
+
+class UserError(Exception):
+    """A mistake the user can mend: a wrong path, flag, file or value. Shown without a traceback."""
+
+
+class ConfigError(UserError):
+    """Everything that is wrong with a configuration, one line a problem."""
+
+    def __init__(self, problems: str | Iterable[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """`"; did you mean 'momentum'?"` where one of `choices` resembles `name`, else the empty string."""
+    by_lower_case = {choice.lower(): choice for choice in choices}
+    found = get_close_matches(name.lower(), by_lower_case, n=1, cutoff=0.6)
+    return f"; did you mean '{by_lower_case[found[0]]}'?" if found else ""
+
+
+def run_main(main: Callable[[], object]) -> None:
+    """Run a script's `main` and end the process: a `UserError` becomes one line a problem and exit code 2."""
+    try:
+        main()
+    except UserError as error:
+        for line in str(error).splitlines():
+            print(f"error: {line}", file=sys.stderr)
+        sys.exit(EXIT_USER_ERROR)

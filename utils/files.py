@@ -1,0 +1,77 @@
+"""Files that are either whole or not there: written beside their place, flushed, and renamed into it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from utils.errors import UserError
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Let `write` fill a temporary file in the same folder, flush it to the disk and rename it to `path`.
+
+    Raises:
+        UserError: the folder can't be written to or the disk is full; an earlier file at `path` is untouched.
+    """
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+        _flush_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"{path}: can't be written: {error.strerror or error}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """`write_atomically` of bytes."""
+    write_atomically(path, lambda file: file.write(content) and None)
+
+
+def write_text(path: Path, content: str) -> None:
+    """`write_atomically` of text, in UTF-8."""
+    write_bytes(path, content.encode())
+
+
+def new_folder(parent: Path) -> Path:
+    """A folder below `parent` that did not exist before, named by the time; safe against a second run's making it."""
+    stamp = datetime.now().strftime("%Y%m%d_%H%M%S")
+    for attempt in range(1, 10_000):
+        folder = parent / (stamp if attempt == 1 else f"{stamp}_{attempt}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            if folder.is_dir():
+                continue
+            raise UserError(f"{parent}: can't make a folder for the run: a file is in the way") from None
+        except OSError as error:
+            raise UserError(f"{parent}: can't make a folder for the run: {error.strerror} (trainer.save_dir)") from None
+        return folder
+    raise UserError(f"{parent}: holds too many runs of this second")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _flush_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,121 @@
+"""Command-line flags that set keys of the configuration, as one table; and `--set a.b.c=VALUE` for all others."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from utils.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Override:
+    """A flag (with its aliases), the key of the configuration that it sets, and a line of help."""
+
+    flags: tuple[str, ...]
+    path: str
+    help: str
+
+    @property
+    def attribute(self) -> str:
+        """The name under which argparse keeps the flag's value."""
+        return self.flags[-1].lstrip("-")
+
+
+def _group(*rows: tuple[str, str, str]) -> tuple[Override, ...]:
+    return tuple(Override(tuple(flags.split("/")), path, text) for flags, path, text in rows)
+
+
+OVERRIDES: dict[str, tuple[Override, ...]] = {
+    "run": _group(
+        ("--name", "name", "name of the run: the folder below <save_dir>/models/"),
+        ("--n_gpu", "n_gpu", "GPUs to train on; with none at hand the CPU trains"),
+        ("--epochs", "trainer.epochs", "epochs to train"),
+        ("--save_period", "trainer.save_period", "a checkpoint every so many epochs"),
+        ("--save_dir", "trainer.save_dir", "folder for runs"),
+    ),
+    "optimiser and schedule": _group(
+        ("--lr/--learning_rate", "optimizer.args.lr", "base learning rate"),
+        ("--wd/--weight_decay", "optimizer.args.weight_decay", "weight decay, applied to every parameter"),
+        ("--step1", "lr_scheduler.args.step1", "CustomLR: epoch of the first decay"),
+        ("--step2", "lr_scheduler.args.step2", "CustomLR: epoch of the second decay"),
+        ("--warmup", "lr_scheduler.args.warmup_epoch", "CustomLR: epochs of linear warm-up"),
+        ("--gamma", "lr_scheduler.args.gamma", "CustomLR: factor of each decay"),
+        ("--t_max", "lr_scheduler.args.T_max", "CosineAnnealingLR: epochs of the half cosine"),
+        ("--eta_min", "lr_scheduler.args.eta_min", "CosineAnnealingLR: last learning rate"),
+    ),
+    "data": _group(
+        ("--bs/--batch_size", "data_loader.args.batch_size", "images a step"),
+        ("--data_dir", "data_loader.args.data_dir", "folder of the data set"),
+        ("--randaugm", "data_loader.args.randaugm", "true: the strong augmentation of the long recipes"),
+        ("--cutout", "data_loader.args.cutout", "true: one square hole in each training image"),
+        ("--trivialaugm", "data_loader.args.trivialaugm", "true: TrivialAugmentWide as the strong augmentation"),
+    ),
+    "experts": _group(
+        ("--num_experts", "arch.args.num_experts", "number of experts"),
+        ("--use_norm", "arch.args.use_norm", "true: cosine classifier"),
+        ("--norm_scale", "arch.args.s", "scale of the cosine classifier"),
+        ("--reduce_dimension", "arch.args.reduce_dimension", "true: narrower separate stages"),
+        ("--share_layer2", "arch.args.share_layer2", "true: one second stage for all experts"),
+        ("--share_layer3", "arch.args.share_layer3", "true: one third stage for all experts"),
+        ("--layer2_dimension", "arch.args.layer2_output_dim", "channels of the second stage"),
+        ("--layer3_dimension", "arch.args.layer3_output_dim", "channels of the third stage"),
+        ("--layer4_dimension", "arch.args.layer4_output_dim", "channels of the fourth stage"),
+    ),
+    "loss": _group(
+        ("--tau_list", "loss.args.tau_list", 'one τ an expert: "0;1;2", or "limits" or "uniform" within tau_min…tau_max'),
+        ("--tau_min", "loss.tau_min", "least τ"),
+        ("--tau_max", "loss.tau_max", "greatest τ"),
+        ("--track_expert_losses", "loss.return_expert_losses", "true: log each expert's loss"),
+    ),
+    "mixing": _group(
+        ("--combiner_type", "combiner.mode", "default (no mixing), mixup, cutmix or mixup_cutmix"),
+        ("--mixup_alpha", "combiner.mixup.alpha", "α of mixup's Beta(α, α)"),
+        ("--cutmix_alpha", "combiner.mixup.cutmix_alpha", "α of CutMix's Beta(α, α)"),
+        ("--target_mix_strategy", "combiner.mixup.target_mix_strategy", "mix_input or mix_logits"),
+        ("--finetuning_start", "finetuning_combiner.initial_epoch", "epoch from which finetuning_combiner replaces combiner"),
+    ),
+}
+
+
+def add_override_flags(parser: argparse.ArgumentParser) -> None:
+    """Give a parser the whole table, a help group a row, and `--set`."""
+    for title, overrides in OVERRIDES.items():
+        group = parser.add_argument_group(f"{title} (each overrides a key of the configuration)")
+        for override in overrides:
+            group.add_argument(
+                *override.flags, dest=override.attribute, metavar="VALUE", help=f"{override.help} [{override.path}]"
+            )
+    group = parser.add_argument_group("any other key")
+    group.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="a.b.c=VALUE",
+        help="set any key of the configuration; VALUE is read as JSON, else as a string; may be repeated",
+    )
+
+
+def read_overrides(arguments: argparse.Namespace) -> dict[str, tuple[Any, str]]:
+    """What the flags set: path → (value, where it was set); `--set` after the named flags."""
+    found: dict[str, tuple[Any, str]] = {}
+    for override in (override for group in OVERRIDES.values() for override in group):
+        text = getattr(arguments, override.attribute, None)
+        if text is not None:
+            found[override.path] = (_parse(text), override.flags[-1])
+    for assignment in getattr(arguments, "set", []):
+        path, equals, text = assignment.partition("=")
+        if not (path and equals):
+            raise ConfigError(f"--set {assignment}: expected a.b.c=VALUE")
+        found[path.strip()] = (_parse(text), "--set")
+    return found
+
+
+def _parse(text: str) -> Any:
+    """A flag's value: JSON where it is JSON (also Python's True, False, None), else the string itself."""
+    try:
+        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
+    except json.JSONDecodeError:
+        return text

@@ -1,0 +1,200 @@
+"""A configuration is checked against the signatures of what it builds, before anything is built.
+
+`problems(value, annotation, path)` walks a JSON value and a type hint together and returns every disagreement as
+one line that starts with the JSON path. Beyond the plain hints it knows three kinds of section:
+
+* a dataclass: the keys are its fields;
+* `Annotated[dict, Component(...)]`: `{"type": NAME, "args": {...}}`, where NAME is one of a module's `__all__`
+  and the arguments are those of its constructor;
+* `Annotated[str, OneOf(...)]`: one of some names.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from utils.errors import nearest
+from utils.ranges import Range
+
+_JSON_NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a string", type(None): "null"}
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A string that is one of `names`."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Component:
+    """A section `{"type", "args"}`.
+
+    Args:
+        modules: where `type` is looked up, in their `__all__` only.
+        base: only subclasses of it count, where a module exports other things too.
+        injected: constructor arguments that the program supplies, so the configuration may not.
+        extras: further keys beside `type` and `args`, with their type hints.
+    """
+
+    modules: tuple[types.ModuleType, ...]
+    base: type = object
+    injected: frozenset[str] = frozenset()
+    extras: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def choices(self) -> dict[str, type]:
+        """Name → class of everything that `type` may name."""
+        found = {name: getattr(module, name) for module in self.modules for name in module.__all__}
+        return {
+            name: entry
+            for name, entry in found.items()
+            if inspect.isclass(entry) and issubclass(entry, self.base) and entry is not self.base
+        }
+
+
+def problems(value: Any, annotation: Any, path: str) -> list[str]:
+    """Every disagreement of a JSON value with a type hint, each a line "path: what was expected; got …"."""
+    if get_origin(annotation) is Annotated:
+        base, *marks = get_args(annotation)
+        for mark in marks:
+            if isinstance(mark, Component):
+                return list(_component_problems(value, mark, path))
+            if isinstance(mark, OneOf) and value not in mark.names:
+                return [_wrong_choice(value, mark.names, path)]
+            if isinstance(mark, Range) and not (_is_plain(value, base) and mark.admits(value)):
+                return [_mismatch(value, annotation, path)]
+        return problems(value, base, path)
+    if is_dataclass(annotation) and isinstance(annotation, type):
+        return list(_section_problems(value, fields_of(annotation), path))
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return _union_problems(value, arguments, annotation, path)
+    if origin is Literal:
+        return [] if value in arguments else [_wrong_choice(value, [str(a) for a in arguments], path)]
+    if origin in (list, tuple, Sequence, Iterator) and isinstance(value, list):
+        return [line for i, item in enumerate(value) for line in problems(item, arguments[0], f"{path}[{i}]")]
+    if annotation is Any or annotation is inspect.Parameter.empty or _is_plain(value, origin or annotation):
+        return []
+    return [_mismatch(value, annotation, path)]
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a constructor: its type hint, and whether the caller must give it."""
+
+    annotation: Any
+    required: bool
+
+
+def fields_of(constructor: Callable[..., Any]) -> dict[str, Argument]:
+    """Name → argument of a class or function, in the order of its signature; `self` and `**kwargs` left out."""
+    try:
+        target = constructor if is_dataclass(constructor) or not inspect.isclass(constructor) else constructor.__init__
+        hints = get_type_hints(target, include_extras=True)
+    except (NameError, TypeError):  # hints of a foreign library that exist for type checkers only
+        hints = {}
+    return {
+        name: Argument(hints.get(name, Any), parameter.default is inspect.Parameter.empty)
+        for name, parameter in inspect.signature(constructor).parameters.items()
+        if parameter.kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    }
+
+
+def _wrong_choice(value: Any, choices: Sequence[str], path: str) -> str:
+    hint = nearest(value, choices) if isinstance(value, str) else ""
+    return f"{path}: {_shown(value)} is not one of {', '.join(choices)}{hint}"
+
+
+def _section_problems(value: Any, arguments: Mapping[str, Argument], path: str, injected: frozenset[str] = frozenset()) -> Iterator[str]:
+    if not isinstance(value, dict):
+        yield f"{path or 'the configuration'}: expected an object with keys; got {_shown(value)}"
+        return
+    dot = f"{path}." if path else ""
+    allowed = {name: argument for name, argument in arguments.items() if name not in injected}
+    missing = [name for name, argument in allowed.items() if argument.required and name not in value]
+    for key, item in value.items():
+        if key in injected:
+            yield f"{dot}{key}: is set by the program and can't be set here"
+        elif key not in allowed:
+            yield f"{dot}{key}: unknown key" + (nearest(key, allowed) or f"; allowed here: {', '.join(allowed)}")
+        else:
+            yield from problems(item, allowed[key].annotation, f"{dot}{key}")
+    for name in missing:
+        typed = get_close_matches(name, [key for key in value if key not in allowed], n=1, cutoff=0.6)
+        if not typed:  # a misspelt key is told once, where it stands
+            yield f"{dot}{name}: is missing; expected {describe(allowed[name].annotation)}"
+
+
+def _component_problems(value: Any, component: Component, path: str) -> Iterator[str]:
+    keys = {"type": Argument(Any, True), "args": Argument(Any, False)}
+    keys |= {name: Argument(annotation, False) for name, annotation in component.extras.items()}
+    yield from _section_problems(value, keys, path)
+    if not isinstance(value, dict) or "type" not in value:
+        return
+    choices = component.choices()
+    if value["type"] not in choices:
+        yield _wrong_choice(value["type"], list(choices), f"{path}.type")
+    else:
+        arguments = fields_of(choices[value["type"]])
+        yield from _section_problems(value.get("args", {}), arguments, f"{path}.args", component.injected)
+
+
+def _union_problems(value: Any, options: tuple[Any, ...], annotation: Any, path: str) -> list[str]:
+    answers = [problems(value, option, path) for option in options]
+    if any(not answer for answer in answers):
+        return []
+    if isinstance(value, list | dict):  # the option that got furthest into the value knows best what is wrong
+        deeper = [answer for answer in answers if not answer[0].startswith(f"{path}: ")]
+        if deeper:
+            return deeper[0]
+    return [_mismatch(value, annotation, path)]
+
+
+def _is_plain(value: Any, kind: Any) -> bool:
+    """Whether a JSON value is of a Python type, with JSON's reading: an integer is a number, a boolean is neither."""
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return kind in (bool, str, list, dict, tuple, type(None)) and isinstance(value, kind)
+
+
+def _mismatch(value: Any, annotation: Any, path: str) -> str:
+    return f"{path}: expected {describe(annotation)}; got {_shown(value)}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def describe(annotation: Any) -> str:
+    """A type hint in words: `Annotated[int, Range(low=1)]` is "an integer, at least 1"."""
+    if get_origin(annotation) is Annotated:
+        base, *marks = get_args(annotation)
+        if any(isinstance(mark, Component) for mark in marks):
+            return 'an object with "type" and "args"'
+        return ", ".join([describe(base), *(str(mark) for mark in marks if isinstance(mark, Range))])
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(describe(option) for option in arguments if _writable(option)))
+    if origin is Literal:
+        return f"one of {', '.join(repr(a) for a in arguments)}"
+    if origin in (list, tuple, Sequence):
+        return f"a list (each {describe(arguments[0])})"
+    if is_dataclass(annotation):
+        return f"an object with keys {', '.join(fields_of(annotation))}"  # type: ignore[arg-type]
+    return _JSON_NAMES.get(annotation, "a value that JSON can't hold" if not _writable(annotation) else "an object")
+
+
+def _writable(annotation: Any) -> bool:
+    """Whether a value of this hint can be written in JSON at all (a tensor or a function can't)."""
+    kind = get_origin(annotation) or annotation
+    return kind in (Annotated, Union, types.UnionType, Literal, Sequence) or is_dataclass(kind) or (
+        kind in (int, float, bool, str, list, dict, tuple, type(None), Any)
+    )
