@@ -26,7 +26,7 @@ def full_precision(device: torch.device) -> AbstractContextManager:
 
 
 class CosineClassifier(nn.Module):
-    """Cosine classifier: logits = s · x/‖x‖ · W/‖W‖, each column of W over D.
+    """Cosine classifier: logits = s · x/‖x‖ · W/‖W‖, each column of W over D (Gidaris & Komodakis, arXiv 1804.09458).
 
     Logits lie in [−s, s]; a zero feature gives zero logits. They are computed, and returned, in float32 (float64 for
     float64 weights) even under autocast: at s = 30 half precision would leave steps of 1/64 (fp16) or 1/8 (bf16).

@@ -61,8 +61,8 @@ class CrossEntropyLoss(ExpertLoss):
 class BSExpertLoss(ExpertLoss):
     """Balanced product of experts: the mean over experts of cross-entropy on logits + τₑ·log(π + eps).
 
-    τ = 0 aims an expert at the training prior π, 1 at the uniform one, 2 at the inverse of π (arXiv 2206.05260, eq. 7
-    to 10). Buffers, kept in checkpoints: `bsce_weight` [C], the class counts, and `tau_list` [E].
+    τ = 0 aims an expert at the training prior π, 1 at the uniform one, 2 at the inverse of π (arXiv 2206.05260).
+    Buffers, kept in checkpoints: `bsce_weight` [C], the class counts, and `tau_list` [E].
 
     Args:
         cls_num_list: training images a class [C], each ≥ 0 with a positive sum.

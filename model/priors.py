@@ -1,4 +1,4 @@
-"""Class priors π and the experts' exponents τ (arXiv 2206.05260, sections 3 and 4).
+"""Class priors π and the experts' exponents τ (arXiv 2206.05260).
 
 Shapes: `E` experts, `C` classes.
 """

@@ -1,0 +1,148 @@
+"""The loss of the balanced product of experts, against the formula written out."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from model import loss as losses
+from model.loss import BSExpertLoss, CrossEntropyLoss
+
+COUNTS = [50.0, 30.0, 15.0, 5.0]
+TAUS = [0.0, 1.0, 2.0]
+
+
+@pytest.fixture
+def batch():
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 6, 4, generator=generator, dtype=torch.float64) * 3  # [E, B, C]
+    target = torch.tensor([0, 1, 2, 3, 0, 3])
+    return logits, target
+
+
+def written_out(logits, target, counts, taus, eps=1e-9):
+    """Mean over experts of the mean over samples of −log softmax(logits + τ log(π + eps)) at the target, in loops."""
+    total = sum(counts)
+    by_expert = []
+    for expert, tau in zip(logits.tolist(), taus, strict=True):
+        by_sample = []
+        for row, label in zip(expert, target.tolist(), strict=True):
+            shifted = [value + tau * math.log(count / total + eps) for value, count in zip(row, counts, strict=True)]
+            by_sample.append(math.log(sum(math.exp(value) for value in shifted)) - shifted[label])
+        by_expert.append(sum(by_sample) / len(by_sample))
+    return by_expert
+
+
+def test_names_a_configuration_can_use():
+    assert losses.__all__ == ["BSExpertLoss", "CrossEntropyLoss"]
+
+
+def test_loss_is_the_formula(batch):
+    logits, target = batch
+    expected = written_out(logits, target, COUNTS, TAUS)
+    value, record = BSExpertLoss(COUNTS, TAUS)(logits.mean(0), target, {"logits": logits}, return_expert_losses=True)
+    assert value.item() == pytest.approx(sum(expected) / 3, rel=1e-9)
+    assert list(record) == ["loss_e_0", "loss_e_1", "loss_e_2"]
+    assert [loss.item() for loss in record.values()] == pytest.approx(expected, rel=1e-9)
+    assert not any(loss.requires_grad for loss in record.values())
+
+
+def test_eps_keeps_an_empty_class_finite(batch):
+    logits, target = batch
+    counts = [50.0, 30.0, 20.0, 0.0]
+    value = BSExpertLoss(counts, TAUS, eps=1e-3)(logits.mean(0), target, {"logits": logits})
+    assert value.item() == pytest.approx(np.mean(written_out(logits, target, counts, TAUS, eps=1e-3)), rel=1e-7)
+
+
+def test_gradient(batch):
+    logits, target = batch
+    criterion = BSExpertLoss(COUNTS, TAUS)
+    assert torch.autograd.gradcheck(
+        lambda x: criterion(x.mean(0), target, {"logits": x}), logits.clone().requires_grad_()
+    )
+
+
+def test_equal_counts_leave_cross_entropy_for_any_tau(batch):
+    logits, target = batch
+    value = BSExpertLoss([7.0] * 4, [-1.0, 1.0, 3.0])(logits.mean(0), target, {"logits": logits})
+    expected = torch.stack([F.cross_entropy(expert, target) for expert in logits]).mean()
+    torch.testing.assert_close(value, expected)
+
+
+def test_tau_zero_is_cross_entropy_of_each_expert(batch):
+    logits, target = batch
+    _, record = BSExpertLoss(COUNTS, [0.0] * 3)(logits.mean(0), target, {"logits": logits}, return_expert_losses=True)
+    for expert, loss in zip(logits, record.values(), strict=True):
+        torch.testing.assert_close(loss, F.cross_entropy(expert, target))
+
+
+def test_names_of_the_classes_do_not_matter(batch):
+    logits, target = batch
+    order = torch.tensor([2, 0, 3, 1])  # new class i is old class order[i]
+    renamed_target = torch.argsort(order)[target]
+    renamed = BSExpertLoss([COUNTS[i] for i in order], TAUS)(
+        logits.mean(0)[:, order], renamed_target, {"logits": logits[:, :, order]}
+    )
+    torch.testing.assert_close(renamed, BSExpertLoss(COUNTS, TAUS)(logits.mean(0), target, {"logits": logits}))
+
+
+def test_an_undecided_expert_of_tau_one_is_charged_the_prior():
+    value = BSExpertLoss(COUNTS, [1.0])(torch.zeros(2, 4), torch.tensor([0, 3]), {"logits": torch.zeros(1, 2, 4)})
+    assert value.item() == pytest.approx(-(math.log(0.5) + math.log(0.05)) / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("criterion", [BSExpertLoss(COUNTS, TAUS), CrossEntropyLoss()])
+def test_without_expert_logits_it_is_cross_entropy_of_the_output(criterion, batch):
+    logits, target = batch
+    expected = F.cross_entropy(logits[0], target)
+    torch.testing.assert_close(criterion(logits[0], target), expected)
+    value, record = criterion(logits[0], target, return_expert_losses=True)
+    torch.testing.assert_close(value, expected)
+    assert record == {}
+
+
+def test_cross_entropy_records_each_experts_own(batch):
+    logits, target = batch
+    output = logits.mean(0)
+    value, record = CrossEntropyLoss()(output, target, {"logits": logits}, return_expert_losses=True)
+    torch.testing.assert_close(value, F.cross_entropy(output, target))
+    torch.testing.assert_close(record["loss_e_2"], F.cross_entropy(logits[2], target))
+    assert len(record) == 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("criterion", [BSExpertLoss(COUNTS, TAUS), CrossEntropyLoss()])
+def test_half_precision_logits_are_raised_to_float32(criterion, dtype, batch):
+    logits, target = batch[0].to(dtype), batch[1]
+    value = criterion(logits[0], target, {"logits": logits})
+    assert value.dtype == torch.float32
+    torch.testing.assert_close(value, criterion(logits[0].float(), target, {"logits": logits.float()}))
+
+
+def test_counts_and_taus_are_in_the_checkpoint_and_rule_after_loading(batch):
+    logits, target = batch
+    trained = BSExpertLoss(COUNTS, TAUS)
+    assert set(trained.state_dict()) == {"bsce_weight", "tau_list"}
+    assert trained.bsce_weight.tolist() == COUNTS
+    assert trained.tau_list.tolist() == TAUS
+    loaded = BSExpertLoss([1.0] * 4, [0.0] * 3)
+    loaded.load_state_dict(trained.state_dict())
+    torch.testing.assert_close(
+        loaded(logits[0], target, {"logits": logits}), trained(logits[0], target, {"logits": logits})
+    )
+
+
+def test_mistakes_are_named(batch):
+    logits, target = batch
+    with pytest.raises(ValueError, match=r"tau_list is the text 'limits': translate it with .*normalise_tau_list"):
+        BSExpertLoss(COUNTS, "limits")
+    with pytest.raises(ValueError, match="tau_list is empty"):
+        BSExpertLoss(COUNTS, [])
+    with pytest.raises(ValueError, match="the logits have 3 experts and tau_list has 2 entries"):
+        BSExpertLoss(COUNTS, [0.0, 1.0])(logits[0], target, {"logits": logits})
+    with pytest.raises(ValueError, match="the logits have 4 classes and cls_num_list 3"):
+        BSExpertLoss(COUNTS[:3], TAUS)(logits[0], target, {"logits": logits})
+    with pytest.raises(ValueError, match="class counts must be finite, at least 0"):
+        BSExpertLoss([3.0, -1.0], TAUS)

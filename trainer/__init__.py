@@ -1,0 +1,1 @@
+"""The training loop, mixing, schedules, evaluation and the protocols of shifted test distributions."""
