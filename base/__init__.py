@@ -1,5 +1,7 @@
-"""The contracts between the rooms: what a data loader hands out, what a trainer runs."""
+"""The contracts between the rooms: what a data loader hands out, what every training run does."""
 
 from base.base_data_loader import BaseDataLoader, Batch
+from base.base_trainer import BaseTrainer, RunState, Stateful, TrainerOptions
+from base.monitor import Monitor
 
-__all__ = ["BaseDataLoader", "Batch"]
+__all__ = ["BaseDataLoader", "BaseTrainer", "Batch", "Monitor", "RunState", "Stateful", "TrainerOptions"]

@@ -10,6 +10,7 @@ import io
 import pickle
 import struct
 import warnings
+import zlib
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,14 +54,18 @@ def read_cifar(data_dir: str, num_classes: int, *, train: bool, verify: bool) ->
         _download(lambda: kind(data_dir, train=train, download=True), f"CIFAR-{num_classes}", root)
     folder = root / kind.base_folder
     parts = [_read_cifar_file(folder / name) for name, _ in (kind.train_list if train else kind.test_list)]
-    images = np.concatenate([np.asarray(part["data"], np.uint8) for part in parts]).reshape(-1, 3, 32, 32)
     label_key = "labels" if "labels" in parts[0] else "fine_labels"
-    targets = np.concatenate([np.asarray(part[label_key], np.int64) for part in parts])
-    if len(targets) != len(images) or targets.min() < 0 or targets.max() >= num_classes:
-        raise UserError(f"{folder}: not CIFAR-{num_classes}: {len(images)} images, labels up to {targets.max()}")
+    try:
+        images = np.concatenate([np.asarray(part["data"], np.uint8) for part in parts]).reshape(-1, 3, 32, 32)
+        targets = np.concatenate([np.asarray(part[label_key], np.int64) for part in parts])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{folder}: not CIFAR-{num_classes}: no images and labels of its form ({error!r})") from None
+    _check_labels(folder, f"CIFAR-{num_classes}", images, targets, num_classes, train=train)
     meta = folder / kind.meta["filename"]
-    names = _read_cifar_file(meta).get(kind.meta["key"]) if meta.is_file() else None
-    return Archive(torch.from_numpy(images), targets, list(names or map(str, range(num_classes))))
+    names = list(_read_cifar_file(meta).get(kind.meta["key"], ())) if meta.is_file() else []
+    if len(names) != num_classes:
+        names = [str(label) for label in range(num_classes)]
+    return Archive(torch.from_numpy(images), targets, names)
 
 
 def read_digits(data_dir: str, *, train: bool, verify: bool) -> Archive:
@@ -90,16 +95,31 @@ def read_fashion_mnist(data_dir: str, *, train: bool, verify: bool) -> Archive:
         UserError: the files are missing and can't be downloaded, or are damaged.
     """
     root, prefix = Path(data_dir), "train" if train else "t10k"
-    names = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
-    if not all((root / f"{name}.gz").is_file() for name in names):
+    files = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
+    if not all((root / f"{name}.gz").is_file() for name in files):
         if verify:
             _download(lambda: datasets.FashionMNIST(data_dir, train=train, download=True), "Fashion-MNIST", root)
         root = root / "FashionMNIST" / "raw"
-    pixels, labels = (_read_idx(root / name) for name in names)
-    if pixels.ndim != 3 or len(pixels) != len(labels):
+    pixels, labels = (_read_idx(root / name) for name in files)
+    if pixels.ndim != 3:
         raise UserError(f"{root}: not Fashion-MNIST: {pixels.shape} pixels and {labels.shape} labels")
+    names = list(datasets.FashionMNIST.classes)
+    _check_labels(root, "Fashion-MNIST", pixels, labels, len(names), train=train)
     images = torch.from_numpy(pixels)[:, None].repeat(1, 3, 1, 1)
-    return Archive(images, labels.astype(np.int64), list(datasets.FashionMNIST.classes))
+    return Archive(images, labels.astype(np.int64), names)
+
+
+def _check_labels(
+    folder: Path, name: str, images: np.ndarray, targets: np.ndarray, num_classes: int, *, train: bool
+) -> None:
+    """Raise a `UserError` unless each image has a label of some class, and each class a training image."""
+    if targets.ndim != 1 or len(targets) != len(images) or len(images) == 0:
+        raise UserError(f"{folder}: not {name}: {len(images)} images and labels of shape {targets.shape}")
+    found = np.unique(targets)
+    if found[0] < 0 or found[-1] >= num_classes:
+        raise UserError(f"{folder}: not {name}: labels are 0 to {num_classes - 1}; got {found[0]} to {found[-1]}")
+    if train and len(found) < num_classes:
+        raise UserError(f"{folder}: not {name}: {num_classes - len(found)} of the classes have no training image")
 
 
 def _download(fetch: Any, name: str, root: Path) -> None:
@@ -155,5 +175,5 @@ def _read_idx(path: Path) -> np.ndarray:
         return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file, nor with .gz behind it (data_loader.args.data_dir)") from None
-    except (OSError, EOFError, ValueError, struct.error) as error:
+    except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
         raise UserError(f"{path}: damaged or not in MNIST's format ({error})") from None

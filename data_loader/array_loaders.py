@@ -123,9 +123,7 @@ class ImbalanceArrayDataLoader(ArrayDataLoader):
     def train_counts(self, targets: np.ndarray) -> np.ndarray:
         """The long tail [C]; its first class has as many images as the smallest class of the whole split."""
         available = self._capped(np.bincount(targets))
-        return longtail_counts(
-            int(available.min()), len(available), imb_type=self.imb_type, imb_factor=self.imb_factor
-        )
+        return longtail_counts(int(available.min()), len(available), imb_type=self.imb_type, imb_factor=self.imb_factor)
 
 
 @dataclass(kw_only=True, eq=False)

@@ -48,6 +48,7 @@ class CropFlipRotate:
     degrees: float
 
     def __call__(self, images: Tensor, keys: np.ndarray) -> Tensor:
+        """Images [B, 3, H, W], moved."""
         batch, channels, height, width = images.shape
         draws = uniforms(self.seed, Stream.GEOMETRY, keys, 4)
         top, left = np.floor(draws[:, :2].T * (2 * self.padding + 1)) - self.padding
@@ -74,6 +75,25 @@ class CropFlipRotate:
 
 
 @dataclass(frozen=True)
+class HorizontalFlip:
+    """Half of the images, mirrored.
+
+    Args:
+        seed: the run's seed.
+    """
+
+    per_image: ClassVar[bool] = False
+
+    seed: int
+
+    def __call__(self, images: Tensor, keys: np.ndarray) -> Tensor:
+        """Images [B, 3, H, W], some of them mirrored."""
+        mirrored = np.flatnonzero(uniforms(self.seed, Stream.GEOMETRY, keys, 1)[:, 0] < 0.5)
+        rows = torch.as_tensor(mirrored, device=images.device)
+        return images.index_copy(0, rows, images[rows].flip(-1))
+
+
+@dataclass(frozen=True)
 class Cutout:
     """One square hole of zeros; its centre is uniform over the pixels, what reaches over the edge is cut off.
 
@@ -84,12 +104,13 @@ class Cutout:
         size: side of the hole in pixels.
     """
 
-    per_image: ClassVar[bool] = True
+    per_image: ClassVar[bool] = False
 
     seed: int
     size: int
 
     def __call__(self, images: Tensor, keys: np.ndarray) -> Tensor:
+        """Images [B, 3, H, W] with a hole each."""
         height, width = images.shape[-2:]
         draws = uniforms(self.seed, Stream.CUTOUT, keys, 2)
         hole = None
@@ -118,6 +139,7 @@ class Normalise:
     std: Sequence[float]
 
     def __call__(self, images: Tensor, keys: np.ndarray) -> Tensor:
+        """float32 [B, 3, H, W]; `keys` are not looked at."""
         mean, std = (torch.tensor(v, device=images.device).view(-1, 1, 1) for v in (self.mean, self.std))
         return images.float().div_(255).sub_(mean).div_(std)
 

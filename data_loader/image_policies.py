@@ -37,11 +37,12 @@ class ImagePolicy:
     name: Literal["autoaugment", "trivialaugment"]
 
     def __call__(self, images: Tensor, keys: np.ndarray) -> Tensor:
+        """Images [B, 3, H, W] on the CPU, each through the policy."""
         policy = _POLICIES[self.name]()
         changed = []
         with torch.random.fork_rng(devices=[]):
             for image, seed in zip(images, sample_seeds(self.seed, Stream.POLICY, keys), strict=True):
-                torch.manual_seed(seed)
+                torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs, too
                 picture = Image.fromarray(image.permute(1, 2, 0).numpy())  # [3, H, W] → [H, W, 3]
                 changed.append(np.asarray(policy(picture)))
         return torch.from_numpy(np.stack(changed)).permute(0, 3, 1, 2).contiguous()

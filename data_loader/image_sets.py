@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 from base import Batch
 from data_loader.batch_transforms import BatchTransform
 from data_loader.pipeline import apply_all
+from utils.errors import UserError
 
 
 class ImageSet(ABC):
@@ -31,6 +32,10 @@ class ImageSet(ABC):
     @abstractmethod
     def read(self, keys: np.ndarray) -> Tensor:
         """The images that keys [B, 3] name: uint8, shape [B, 3, H, W]."""
+
+    def read_labelled(self, keys: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        """The images of keys [B, 3] and their labels [B]."""
+        return self.read(keys), self.targets[keys[:, 1]]
 
     @abstractmethod
     def subset(self, indices: np.ndarray) -> ImageSet:
@@ -67,7 +72,13 @@ class KeyedBatches(Dataset[Batch]):
         self.images = images
         self.transforms = transforms
 
-    def __getitems__(self, keys: np.ndarray) -> Batch:
-        """The batch of keys [B, 3]; the part of the transforms that runs in the workers is done."""
-        images = apply_all(self.transforms, self.images.read(keys), keys)
-        return Batch(images, torch.from_numpy(self.images.targets[keys[:, 1]]), keys)
+    def __getitems__(self, keys: np.ndarray) -> Batch | UserError:
+        """The batch of keys [B, 3]; the part of the transforms that runs in the workers is done.
+
+        A mistake of the user is handed over as a value: raised in a worker it would arrive wrapped in a traceback.
+        """
+        try:
+            images, targets = self.images.read_labelled(keys)
+        except UserError as error:
+            return error
+        return Batch(apply_all(self.transforms, images, keys), torch.from_numpy(targets), keys)

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from data_loader.image_sets import ImageSet, KeyedBatches
 from data_loader.longtail import stratified_split
 from data_loader.pipeline import Pipeline, apply_all
 from data_loader.sampling import KeyBatches, balanced_epoch_length, balanced_keys, sequential_keys, shuffled_keys
+from utils.errors import UserError
 from utils.ranges import NonNegativeInt, PositiveInt, Range
 
 SplitName = Literal["train", "validation", "test"]
@@ -89,7 +90,7 @@ class ImageDataLoader(BaseDataLoader):
         kept, held = stratified_split(train.targets, self.validation_split, len(splits.class_names))
         return Splits(train.subset(kept), train.subset(held), splits.test, splits.class_names)
 
-    @property
+    @cached_property
     def images(self) -> ImageSet:
         """The image set of this loader's split."""
         return getattr(self.splits, self.split)
@@ -103,6 +104,11 @@ class ImageDataLoader(BaseDataLoader):
     def class_names(self) -> list[str]:
         """A name for each class, length C."""
         return self.splits.class_names
+
+    @cached_property
+    def num_classes(self) -> int:
+        """C."""
+        return len(self.class_names)
 
     @cached_property
     def cls_num_list(self) -> list[int]:
@@ -137,7 +143,7 @@ class ImageDataLoader(BaseDataLoader):
     def epoch(self, epoch: int, *, first_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch in their order, from step `first_step` on (counted from 0)."""
         self._key_batches.start(self.epoch_keys(epoch), first_step)
-        return iter(self._torch_loader)
+        return _checked(iter(self._torch_loader))
 
     def split_validation(self) -> ImageDataLoader:
         """The loader of the validation split."""
@@ -147,12 +153,24 @@ class ImageDataLoader(BaseDataLoader):
         """The loader of the test split."""
         return self._of_split("test")
 
+    def published_shift(self, direction: str, ratio: int) -> np.ndarray | None:
+        """The images of the test split that a published list names for a shifted test set; None: there is no list.
+
+        Args:
+            direction: "forward" or "backward".
+            ratio: the test set's imbalance ratio.
+
+        Returns:
+            int64 indices into the test split.
+        """
+        return None
+
     def _of_split(self, split: SplitName) -> ImageDataLoader:
         """A loader of another split that shares what has been read."""
         _ = self.splits
         other = copy.copy(self)
         other.split = split
-        for name in ("pipeline", "_key_batches", "_torch_loader"):
+        for name in ("images", "pipeline", "_key_batches", "_torch_loader"):
             other.__dict__.pop(name, None)
         return other
 
@@ -165,13 +183,22 @@ class ImageDataLoader(BaseDataLoader):
         workers = self.num_workers if self.images.reads_files or self.pipeline.in_worker else 0
         return DataLoader(
             KeyedBatches(self.images, self.pipeline.in_worker),
-            batch_sampler=self._key_batches,  # type: ignore[arg-type] - keys instead of plain indices
+            batch_sampler=cast(Any, self._key_batches),  # arrays of keys, where torch expects lists of indices
             collate_fn=_as_it_is,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # else torch draws the workers' seeds from the global one
         )
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _as_it_is(batch: Any) -> Any:
     return batch
+
+
+def _checked(batches: Iterator[Batch | UserError]) -> Iterator[Batch]:
+    """Raise the user's mistakes that workers hand over (see `KeyedBatches`)."""
+    for batch in batches:
+        if isinstance(batch, UserError):
+            raise batch
+        yield batch

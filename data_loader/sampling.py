@@ -70,9 +70,9 @@ class KeyBatches(Sampler[np.ndarray]):
         """Set the keys of the epoch that the next iteration yields, and the step that it begins with."""
         self._keys, self._first_step = keys, first_step
 
-    def __iter__(self) -> Iterator[np.ndarray]:  # type: ignore[override]
-        for begin in range(self._first_step * self.batch_size, len(self._keys), self.batch_size):
-            yield self._keys[begin : begin + self.batch_size]
+    def __iter__(self) -> Iterator[np.ndarray]:
+        keys, size = self._keys, self.batch_size  # held here: a later `start` must not change an epoch under way
+        return (keys[begin : begin + size] for begin in range(self._first_step * size, len(keys), size))
 
     def __len__(self) -> int:
         return max(-(-len(self._keys) // self.batch_size) - self._first_step, 0)

@@ -55,7 +55,7 @@ class CombinerOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuningCombinerOptions(CombinerOptions):
-    """Section `finetuning_combiner`: from `initial_epoch` (counted from 1, as checkpoints are) it replaces `combiner`."""
+    """Section `finetuning_combiner`: replaces `combiner` from `initial_epoch` on (counted from 1, as checkpoints are)."""
 
     initial_epoch: PositiveInt
 

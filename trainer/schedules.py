@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
@@ -41,6 +42,6 @@ class CustomLR(LRScheduler):
         warmup = (epoch + 1) / self.warmup_epoch if epoch < self.warmup_epoch else 1.0
         return self.gamma**decays * warmup
 
-    def get_lr(self) -> list[float]:  # type: ignore[override]
+    def get_lr(self) -> list[float | Tensor]:
         """The rates of the current epoch, one a parameter group."""
         return [base * self.factor(self.last_epoch) for base in self.base_lrs]

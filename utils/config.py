@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from utils.errors import ConfigError, UserError, nearest
 from utils.files import new_folder, write_text
@@ -84,6 +84,10 @@ class ConfigParser:
         if found:
             raise ConfigError(self._with_origin(line) for line in found)
 
+    def fail(self, problem: str) -> NoReturn:
+        """Raise a `ConfigError` about a line "path: what is wrong", with where the path was set."""
+        raise ConfigError(self._with_origin(problem))
+
     def init_obj(self, name: str, module: ModuleType, *args: Any, **kwargs: Any) -> Any:
         """Build what section `name` describes: `module.<type>(*args, **args_of_the_section, **kwargs)`.
 
@@ -92,11 +96,12 @@ class ConfigParser:
         section = self.config[name]
         if section["type"] not in module.__all__:
             hint = nearest(section["type"], module.__all__)
-            raise ConfigError(f"{name}.type: {section['type']!r} is not one of {', '.join(module.__all__)}{hint}")
+            line = f"{name}.type: {section['type']!r} is not one of {', '.join(module.__all__)}{hint}"
+            raise ConfigError(self._with_origin(line))
         given = section.get("args", {})
         twice = sorted(set(given) & set(kwargs))
         if twice:
-            raise ConfigError(f"{name}.args.{twice[0]}: is set by the program and can't be set here")
+            raise ConfigError(self._with_origin(f"{name}.args.{twice[0]}: is set by the program and can't be set here"))
         try:
             return getattr(module, section["type"])(*args, **given, **kwargs)
         except ValueError as error:
@@ -116,13 +121,22 @@ class ConfigParser:
         *parents, last = path.split(".")
         section = self.config
         for depth, key in enumerate(parents):
-            section = section.setdefault(key, {})
+            parent = ".".join(parents[: depth + 1])
+            if key not in section:
+                section[key] = {}
+                self._flags[parent] = flag
+            section = section[key]
             if not isinstance(section, dict):
-                raise ConfigError(f"{path}: {'.'.join(parents[: depth + 1])} holds no keys (set by {flag})")
+                raise ConfigError(f"{path}: {parent} holds no keys (set by {flag})")
         section[last] = value
         self._flags[path] = flag
 
     def _with_origin(self, line: str) -> str:
-        path = line.split(":", 1)[0]
-        flag = self._flags.get(path) or self._flags.get(path.split("[")[0])
-        return f"{line} (set by {flag})" if flag else f"{line} (in {self.source})"
+        """A problem and where it was set: by a flag for its key or a section around it, else in the file."""
+        path = line.partition(":")[0].partition("[")[0]
+        names = path.split(".")
+        for length in range(len(names), 0, -1):
+            if flag := self._flags.get(".".join(names[:length])):
+                return f"{line} (set by {flag})"
+        within = sorted({flag for key, flag in self._flags.items() if key.startswith(f"{path}.")})
+        return f"{line} (in {', with '.join([self.source, *within])})"

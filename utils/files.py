@@ -7,12 +7,12 @@ import tempfile
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from utils.errors import UserError
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a temporary file in the same folder, flush it to the disk and rename it to `path`.
 
     Raises:
@@ -38,7 +38,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
 
 def write_bytes(path: Path, content: bytes) -> None:
     """`write_atomically` of bytes."""
-    write_atomically(path, lambda file: file.write(content) and None)
+    write_atomically(path, lambda file: file.write(content))
 
 
 def write_text(path: Path, content: str) -> None:

@@ -4,19 +4,41 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from utils.errors import ConfigError
 
 
+def _value(text: str) -> Any:
+    """JSON where it is JSON (also Python's True, False, None, and numbers such as .1), else the string itself."""
+    try:
+        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
+    except json.JSONDecodeError:
+        return float(text) if re.fullmatch(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?", text) else text
+
+
+def _switch(text: str) -> Any:
+    """A boolean, which published command lines write as 0 and 1."""
+    return {"0": False, "1": True}.get(text, _value(text))
+
+
+def _list_or_text(text: str) -> Any:
+    """A JSON list, else the string itself, even where it looks like a number."""
+    value = _value(text)
+    return value if isinstance(value, list) else text
+
+
 @dataclass(frozen=True)
 class Override:
-    """A flag (with its aliases), the key of the configuration that it sets, and a line of help."""
+    """A flag (with its aliases), the key of the configuration that it sets, a line of help, how its text is read."""
 
     flags: tuple[str, ...]
     path: str
     help: str
+    read: Callable[[str], Any] = _value
 
     @property
     def attribute(self) -> str:
@@ -24,17 +46,18 @@ class Override:
         return self.flags[-1].lstrip("-")
 
 
-def _group(*rows: tuple[str, str, str]) -> tuple[Override, ...]:
-    return tuple(Override(tuple(flags.split("/")), path, text) for flags, path, text in rows)
+def _group(*rows: tuple[Any, ...]) -> tuple[Override, ...]:
+    return tuple(Override(tuple(flags.split("/")), *rest) for flags, *rest in rows)
 
 
 OVERRIDES: dict[str, tuple[Override, ...]] = {
     "run": _group(
-        ("--name", "name", "name of the run: the folder below <save_dir>/models/"),
+        ("-s/--seed", "seed", "seed of everything random (default 1)"),
+        ("--name", "name", "name of the run: the folder below <save_dir>/models/", str),
         ("--n_gpu", "n_gpu", "GPUs to train on; with none at hand the CPU trains"),
         ("--epochs", "trainer.epochs", "epochs to train"),
         ("--save_period", "trainer.save_period", "a checkpoint every so many epochs"),
-        ("--save_dir", "trainer.save_dir", "folder for runs"),
+        ("--save_dir", "trainer.save_dir", "folder for runs", str),
     ),
     "optimiser and schedule": _group(
         ("--lr/--learning_rate", "optimizer.args.lr", "base learning rate"),
@@ -48,40 +71,57 @@ OVERRIDES: dict[str, tuple[Override, ...]] = {
     ),
     "data": _group(
         ("--bs/--batch_size", "data_loader.args.batch_size", "images a step"),
-        ("--data_dir", "data_loader.args.data_dir", "folder of the data set"),
-        ("--randaugm", "data_loader.args.randaugm", "true: the strong augmentation of the long recipes"),
-        ("--cutout", "data_loader.args.cutout", "true: one square hole in each training image"),
-        ("--trivialaugm", "data_loader.args.trivialaugm", "true: TrivialAugmentWide as the strong augmentation"),
+        ("--data_dir", "data_loader.args.data_dir", "folder of the data set", str),
+        ("--randaugm", "data_loader.args.randaugm", "true: the strong augmentation of the long recipes", _switch),
+        ("--cutout", "data_loader.args.cutout", "true: one square hole in each training image", _switch),
+        ("--trivialaugm", "data_loader.args.trivialaugm", "true: TrivialAugmentWide in its place", _switch),
     ),
     "experts": _group(
         ("--num_experts", "arch.args.num_experts", "number of experts"),
-        ("--use_norm", "arch.args.use_norm", "true: cosine classifier"),
+        ("--use_norm", "arch.args.use_norm", "true: cosine classifier", _switch),
         ("--norm_scale", "arch.args.s", "scale of the cosine classifier"),
-        ("--reduce_dimension", "arch.args.reduce_dimension", "true: narrower separate stages"),
-        ("--share_layer2", "arch.args.share_layer2", "true: one second stage for all experts"),
-        ("--share_layer3", "arch.args.share_layer3", "true: one third stage for all experts"),
+        ("--reduce_dimension", "arch.args.reduce_dimension", "true: narrower separate stages", _switch),
+        ("--share_layer2", "arch.args.share_layer2", "true: one second stage for all experts", _switch),
+        ("--share_layer3", "arch.args.share_layer3", "true: one third stage for all experts", _switch),
         ("--layer2_dimension", "arch.args.layer2_output_dim", "channels of the second stage"),
         ("--layer3_dimension", "arch.args.layer3_output_dim", "channels of the third stage"),
         ("--layer4_dimension", "arch.args.layer4_output_dim", "channels of the fourth stage"),
     ),
     "loss": _group(
-        ("--tau_list", "loss.args.tau_list", 'one τ an expert: "0;1;2", or "limits" or "uniform" within tau_min…tau_max'),
+        (
+            "--tau_list",
+            "loss.args.tau_list",
+            'one τ an expert: "0;1;2", or "limits" or "uniform" within tau_min…tau_max',
+            _list_or_text,
+        ),
         ("--tau_min", "loss.tau_min", "least τ"),
         ("--tau_max", "loss.tau_max", "greatest τ"),
-        ("--track_expert_losses", "loss.return_expert_losses", "true: log each expert's loss"),
+        ("--track_expert_losses", "loss.return_expert_losses", "true: log each expert's loss", _switch),
     ),
     "mixing": _group(
-        ("--combiner_type", "combiner.mode", "default (no mixing), mixup, cutmix or mixup_cutmix"),
+        ("--combiner_type", "combiner.mode", "default (no mixing), mixup, cutmix or mixup_cutmix", str),
         ("--mixup_alpha", "combiner.mixup.alpha", "α of mixup's Beta(α, α)"),
         ("--cutmix_alpha", "combiner.mixup.cutmix_alpha", "α of CutMix's Beta(α, α)"),
-        ("--target_mix_strategy", "combiner.mixup.target_mix_strategy", "mix_input or mix_logits"),
-        ("--finetuning_start", "finetuning_combiner.initial_epoch", "epoch from which finetuning_combiner replaces combiner"),
+        ("--target_mix_strategy", "combiner.mixup.target_mix_strategy", "mix_input or mix_logits", str),
+        (
+            "--finetuning_start",
+            "finetuning_combiner.initial_epoch",
+            "epoch from which finetuning_combiner replaces combiner",
+        ),
     ),
 }
+
+SWITCHES = (
+    (("--val", "--validate"), "trainer.validate", "validate after each epoch"),
+    (("--use-wandb",), "trainer.wandb", "log to Weights & Biases, too"),
+)
 
 
 def add_override_flags(parser: argparse.ArgumentParser) -> None:
     """Give a parser the whole table, a help group a row, and `--set`."""
+    switches = parser.add_argument_group("switches")
+    for flags, path, text in SWITCHES:
+        switches.add_argument(*flags, dest=flags[-1].lstrip("-"), action="store_true", help=f"{text} [{path}]")
     for title, overrides in OVERRIDES.items():
         group = parser.add_argument_group(f"{title} (each overrides a key of the configuration)")
         for override in overrides:
@@ -104,18 +144,13 @@ def read_overrides(arguments: argparse.Namespace) -> dict[str, tuple[Any, str]]:
     for override in (override for group in OVERRIDES.values() for override in group):
         text = getattr(arguments, override.attribute, None)
         if text is not None:
-            found[override.path] = (_parse(text), override.flags[-1])
+            found[override.path] = (override.read(text), override.flags[-1])
+    for flags, path, _ in SWITCHES:
+        if getattr(arguments, flags[-1].lstrip("-"), False):
+            found[path] = (True, flags[0])
     for assignment in getattr(arguments, "set", []):
         path, equals, text = assignment.partition("=")
-        if not (path and equals):
+        if not (path.strip() and equals):
             raise ConfigError(f"--set {assignment}: expected a.b.c=VALUE")
-        found[path.strip()] = (_parse(text), "--set")
+        found[path.strip()] = (_value(text), "--set")
     return found
-
-
-def _parse(text: str) -> Any:
-    """A flag's value: JSON where it is JSON (also Python's True, False, None), else the string itself."""
-    try:
-        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
-    except json.JSONDecodeError:
-        return text

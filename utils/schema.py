@@ -12,10 +12,10 @@ one line that starts with the JSON path. Beyond the plain hints it knows three k
 from __future__ import annotations
 
 import inspect
+import math
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
-from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from utils.errors import nearest
@@ -57,7 +57,7 @@ class Component:
         }
 
 
-def problems(value: Any, annotation: Any, path: str) -> list[str]:
+def problems(value: Any, annotation: Any, path: str) -> list[str]:  # noqa: PLR0911 - one return a kind of hint
     """Every disagreement of a JSON value with a type hint, each a line "path: what was expected; got …"."""
     if get_origin(annotation) is Annotated:
         base, *marks = get_args(annotation)
@@ -75,7 +75,8 @@ def problems(value: Any, annotation: Any, path: str) -> list[str]:
     if origin in (Union, types.UnionType):
         return _union_problems(value, arguments, annotation, path)
     if origin is Literal:
-        return [] if value in arguments else [_wrong_choice(value, [str(a) for a in arguments], path)]
+        fits = any(value == choice and type(value) is type(choice) for choice in arguments)  # True is no 1
+        return [] if fits else [_wrong_choice(value, [str(choice) for choice in arguments], path)]
     if origin in (list, tuple, Sequence, Iterator) and isinstance(value, list):
         return [line for i, item in enumerate(value) for line in problems(item, arguments[0], f"{path}[{i}]")]
     if annotation is Any or annotation is inspect.Parameter.empty or _is_plain(value, origin or annotation):
@@ -110,7 +111,9 @@ def _wrong_choice(value: Any, choices: Sequence[str], path: str) -> str:
     return f"{path}: {_shown(value)} is not one of {', '.join(choices)}{hint}"
 
 
-def _section_problems(value: Any, arguments: Mapping[str, Argument], path: str, injected: frozenset[str] = frozenset()) -> Iterator[str]:
+def _section_problems(
+    value: Any, arguments: Mapping[str, Argument], path: str, injected: frozenset[str] = frozenset()
+) -> Iterator[str]:
     if not isinstance(value, dict):
         yield f"{path or 'the configuration'}: expected an object with keys; got {_shown(value)}"
         return
@@ -125,8 +128,7 @@ def _section_problems(value: Any, arguments: Mapping[str, Argument], path: str, 
         else:
             yield from problems(item, allowed[key].annotation, f"{dot}{key}")
     for name in missing:
-        typed = get_close_matches(name, [key for key in value if key not in allowed], n=1, cutoff=0.6)
-        if not typed:  # a misspelt key is told once, where it stands
+        if not nearest(name, (key for key in value if key not in allowed)):  # a misspelt key is told once, above
             yield f"{dot}{name}: is missing; expected {describe(allowed[name].annotation)}"
 
 
@@ -137,7 +139,7 @@ def _component_problems(value: Any, component: Component, path: str) -> Iterator
     if not isinstance(value, dict) or "type" not in value:
         return
     choices = component.choices()
-    if value["type"] not in choices:
+    if not isinstance(value["type"], str) or value["type"] not in choices:
         yield _wrong_choice(value["type"], list(choices), f"{path}.type")
     else:
         arguments = fields_of(choices[value["type"]])
@@ -156,9 +158,9 @@ def _union_problems(value: Any, options: tuple[Any, ...], annotation: Any, path:
 
 
 def _is_plain(value: Any, kind: Any) -> bool:
-    """Whether a JSON value is of a Python type, with JSON's reading: an integer is a number, a boolean is neither."""
+    """Whether a JSON value is of a Python type, as JSON has it: an integer is a number, a boolean and NaN are not."""
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return kind in (bool, str, list, dict, tuple, type(None)) and isinstance(value, kind)
@@ -173,7 +175,7 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def describe(annotation: Any) -> str:
+def describe(annotation: Any) -> str:  # noqa: PLR0911 - one return a kind of hint
     """A type hint in words: `Annotated[int, Range(low=1)]` is "an integer, at least 1"."""
     if get_origin(annotation) is Annotated:
         base, *marks = get_args(annotation)
@@ -195,6 +197,8 @@ def describe(annotation: Any) -> str:
 def _writable(annotation: Any) -> bool:
     """Whether a value of this hint can be written in JSON at all (a tensor or a function can't)."""
     kind = get_origin(annotation) or annotation
-    return kind in (Annotated, Union, types.UnionType, Literal, Sequence) or is_dataclass(kind) or (
-        kind in (int, float, bool, str, list, dict, tuple, type(None), Any)
+    return (
+        kind in (Annotated, Union, types.UnionType, Literal, Sequence)
+        or is_dataclass(kind)
+        or (kind in (int, float, bool, str, list, dict, tuple, type(None), Any))
     )

@@ -25,7 +25,7 @@ class Stream(IntEnum):
     """What a random number is for; two streams never share numbers."""
 
     ORDER = 1  # the order of an epoch's samples
-    GEOMETRY = 2  # crop, flip, rotation
+    GEOMETRY = 2  # padded crop, flip, rotation
     POLICY = 3  # AutoAugment, TrivialAugmentWide, RandAugment
     CUTOUT = 4
     COLOUR = 5
@@ -33,6 +33,7 @@ class Stream(IntEnum):
     FORWARD = 7  # dropout
     VALIDATION_SPLIT = 8
     REPLACEMENT = 9  # which image stands in for an unreadable one
+    CROP = 10  # area, ratio and place of a resized crop
 
 
 def philox(counters: np.ndarray, key: tuple[int, int]) -> np.ndarray:
@@ -85,7 +86,6 @@ def sample_seeds(seed: int, stream: Stream, keys: np.ndarray) -> list[int]:
     return [int(high >> 1) << 32 | int(low) for high, low in words]
 
 
-def generator(seed: int, stream: Stream, *counters: int) -> np.random.Generator:
+def generator(seed: int, stream: Stream, first: int = 0, second: int = 0, /) -> np.random.Generator:
     """NumPy's generator for one occasion, named by at most two counters (an epoch and a step, say)."""
-    first, second = (*counters, 0, 0)[:2]
     return np.random.Generator(np.random.Philox(key=seed, counter=[0, second, first, int(stream)]))

@@ -1,0 +1,42 @@
+# demo: set-up, training and evaluation on embedded data.  test: set-up and tests.  Both work on a fresh machine.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+INSTALLED := $(VENV)/installed
+INSTALLED_DEV := $(VENV)/installed-for-development
+DEMO := saved/demo
+DEMO_CONFIG := configs/digits/config_digits_ir40_bs-experts.json
+
+.PHONY: demo test lint bench clean
+
+demo: $(INSTALLED)
+	$(RUN) train.py -c $(DEMO_CONFIG) --save_dir $(DEMO) --name digits
+	$(RUN) test_all_cifar.py -r "$$(ls -d $(DEMO)/models/digits/*/ | sort | tail -n 1)checkpoint-epoch60.pth"
+
+test: $(INSTALLED_DEV)
+	$(RUN) -m pytest
+
+lint: $(INSTALLED_DEV)
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(INSTALLED)
+	$(RUN) benchmarks/decode_throughput.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis saved/demo
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps: set-up runs once, and again when the requirements change.
+$(RUN):
+	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 13) else "error: Python 3.11 or 3.12 is needed, this is %d.%d; name one: make PYTHON=python3.12" % sys.version_info[:2])'
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): requirements.txt | $(RUN)
+	$(RUN) -m pip install --quiet -r requirements.txt
+	touch $@
+
+$(INSTALLED_DEV): tests/requirements.txt $(INSTALLED)
+	$(RUN) -m pip install --quiet -r tests/requirements.txt
+	touch $@

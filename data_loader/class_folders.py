@@ -1,0 +1,50 @@
+"""Data sets of a folder for each class: which images there are, and which class is which."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from torchvision.datasets.folder import IMG_EXTENSIONS
+
+from data_loader.list_files import ImageList
+from utils.errors import UserError
+
+
+def find_classes(root: Path) -> list[str]:
+    """The names of the class folders in `root`, sorted: class i is the i-th; hidden folders don't count.
+
+    Raises:
+        UserError: there is no such folder, or no folder in it.
+    """
+    try:
+        names = sorted(entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"{root}: can't be read as a folder ({error.strerror}; data_loader.args.data_dir)") from None
+    if not names:
+        raise UserError(f"{root}: expected a folder for each class in it; there is none (data_loader.args.data_dir)")
+    return names
+
+
+def find_images(root: Path, class_names: list[str], *, base: Path) -> ImageList:
+    """The images of each class folder in `root` and below, sorted; paths are relative to `base`.
+
+    Raises:
+        UserError: a folder in `root` is none of the classes.
+    """
+    strangers = sorted(set(find_classes(root)) - set(class_names))
+    if strangers:
+        raise UserError(f"{root / strangers[0]}: there are no training images of a class of this name")
+    paths: list[bytes] = []
+    counts = np.zeros(len(class_names), np.int64)
+    for label, name in enumerate(class_names):
+        found = sorted(
+            os.path.join(folder, file)
+            for folder, _, files in os.walk(root / name, followlinks=True)
+            for file in files
+            if file.lower().endswith(IMG_EXTENSIONS)
+        )
+        paths += [os.fsencode(os.path.relpath(path, base)) for path in found]
+        counts[label] = len(found)
+    return ImageList(np.array(paths, np.bytes_), np.repeat(np.arange(len(class_names)), counts))

@@ -1,0 +1,85 @@
+"""Colour jitter of whole batches: brightness, contrast and saturation by random factors, in a random order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import permutations
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from utils.streams import Stream, uniforms
+
+_GREY = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it
+_IMAGES_AT_ONCE = 8  # on a CPU: what its cache holds; a GPU takes all that there are
+
+
+def adjust_brightness(images: Tensor, factors: Tensor) -> Tensor:
+    """float32 images [B, 3, H, W] on the scale 0 … 255, times factors [B, 1, 1, 1]; in place."""
+    return images.mul_(factors).clamp_(max=255)
+
+
+def adjust_contrast(images: Tensor, factors: Tensor) -> Tensor:
+    """Images moved away from (factor > 1) or towards their mean grey; in place."""
+    mean = _weighted(images.mean((2, 3), keepdim=True))  # [B, 1, 1, 1]
+    return images.mul_(factors).add_(mean.mul_(1 - factors)).clamp_(0, 255)
+
+
+def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
+    """Images moved away from (factor > 1) or towards their own grey; in place."""
+    grey = _weighted(images)  # [B, 1, H, W]
+    return images.mul_(factors).add_(grey.mul_(1 - factors)).clamp_(0, 255)
+
+
+_ADJUSTMENTS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (adjust_brightness, adjust_contrast, adjust_saturation)
+_ORDERS = np.array(list(permutations(range(3))))  # [6, 3]
+
+
+@dataclass(frozen=True)
+class ColourJitter:
+    """torchvision's ColorJitter without hue, on uint8 batches; rounded once at the end, not after each step.
+
+    Args:
+        seed: the run's seed.
+        strength: each of the three factors is uniform in 1 ± this.
+    """
+
+    per_image: ClassVar[bool] = False
+
+    seed: int
+    strength: float
+
+    def __call__(self, images: Tensor, keys: np.ndarray) -> Tensor:
+        """uint8 images [B, 3, H, W] → the same shape and type."""
+        factors, orders = self.draws(keys)
+        jittered = torch.empty_like(images)
+        for order, rows in self._groups(orders, len(images) if images.is_cuda else _IMAGES_AT_ONCE):
+            where = torch.as_tensor(rows, device=images.device)
+            group_factors = torch.as_tensor(factors[rows].astype(np.float32), device=images.device)
+            pixels = images[where].float()
+            for step in order:
+                pixels = _ADJUSTMENTS[step](pixels, group_factors[:, step].view(-1, 1, 1, 1))
+            jittered[where] = pixels.add_(0.5).to(torch.uint8)  # rounds: the conversion truncates
+        return jittered
+
+    def draws(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Factors of brightness, contrast, saturation [B, 3], and which of the six orders they come in [B]."""
+        numbers = uniforms(self.seed, Stream.COLOUR, keys, 4)
+        return 1 + self.strength * (2 * numbers[:, :3] - 1), (numbers[:, 3] * len(_ORDERS)).astype(np.int64)
+
+    @staticmethod
+    def _groups(orders: np.ndarray, largest: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Images that share an order, at most `largest` at a time: the order [3] and their rows."""
+        for number, order in enumerate(_ORDERS):
+            rows = np.flatnonzero(orders == number)
+            for begin in range(0, len(rows), largest):
+                yield order, rows[begin : begin + largest]
+
+
+def _weighted(channels: Tensor) -> Tensor:
+    """[B, 3, …] → its grey value [B, 1, …]."""
+    red, green, blue = channels[:, :1], channels[:, 1:2], channels[:, 2:]
+    return (red * _GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2])

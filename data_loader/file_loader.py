@@ -1,0 +1,112 @@
+"""What the loaders of image files have in common: the recipe of ImageNet-LT and its relatives."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Annotated, Literal
+
+import numpy as np
+
+from data_loader.batch_transforms import BatchTransform, HorizontalFlip, Normalise
+from data_loader.colour import ColourJitter
+from data_loader.file_set import FileSet
+from data_loader.framing import CentreCrop, Frame, RandomResizedCrop
+from data_loader.image_sets import ImageSet
+from data_loader.list_files import ImageList
+from data_loader.loader import ImageDataLoader, Splits
+from data_loader.longtail import select_per_class
+from data_loader.rand_augment import RandAugment
+from utils.ranges import PositiveInt, Range
+
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_JITTER = 0.4
+_RESIZED = 256 / 224  # a test image's shorter side before the central crop, relative to the crop
+
+
+@dataclass(frozen=True)
+class FileSplits:
+    """Which files each split has, by paths relative to the data folder, and a name for each class."""
+
+    train: ImageList
+    validation: ImageList
+    test: ImageList
+    class_names: list[str]
+
+
+@dataclass(kw_only=True, eq=False)
+class FileDataLoader(ImageDataLoader):
+    """Images in files: random resized crop, flip and colour jitter in training; resize and central crop otherwise.
+
+    Args:
+        data_dir: folder that the images' paths start from.
+        image_size: side of the network's input; test images' shorter side is resized to 256/224 of it.
+        color_jitter: whether the plain augmentation jitters brightness, contrast and saturation by ±0.4.
+        randaugm: the strong augmentation: colour jitter in any case, and RandAugment.
+        max_per_class: at most so many training images of a class.
+        on_bad_image: what an unreadable training image is: an "error", or one to "skip": another of its class stands
+            in for it. Elsewhere it is always an error: a result must be on all images.
+        mean: of each channel, on the scale 0 … 1.
+        std: likewise.
+    """
+
+    data_dir: str
+    image_size: Annotated[int, Range(low=8)] = 224
+    color_jitter: bool = True
+    randaugm: bool = False
+    max_per_class: PositiveInt | None = None
+    on_bad_image: Literal["error", "skip"] = "error"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) != 3 or (name == "std" and min(values) <= 0):
+                raise ValueError(f"args.{name}: expected three {'positive ' * (name == 'std')}numbers; got {values}")
+
+    @abstractmethod
+    def find_files(self) -> FileSplits:
+        """Which images each split has; none of them is opened."""
+
+    @abstractmethod
+    def inventory(self) -> tuple[list[str], list[str]]:
+        """Every image file that a split names, once; and what is wrong with the lists, one line each."""
+
+    def load_splits(self) -> Splits:
+        """Find the files and cap the training classes."""
+        files = self.find_files()
+        train, num_classes = files.train, len(files.class_names)
+        if self.max_per_class is not None:
+            train = train.subset(select_per_class(train.targets, np.full(num_classes, self.max_per_class)))
+        test = self._file_set(files.test)
+        validation = test if files.validation is files.test else self._file_set(files.validation)
+        return Splits(self._file_set(train), validation, test, files.class_names)
+
+    @cached_property
+    def images(self) -> ImageSet:
+        """The image set of this loader's split; the training split's images are cropped at random."""
+        images = getattr(self.splits, self.split)
+        if self.split != "train":
+            return images
+        crop = RandomResizedCrop(self.seed, self.image_size)
+        return images.for_training(crop, seed=self.seed, on_bad_image=self.on_bad_image)
+
+    def augmentation(self) -> Sequence[BatchTransform]:
+        """What follows the crop: flip, colour jitter, RandAugment."""
+        chain: list[BatchTransform] = [HorizontalFlip(self.seed)]
+        if self.color_jitter or self.randaugm:
+            chain.append(ColourJitter(self.seed, _JITTER))
+        if self.randaugm:
+            chain.append(RandAugment(self.seed))
+        return chain
+
+    def normalisation(self) -> Normalise:
+        """By the data set's mean and standard deviation."""
+        return Normalise(self.mean, self.std)
+
+    def _file_set(self, files: ImageList) -> FileSet:
+        frame: Frame = CentreCrop(self.image_size, round(self.image_size * _RESIZED))
+        return FileSet(self.data_dir, files.paths, files.targets, frame)

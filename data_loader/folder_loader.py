@@ -1,0 +1,74 @@
+"""The loader of a user's own images: a folder for each class."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+
+from data_loader.class_folders import find_classes, find_images
+from data_loader.file_loader import FileDataLoader, FileSplits
+from data_loader.list_files import ImageList
+from data_loader.longtail import stratified_split
+from utils.errors import UserError
+from utils.ranges import Range
+
+
+@dataclass(kw_only=True, eq=False)
+class ImageFolderDataLoader(FileDataLoader):
+    """A folder for each class; the folders' names are the classes' names.
+
+    Where `data_dir` holds `train/` and `val/` or `test/` (or all three) with the class folders in them, these are the
+    splits; if `val/` or `test/` is missing, the other serves as both. Otherwise the class folders lie in `data_dir`
+    or in `train/`, and parts of every class are held out: the same ones whatever the seed.
+
+    Args:
+        test_fraction: part of each class held out for testing, where there is no `val/` or `test/`.
+        val_fraction: likewise for validation; 0: the test images.
+    """
+
+    test_fraction: Annotated[float, Range(low=0, high=0.8, low_open=True)] = 0.2
+    val_fraction: Annotated[float, Range(low=0, high=0.8)] = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.test_fraction + self.val_fraction > 0.9:
+            total = self.test_fraction + self.val_fraction
+            raise ValueError(f"args.test_fraction: with val_fraction it takes {total:g} of the images; at most 0.9")
+
+    def find_files(self) -> FileSplits:
+        """Walk through the folders."""
+        base = Path(self.data_dir)
+        root = base / "train" if (base / "train").is_dir() else base
+        names = find_classes(root)
+        images = find_images(root, names, base=base)
+        counts = np.bincount(images.targets, minlength=len(names))
+        if counts.min() == 0:
+            raise UserError(f"{root / names[int(counts.argmin())]}: holds no image; each class needs one")
+        given = [split for split in ("val", "test") if root != base and (base / split).is_dir()]
+        if not given:
+            return FileSplits(*self._cut(images, len(names)), names)
+        lists = [find_images(base / split, names, base=base) for split in given]
+        for split, held in zip(given, lists, strict=True):
+            if not len(held):
+                raise UserError(f"{base / split}: holds no image")
+        return FileSplits(images, lists[0], lists[-1], names)
+
+    def inventory(self) -> tuple[list[str], list[str]]:
+        """Every image in the folders."""
+        files = self.find_files()
+        lists = (files.train, files.validation, files.test)
+        paths = dict.fromkeys(os.fsdecode(path) for images in lists for path in images.paths)
+        return [os.path.join(self.data_dir, path) for path in paths], []
+
+    def _cut(self, images: ImageList, num_classes: int) -> tuple[ImageList, ImageList, ImageList]:
+        """Training, validation and test images out of one folder's."""
+        kept, test = stratified_split(images.targets, self.test_fraction, num_classes)
+        if not self.val_fraction:
+            return images.subset(kept), images.subset(test), images.subset(test)
+        fraction = self.val_fraction / (1 - self.test_fraction)
+        rest, validation = stratified_split(images.targets[kept], fraction, num_classes)
+        return images.subset(kept[rest]), images.subset(kept[validation]), images.subset(test)

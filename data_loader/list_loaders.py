@@ -1,0 +1,102 @@
+"""Loaders of data sets that list files describe: `train_txt` and the lists of the other splits."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from data_loader.file_loader import FileDataLoader, FileSplits
+from data_loader.list_files import ImageList, parse_list, positions, read_list
+from utils.errors import UserError
+from utils.ranges import PositiveInt
+
+
+@dataclass(kw_only=True, eq=False)
+class ListDataLoader(FileDataLoader):
+    """Images named by list files.
+
+    Args:
+        train_txt: list of the training images.
+        num_classes: C; labels are 0 … C − 1.
+    """
+
+    train_txt: str
+    num_classes: PositiveInt = field()  # required: without this the inherited property would be its default
+
+    @property
+    @abstractmethod
+    def validation_list(self) -> str:
+        """The list file of the validation split."""
+
+    @property
+    @abstractmethod
+    def test_list(self) -> str:
+        """The list file of the test split."""
+
+    def find_files(self) -> FileSplits:
+        """Read the lists; one that serves two splits is read once."""
+        names = (self.train_txt, self.validation_list, self.test_list)
+        lists = {name: read_list(name, self.num_classes) for name in dict.fromkeys(names)}
+        train, validation, test = (lists[name] for name in names)
+        return FileSplits(train, validation, test, _class_names(train, self.num_classes))
+
+    def inventory(self) -> tuple[list[str], list[str]]:
+        """Every image that a list names, and the lines that are wrong."""
+        names = dict.fromkeys((self.train_txt, self.validation_list, self.test_list))
+        parsed = [parse_list(name, self.num_classes) for name in names]
+        paths = dict.fromkeys(path.decode() for images, _ in parsed for path in images.paths)
+        return [os.path.join(self.data_dir, path) for path in paths], [line for _, lines in parsed for line in lines]
+
+    def published_shift(self, direction: str, ratio: int) -> np.ndarray | None:
+        """The images that `<test list's prefix>_<direction><ratio>.txt`, beside the test list, names.
+
+        Raises:
+            UserError: it names an image that the test list doesn't.
+        """
+        test_list = Path(self.test_list)
+        prefix = test_list.stem.rpartition("_")[0] or test_list.stem
+        shift_list = test_list.with_name(f"{prefix}_{direction}{ratio}.txt")
+        if not shift_list.is_file():
+            return None
+        wanted = read_list(shift_list, self.num_classes).paths
+        found = positions(read_list(test_list, self.num_classes).paths, wanted)
+        if (found < 0).any():
+            stray = wanted[np.argmin(found)].decode()
+            raise UserError(f"{shift_list}: {stray} is not among the test images of {test_list}")
+        return found
+
+
+@dataclass(kw_only=True, eq=False)
+class ImageListDataLoader(ListDataLoader):
+    """Any data set with a list file for each split.
+
+    Args:
+        test_txt: list of the test images.
+        val_txt: list of the validation images; null: the test images.
+    """
+
+    test_txt: str
+    val_txt: str | None = None
+
+    @property
+    def validation_list(self) -> str:
+        """The list file of the validation split."""
+        return self.val_txt or self.test_txt
+
+    @property
+    def test_list(self) -> str:
+        """The list file of the test split."""
+        return self.test_txt
+
+
+def _class_names(train: ImageList, num_classes: int) -> list[str]:
+    """The folder that each class's images lie in, where no two classes share one; else the labels as text."""
+    names = [str(label) for label in range(num_classes)]
+    labels, first = np.unique(train.targets, return_index=True)
+    for label, path in zip(labels, train.paths[first], strict=True):
+        names[label] = Path(path.decode()).parent.name
+    return names if len(set(names)) == num_classes else [str(label) for label in range(num_classes)]

@@ -1,0 +1,9 @@
+"""Evaluate a checkpoint on shifted test distributions: `python test_all_cifar.py -r CHECKPOINT`."""
+
+from functools import partial
+
+from trainer.commands import run_sweep
+from utils.errors import run_main
+
+if __name__ == "__main__":
+    run_main(partial(run_sweep, "cifar"))

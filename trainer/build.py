@@ -1,0 +1,170 @@
+"""From a configuration to the parts of a run."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import lr_scheduler
+
+import data_loader.data_loaders as loaders
+import model.loss
+import model.metric
+import model.model as networks
+from base import BaseDataLoader, RunState, TrainerOptions
+from data_loader.loader import ImageDataLoader
+from model.experts import ExpertModel
+from trainer import schedules
+from trainer.mixing import Combiner, CombinerOptions, FinetuningCombinerOptions, MixupOptions
+from trainer.recipe import monitor_of, tau_list
+from trainer.trainer import Ingredients, Trainer
+from utils.checkpoint import CheckpointError, without_parallel_prefix
+from utils.config import ConfigParser
+from utils.schema import fields_of
+from utils.tensorboard import Recorder
+
+logger = logging.getLogger(__name__)
+
+
+def build_loader(config: ConfigParser) -> ImageDataLoader:
+    """The loader of the training split (or whichever the configuration asks for), its data read.
+
+    Raises:
+        ConfigError: the network has another number of classes than the data.
+        UserError: the data are missing or damaged.
+    """
+    loader = config.init_obj("data_loader", loaders, seed=config.get("seed", 1))
+    expected = config["arch"]["args"]["num_classes"]
+    if loader.num_classes != expected:
+        config.fail(f"arch.args.num_classes: {expected} does not fit the data, which have {loader.num_classes} classes")
+    return loader
+
+
+def build_model(config: ConfigParser, device: torch.device) -> ExpertModel:
+    """The network, its weights drawn from the run's seed."""
+    torch.manual_seed(config.get("seed", 1))
+    return config.init_obj("arch", networks).to(device)
+
+
+def build_criterion(config: ConfigParser, class_counts: list[int]) -> nn.Module:
+    """The loss, given what it asks for: training counts [C] and τ of each expert."""
+    section = config["loss"]
+    kind = getattr(model.loss, section["type"])
+    arguments = dict(section.get("args", {}))
+    if "tau_list" in arguments:
+        arguments["tau_list"] = tau_list(config.config)
+    if "cls_num_list" in fields_of(kind):
+        arguments["cls_num_list"] = class_counts
+    return kind(**arguments)
+
+
+def build_combiner(config: ConfigParser) -> Callable[[int], Combiner]:
+    """Epoch (from 1) → how its batches are mixed: `finetuning_combiner` replaces `combiner` from its first epoch on."""
+    seed = config.get("seed", 1)
+    combiner = Combiner(_combiner_options(config.get("combiner") or {}, CombinerOptions), seed)
+    if not config.get("finetuning_combiner"):
+        return lambda epoch: combiner
+    options = _combiner_options(config["finetuning_combiner"], FinetuningCombinerOptions)
+    finetuning = Combiner(options, seed)
+    return lambda epoch: finetuning if epoch >= options.initial_epoch else combiner
+
+
+def _combiner_options(section: Mapping[str, Any], kind: type) -> Any:
+    return kind(**{**section, "mixup": MixupOptions(**section.get("mixup", {}))})
+
+
+def load_weights(network: nn.Module, content: Mapping[str, Any], checkpoint: Path) -> None:
+    """Put a checkpoint's weights into a network.
+
+    Raises:
+        CheckpointError: names or shapes differ; the line names the first few.
+    """
+    state = without_parallel_prefix(content["state_dict"])
+    own = network.state_dict()
+    missing, foreign = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shapes = [
+        f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
+        for name in own.keys() & state.keys()
+        if own[name].shape != state[name].shape
+    ]
+    differences = [
+        f"{title} {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
+        for title, names in (("missing", missing), ("unknown", foreign), ("other shapes", sorted(shapes)))
+        if names
+    ]
+    if differences:
+        raise CheckpointError(f"{checkpoint}: does not fit the network of the configuration: {'; '.join(differences)}")
+    network.load_state_dict(state)
+
+
+def build_trainer(
+    config: ConfigParser,
+    *,
+    loader: BaseDataLoader,
+    device: torch.device,
+    folder: Path,
+    resumed: Mapping[str, Any] | None,
+) -> Trainer:
+    """Put a run together, and take it up where a checkpoint left it.
+
+    Args:
+        config: validated.
+        loader: of the training split.
+        device: to train on.
+        folder: the run's folder.
+        resumed: content of the checkpoint to continue from; with `resume_state_dict_only` its weights alone count.
+    """
+    network = build_model(config, device)
+    criterion = build_criterion(config, loader.cls_num_list).to(device)
+    optimizer = config.init_obj("optimizer", torch.optim, network.parameters())
+    schedule_module = schedules if config["lr_scheduler"]["type"] in schedules.__all__ else lr_scheduler
+    schedule = config.init_obj("lr_scheduler", schedule_module, optimizer)
+    state = RunState()
+    if resumed is not None:
+        assert config.resume is not None
+        load_weights(network, resumed, config.resume)
+        if not config.get("resume_state_dict_only"):
+            state = _continue_from(resumed, config.resume, optimizer, schedule, criterion)
+    options = TrainerOptions(**config["trainer"])
+    return Trainer(
+        Ingredients(
+            model=network,
+            criterion=criterion,
+            optimizer=optimizer,
+            schedule=schedule,
+            train_loader=loader,
+            valid_loader=loader.split_validation(),
+            combiner_of=build_combiner(config),
+            metrics={name: getattr(model.metric, name) for name in config.get("metrics", [])},
+            give_expert_logits=config.get("add_extra_info", True),
+            log_expert_losses=config["loss"].get("return_expert_losses", False),
+            device=device,
+            seed=config.get("seed", 1),
+        ),
+        options=options,
+        monitor=monitor_of(config.config),
+        folder=folder,
+        recorder=Recorder(folder, wandb=options.wandb, config=config.config),
+        facts={"arch": config["arch"]["type"], "config": config.config, "class_names": loader.class_names},
+        state=state,
+    )
+
+
+def _continue_from(content: Mapping[str, Any], checkpoint: Path, *parts: Any) -> RunState:
+    """Load optimiser, schedule and loss from a checkpoint; returns where its run stood."""
+    for name, part in zip(("optimizer", "lr_scheduler", "criterion"), parts, strict=True):
+        if name not in content:
+            raise CheckpointError(
+                f"{checkpoint}: holds no '{name}', so the run can't be continued exactly; "
+                "set resume_state_dict_only=true to start a new run from its weights"
+            )
+        try:
+            part.load_state_dict(content[name])
+        except (ValueError, KeyError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise CheckpointError(f"{checkpoint}: its '{name}' does not fit the configuration: {reason}") from None
+    return RunState(**content["progress"])

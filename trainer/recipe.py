@@ -1,0 +1,153 @@
+"""The configuration's schema on one screen, and the rules that span several of its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import torch
+from torch.optim import SGD, Optimizer, lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
+
+import data_loader.data_loaders as loaders
+import model.loss
+import model.metric
+import model.model as networks
+from base import Monitor, TrainerOptions
+from model.loss import ExpertLoss
+from model.priors import normalise_tau_list
+from trainer import schedules
+from trainer.mixing import CombinerOptions, FinetuningCombinerOptions
+from utils.ranges import NonNegativeInt, Range
+from utils.schema import Component, OneOf, fields_of, problems
+
+_LOSS_EXTRAS = {"tau_min": float | None, "tau_max": float | None, "return_expert_losses": bool}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """The keys of a configuration; published names, kept as they are."""
+
+    name: str
+    arch: Annotated[dict, Component((networks,))]
+    data_loader: Annotated[dict, Component((loaders,), injected=frozenset({"seed"}))]
+    optimizer: Annotated[dict, Component((torch.optim,), base=Optimizer, injected=frozenset({"params"}))]
+    lr_scheduler: Annotated[
+        dict, Component((schedules, lr_scheduler), base=LRScheduler, injected=frozenset({"optimizer"}))
+    ]
+    loss: Annotated[
+        dict, Component((model.loss,), base=ExpertLoss, injected=frozenset({"cls_num_list"}), extras=_LOSS_EXTRAS)
+    ]
+    trainer: TrainerOptions
+    metrics: list[Annotated[str, OneOf(tuple(model.metric.__all__))]] = field(default_factory=list)
+    combiner: CombinerOptions = field(default_factory=CombinerOptions)
+    finetuning_combiner: FinetuningCombinerOptions | None = None
+    n_gpu: NonNegativeInt = 1
+    add_extra_info: bool = True
+    resume_state_dict_only: bool = False
+    seed: Annotated[int, Range(low=0, high=2**63 - 1)] = 1
+
+
+def find_problems(config: dict[str, Any]) -> list[str]:
+    """Everything that is wrong with a configuration, each line with its path; empty where it can be built.
+
+    Nothing is read and nothing is allocated: networks are built without storage.
+    """
+    return problems(config, Recipe, "") or [line for rule in _RULES for line in rule(config)]
+
+
+def num_experts(config: dict[str, Any]) -> int:
+    """E."""
+    return config["arch"].get("args", {}).get("num_experts", 1)
+
+
+def tau_list(config: dict[str, Any]) -> list[float]:
+    """τ of each expert, whatever way the configuration gives them.
+
+    Raises:
+        ValueError: they don't fit the number of experts.
+    """
+    loss = config["loss"]
+    return normalise_tau_list(loss["args"]["tau_list"], num_experts(config), loss.get("tau_min"), loss.get("tau_max"))
+
+
+def monitor_of(config: dict[str, Any]) -> Monitor:
+    """What the run monitors.
+
+    Raises:
+        ValueError: a quantity that is never recorded.
+    """
+    metrics = config.get("metrics", [])
+    names = ["loss", *metrics, "val_loss", "val_balanced_accuracy", *(f"val_{name}" for name in metrics)]
+    return Monitor.parse(config["trainer"].get("monitor", "off"), names)
+
+
+def _arch_can_be_built(config: dict[str, Any]) -> list[str]:
+    with torch.device("meta"):
+        return _trial("arch", lambda: getattr(networks, config["arch"]["type"])(**config["arch"].get("args", {})))
+
+
+def _optimizer_and_schedule_can_be_built(config: dict[str, Any]) -> list[str]:
+    weight = torch.zeros(1, requires_grad=True)
+    kind = getattr(torch.optim, config["optimizer"]["type"])
+    found = _trial("optimizer", lambda: kind([weight], **config["optimizer"].get("args", {})))
+    name, arguments = config["lr_scheduler"]["type"], config["lr_scheduler"].get("args", {})
+    schedule = getattr(schedules if name in schedules.__all__ else lr_scheduler, name)
+    return found + _trial("lr_scheduler", lambda: schedule(SGD([weight], lr=0.1, momentum=0.9), **arguments))
+
+
+def _tau_fits_experts(config: dict[str, Any]) -> list[str]:
+    if "tau_list" not in config["loss"].get("args", {}):
+        return []
+    return _trial("loss.args.tau_list", lambda: tau_list(config))
+
+
+def _loss_sees_experts(config: dict[str, Any]) -> list[str]:
+    if "tau_list" not in fields_of(getattr(model.loss, config["loss"]["type"])) or num_experts(config) == 1:
+        return []
+    found = []
+    if not config.get("add_extra_info", True):
+        found.append(f"add_extra_info: must be true: {config['loss']['type']} needs each expert's logits")
+    if not config["arch"].get("args", {}).get("returns_feat", False):
+        found.append(f"arch.args.returns_feat: must be true: {config['loss']['type']} needs each expert's logits")
+    return found
+
+
+def _monitor_is_recorded(config: dict[str, Any]) -> list[str]:
+    found = _trial("trainer.monitor", lambda: monitor_of(config))
+    if config["lr_scheduler"]["type"] == "ReduceLROnPlateau" and not found:
+        monitor = monitor_of(config)
+        if not (config["trainer"].get("validate") and monitor.name.startswith("val_")):
+            found.append("trainer.monitor: ReduceLROnPlateau follows a val_ quantity: name one, and validate (--val)")
+    return found
+
+
+def _logits_mix_only_by_mixup(config: dict[str, Any]) -> list[str]:
+    found = []
+    for section in ("combiner", "finetuning_combiner"):
+        combiner = config.get(section) or {}
+        mixes_logits = combiner.get("mixup", {}).get("target_mix_strategy") == "mix_logits"
+        if mixes_logits and combiner.get("mode") not in ("mixup", None):
+            path = f"{section}.mixup.target_mix_strategy"
+            found.append(f"{path}: mix_logits goes with mode mixup; got {combiner['mode']!r}")
+    return found
+
+
+_RULES: tuple[Callable[[dict[str, Any]], list[str]], ...] = (
+    _arch_can_be_built,
+    _optimizer_and_schedule_can_be_built,
+    _tau_fits_experts,
+    _loss_sees_experts,
+    _monitor_is_recorded,
+    _logits_mix_only_by_mixup,
+)
+
+
+def _trial(path: str, build: Callable[[], object]) -> list[str]:
+    """Build something to see whether it can be; what it says against it, as one line."""
+    try:
+        build()
+    except (ValueError, TypeError) as error:
+        return [f"{path}: {str(error).splitlines()[0]}"]
+    return []

@@ -1,0 +1,163 @@
+"""The training loop: one step on one screen.
+
+One image's trip: loader (file → batch) → `loader.transform` (augmented and normalised on the device) → `combiner`
+(mixed) → `model` (experts) → `criterion` (loss).
+
+`B` batch, `E` experts, `C` classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+
+from base import BaseDataLoader, BaseTrainer, Batch, Stateful
+from model.calibration import negative_log_likelihood
+from model.experts import expert_logits_of
+from model.scores import balanced_accuracy, confusion_matrix, normalise_rows
+from trainer.evaluation import predict
+from trainer.mixing import Combiner, MixedBatch
+from utils.meters import RunningMeans
+from utils.plots import confusion_figure
+from utils.progress import progress_bar
+from utils.streams import Stream, sample_seeds
+
+Metric = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ingredients:
+    """Everything that training is made of.
+
+    Args:
+        model: images [B, 3, H, W] → see `model.experts.ExpertModel.forward`.
+        criterion: see `model.loss.ExpertLoss`.
+        optimizer: over the model's parameters.
+        schedule: stepped once an epoch.
+        train_loader: batches to train on.
+        valid_loader: batches to validate on.
+        combiner_of: epoch (from 1) → how its batches are mixed.
+        metrics: name → metric of (output [B, C], targets [B]).
+        give_expert_logits: whether the loss sees each expert's logits.
+        log_expert_losses: record each expert's loss.
+        device: where the model lies.
+        seed: the run's seed.
+    """
+
+    model: nn.Module
+    criterion: nn.Module
+    optimizer: Optimizer
+    schedule: LRScheduler
+    train_loader: BaseDataLoader
+    valid_loader: BaseDataLoader
+    combiner_of: Callable[[int], Combiner]
+    metrics: dict[str, Metric]
+    give_expert_logits: bool
+    log_expert_losses: bool
+    device: torch.device
+    seed: int
+
+
+class Trainer(BaseTrainer):
+    """Trains and validates; see `BaseTrainer` for what surrounds the epochs."""
+
+    def __init__(self, ingredients: Ingredients, **run: Any) -> None:
+        parts: dict[str, Stateful] = {
+            "state_dict": ingredients.model,
+            "optimizer": ingredients.optimizer,
+            "lr_scheduler": ingredients.schedule,
+            "criterion": ingredients.criterion,
+        }
+        super().__init__(parts=parts, **run)
+        self.ingredients = ingredients
+        self.meters = RunningMeans()
+
+    def train_step(self, batch: Batch, epoch: int, step: int) -> None:
+        """One update of the weights from one batch."""
+        use = self.ingredients
+        _seed_forward_pass(use.seed, epoch, step)
+        images = use.train_loader.transform(batch.images.to(use.device, non_blocking=True), batch.keys)
+        targets = batch.targets.to(use.device, non_blocking=True)
+        mixed = use.combiner_of(epoch)(images, targets, epoch=epoch, step=step)
+
+        expert_logits = mixed.mix_logits(expert_logits_of(use.model(mixed.images)))  # [B, E, C]
+        output = expert_logits.mean(dim=1)
+        losses = self._losses(mixed, output, expert_logits)
+
+        use.optimizer.zero_grad(set_to_none=True)
+        losses["loss"].backward()
+        use.optimizer.step()
+        self.meters.add({**losses, **self._metrics(mixed, output.detach())}, len(targets))
+
+    def train_epoch(self, epoch: int) -> dict[str, float]:
+        """Train one epoch (counted from 1) from `state.step` on; returns losses, metrics and the learning rate."""
+        use = self.ingredients
+        use.model.train()
+        rate = use.optimizer.param_groups[0]["lr"]
+        with progress_bar(f"epoch {epoch}/{self.options.epochs}", use.train_loader.num_images) as bar:
+            for step, batch in enumerate(use.train_loader.epoch(epoch, first_step=self.state.step), self.state.step):
+                self.train_step(batch, epoch, step)
+                self.state.step = step + 1
+                if bar.update(len(batch.targets)):  # the bar is being redrawn: the moment to wait for the device
+                    bar.set_postfix(loss=f"{self.meters.means()['loss']:.3f}", lr=f"{rate:.2g}", refresh=False)
+        means = self.meters.means()
+        self.meters = RunningMeans()
+        if not isinstance(use.schedule, ReduceLROnPlateau):
+            use.schedule.step()
+        return {**means, "lr": float(rate)}
+
+    def validate(self, epoch: int) -> dict[str, float]:
+        """Evaluate on the validation split: cross-entropy of the ensemble, the metrics, and accuracies by group."""
+        use = self.ingredients
+        logits, targets = predict(use.model, use.valid_loader, use.device, title="validation")
+        output = logits.mean(axis=1)  # [N, E, C] → [N, C]
+        balanced = balanced_accuracy(output.argmax(axis=1), targets, use.train_loader.num_classes)
+        log = {"val_loss": negative_log_likelihood(output, targets), "val_balanced_accuracy": balanced}
+        for name, metric in use.metrics.items():
+            log[f"val_{name}"] = float(metric(torch.from_numpy(output), torch.from_numpy(targets)))
+        if isinstance(use.schedule, ReduceLROnPlateau):
+            use.schedule.step(log[self.monitor.name])
+        if epoch % self.options.save_period == 0 or epoch == self.options.epochs:
+            self._record_confusion(output.argmax(axis=1), targets, epoch)
+        return log
+
+    def _losses(self, mixed: MixedBatch, output: Tensor, expert_logits: Tensor) -> dict[str, Tensor]:
+        """The loss, and each expert's where they are recorded, weighed by the mixing."""
+        use = self.ingredients
+        extra_info = {"logits": expert_logits.transpose(0, 1)} if use.give_expert_logits else None  # [E, B, C]
+        names: Sequence[str] = ()
+
+        def measure(targets: Tensor) -> Tensor:
+            nonlocal names
+            loss, by_expert = use.criterion(output, targets, extra_info, return_expert_losses=True)
+            names = ("loss", *by_expert) if use.log_expert_losses else ("loss",)
+            return torch.stack([loss, *by_expert.values()])
+
+        weighed = mixed.weigh(measure)  # fills in the names
+        return dict(zip(names, weighed, strict=False))
+
+    @torch.no_grad()
+    def _metrics(self, mixed: MixedBatch, output: Tensor) -> dict[str, Tensor]:
+        """The metrics of a training batch, weighed as its loss is."""
+
+        def weighed(metric: Metric) -> Tensor:
+            return mixed.weigh(lambda targets: metric(output, targets))
+
+        return {name: weighed(metric) for name, metric in self.ingredients.metrics.items()}
+
+    def _record_confusion(self, predictions: np.ndarray, targets: np.ndarray, epoch: int) -> None:
+        names = self.ingredients.train_loader.class_names
+        confusion = normalise_rows(confusion_matrix(predictions, targets, len(names)))
+        self.recorder.figure("confusion_matrix", confusion_figure(confusion, names), epoch)
+
+
+def _seed_forward_pass(seed: int, epoch: int, step: int) -> None:
+    """Seed what the network itself draws (dropout): a function of the step, not of what was drawn before."""
+    torch.manual_seed(sample_seeds(seed, Stream.FORWARD, np.array([[epoch, step, 0]]))[0])

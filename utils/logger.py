@@ -1,0 +1,50 @@
+"""The log of a run: on the screen and in its folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+import logging.config
+import sys
+from pathlib import Path
+
+from utils.errors import UserError
+
+LOG_NAME = "info.log"
+LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
+
+
+def set_up_logging(verbosity: int, *, folder: Path | None = None, config_file: str | None = None) -> None:
+    """Send the log to the screen (standard output), and to `folder`/info.log where a folder is given.
+
+    Args:
+        verbosity: 0, 1, 2: warnings, info, debug.
+        folder: the run's folder; its log is appended to.
+        config_file: a JSON file in the form of `logging.config.dictConfig` that takes the place of all this;
+            the files it names lie in `folder`.
+
+    Raises:
+        UserError: the logging configuration can't be used.
+    """
+    if config_file is not None:
+        _from_file(Path(config_file), folder)
+        return
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
+    handlers[0].setFormatter(logging.Formatter("%(message)s"))
+    if folder is not None:
+        handlers.append(logging.FileHandler(folder / LOG_NAME, encoding="utf8"))
+        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    for name in ("matplotlib", "PIL"):  # their debug lines are nobody's concern here
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.basicConfig(level=LEVELS[verbosity], handlers=handlers, force=True)
+
+
+def _from_file(path: Path, folder: Path | None) -> None:
+    try:
+        content = json.loads(path.read_text(encoding="utf8"))
+        handlers = content.get("handlers", {})
+        for name in [name for name, handler in handlers.items() if "filename" in handler]:
+            handlers[name]["filename"] = str((folder or Path()) / handlers[name]["filename"])
+        logging.config.dictConfig(content)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{path}: can't be used as a logging configuration ({error})") from None

@@ -1,0 +1,42 @@
+"""Running means that stay on the device: nothing waits for the accelerator until somebody asks for a number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+class RunningMeans:
+    """Means of named values, weighted by how many images each stands for."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._weight = 0
+
+    def add(self, values: Mapping[str, Tensor], weight: int) -> None:
+        """Count 0-dim tensors, each a mean over `weight` images."""
+        for name, value in values.items():
+            term = value.detach().double() * weight
+            self._sums[name] = self._sums[name] + term if name in self._sums else term
+        self._weight += weight
+
+    def means(self) -> dict[str, float]:
+        """The means so far; waits for the device."""
+        if not self._sums:
+            return {}
+        stacked = torch.stack(list(self._sums.values())).cpu() / self._weight
+        return dict(zip(self._sums, stacked.tolist(), strict=True))
+
+    def state_dict(self) -> dict[str, object]:
+        """What a continuation in the middle of an epoch needs."""
+        return {"sums": {name: value.cpu() for name, value in self._sums.items()}, "weight": self._weight}
+
+    def load_state_dict(self, state: Mapping[str, object], device: torch.device) -> None:
+        """Take up where `state_dict` was called."""
+        sums = state["sums"]
+        assert isinstance(sums, dict)
+        assert isinstance(state["weight"], int)
+        self._sums = {name: value.to(device) for name, value in sums.items()}
+        self._weight = state["weight"]
