@@ -1,7 +1,8 @@
-"""What the trainer and the evaluation are given: batches of raw images, and the transform that follows on the device."""
+"""What the trainer and the evaluation are given: batches of raw images, and the transform for the device."""
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -72,7 +73,7 @@ class BaseDataLoader(ABC):
 
     def __len__(self) -> int:
         """Batches an epoch; the last may be smaller than the others."""
-        return -(-self.num_images // self.batch_size)
+        return math.ceil(self.num_images / self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of epoch 0."""

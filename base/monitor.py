@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -39,7 +40,7 @@ class Monitor:
 
     def is_better(self, value: float, best: float | None) -> bool:
         """Whether `value` beats the best so far (None: there is none); NaN never does."""
-        if value != value:
+        if math.isnan(value):
             return False
         if best is None:
             return True

@@ -55,7 +55,7 @@ class CombinerOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class FinetuningCombinerOptions(CombinerOptions):
-    """Section `finetuning_combiner`: replaces `combiner` from `initial_epoch` on (counted from 1, as checkpoints are)."""
+    """Section `finetuning_combiner`: replaces `combiner` from `initial_epoch` on (counted from 1)."""
 
     initial_epoch: PositiveInt
 

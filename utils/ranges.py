@@ -6,6 +6,7 @@ validation (`utils.schema`), which checks each value before anything is built.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -20,7 +21,7 @@ class Range:
 
     def admits(self, value: float) -> bool:
         """Whether `value` lies in the interval; NaN lies in none."""
-        if value != value:  # noqa: PLR0124 - math.isnan fails for huge integers
+        if math.isnan(value):
             return False
         above = self.low is None or value > self.low or (value == self.low and not self.low_open)
         return above and (self.high is None or value <= self.high)

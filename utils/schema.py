@@ -14,13 +14,15 @@ from __future__ import annotations
 import inspect
 import math
 import types
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from utils.errors import nearest
 from utils.ranges import Range
 
+_LISTS = (list, tuple, Sequence, Iterable)
+_TYPING_ONLY = {kind.__name__: kind for kind in (Callable, Iterable, Sequence)}  # torch imports them for checkers only
 _JSON_NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a string", type(None): "null"}
 
 
@@ -77,7 +79,7 @@ def problems(value: Any, annotation: Any, path: str) -> list[str]:  # noqa: PLR0
     if origin is Literal:
         fits = any(value == choice and type(value) is type(choice) for choice in arguments)  # True is no 1
         return [] if fits else [_wrong_choice(value, [str(choice) for choice in arguments], path)]
-    if origin in (list, tuple, Sequence, Iterator) and isinstance(value, list):
+    if origin in _LISTS and isinstance(value, list):
         return [line for i, item in enumerate(value) for line in problems(item, arguments[0], f"{path}[{i}]")]
     if annotation is Any or annotation is inspect.Parameter.empty or _is_plain(value, origin or annotation):
         return []
@@ -96,7 +98,7 @@ def fields_of(constructor: Callable[..., Any]) -> dict[str, Argument]:
     """Name → argument of a class or function, in the order of its signature; `self` and `**kwargs` left out."""
     try:
         target = constructor if is_dataclass(constructor) or not inspect.isclass(constructor) else constructor.__init__
-        hints = get_type_hints(target, include_extras=True)
+        hints = get_type_hints(target, localns=_TYPING_ONLY, include_extras=True)
     except (NameError, TypeError):  # hints of a foreign library that exist for type checkers only
         hints = {}
     return {
@@ -187,7 +189,7 @@ def describe(annotation: Any) -> str:  # noqa: PLR0911 - one return a kind of hi
         return " or ".join(dict.fromkeys(describe(option) for option in arguments if _writable(option)))
     if origin is Literal:
         return f"one of {', '.join(repr(a) for a in arguments)}"
-    if origin in (list, tuple, Sequence):
+    if origin in _LISTS:
         return f"a list (each {describe(arguments[0])})"
     if is_dataclass(annotation):
         return f"an object with keys {', '.join(fields_of(annotation))}"  # type: ignore[arg-type]
@@ -198,7 +200,7 @@ def _writable(annotation: Any) -> bool:
     """Whether a value of this hint can be written in JSON at all (a tensor or a function can't)."""
     kind = get_origin(annotation) or annotation
     return (
-        kind in (Annotated, Union, types.UnionType, Literal, Sequence)
+        kind in (Annotated, Union, types.UnionType, Literal, *_LISTS)
         or is_dataclass(kind)
-        or (kind in (int, float, bool, str, list, dict, tuple, type(None), Any))
+        or kind in (int, float, bool, str, dict, type(None), Any)
     )

@@ -61,7 +61,7 @@ def _words(seed: int, stream: Stream, keys: np.ndarray, count: int) -> np.ndarra
     counters[:, :, :3] = keys[:, None, :]
     counters[:, :, 3] = (int(stream) << 16) + np.arange(blocks)
     words = philox(counters.reshape(-1, 4), (seed & 0xFFFFFFFF, seed >> 32))
-    return words.reshape(len(keys), -1)[:, :count]
+    return words.reshape(len(keys), 4 * blocks)[:, :count]
 
 
 def uniforms(seed: int, stream: Stream, keys: np.ndarray, count: int) -> np.ndarray:
