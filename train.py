@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import logging
-from pathlib import Path
 
 from trainer.build import build_loader, build_trainer
 from trainer.recipe import find_problems
-from utils.checkpoint import load_checkpoint
+from trainer.run_folders import open_folder, read_resumed
 from utils.command_line import script_parser
-from utils.config import CONFIG_NAME, ConfigParser, read_json
+from utils.config import ConfigParser
 from utils.device import choose_device
 from utils.errors import run_main
 from utils.logger import set_up_logging
 from utils.overrides import add_override_flags
+from utils.provenance import record_process
 
 EXAMPLES = """  python train.py -c configs/digits/config_digits_ir40_bs-experts.json --val
   python train.py -c configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json --seed 1 --num_experts 7"""
@@ -29,33 +29,27 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run_folder(config: ConfigParser) -> Path:
-    """The folder of a run: the checkpoint's own where it is continued as it was, else a new one."""
-    if config.resume is not None and not config.get("resume_state_dict_only"):
-        beside = config.resume.parent / CONFIG_NAME
-        if beside.is_file() and read_json(beside) == config.config:
-            return config.resume.parent
-    return config.make_run_folder()
-
-
 def main() -> None:
     """Parse, build, train."""
     arguments = build_parser().parse_args()
     config = ConfigParser.from_args(arguments)
-    config.validate(find_problems)
     config.config.setdefault("seed", 1)
-    set_up_logging(config["trainer"].get("verbosity", 2), config_file=arguments.log_config)
+    config.validate(find_problems)
+    verbosity = config["trainer"].get("verbosity", 2)
+    set_up_logging(verbosity, config_file=arguments.log_config)
     device = choose_device(config.get("n_gpu", 1), arguments.device)
-    resumed = load_checkpoint(config.resume) if config.resume else None
+    path, resumed = read_resumed(config)
     loader = build_loader(config)
-    folder = run_folder(config)
-    set_up_logging(config["trainer"].get("verbosity", 2), folder=folder, config_file=arguments.log_config)
+    folder = open_folder(config, path)
+    set_up_logging(verbosity, folder=folder.path, config_file=arguments.log_config)
     counts = loader.cls_num_list
     images = f"{sum(counts)} training images of {len(counts)} classes, {max(counts)} to {min(counts)} a class"
     logger.info("%s: %s, on %s", config["name"], images, device)
     trainer = build_trainer(config, loader=loader, device=device, folder=folder, resumed=resumed)
+    record_process(folder.path, device, config["seed"])
     trainer.train()
-    print(f"The run lies in {folder}; next: python test.py -r {folder}/checkpoint-epoch{trainer.state.epoch}.pth")
+    newest = folder.checkpoints()[0]
+    print(f"The run lies in {folder.path}; next: python test.py -r {newest}")
 
 
 if __name__ == "__main__":

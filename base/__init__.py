@@ -3,5 +3,6 @@
 from base.base_data_loader import BaseDataLoader, Batch
 from base.base_trainer import BaseTrainer, RunState, Stateful, TrainerOptions
 from base.monitor import Monitor
+from base.run_folder import RunFolder
 
-__all__ = ["BaseDataLoader", "BaseTrainer", "Batch", "Monitor", "RunState", "Stateful", "TrainerOptions"]
+__all__ = ["BaseDataLoader", "BaseTrainer", "Batch", "Monitor", "RunFolder", "RunState", "Stateful", "TrainerOptions"]

@@ -1,4 +1,4 @@
-"""What every training run does: epochs, validation, the best epoch, early stopping, checkpoints."""
+"""What every training run does: epochs, validation, the best epoch, early stopping, checkpoints, an orderly end."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from base.monitor import Monitor
-from utils.checkpoint import save_checkpoint
-from utils.ranges import NonNegativeInt, PositiveInt
+from base.run_folder import BEST_NAME, RunFolder, checkpoint_name
+from utils.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
+from utils.signals import RunStopped, StopSignals
 from utils.tensorboard import Recorder
-
-BEST_NAME = "model_best.pth"
 
 
 class Stateful(Protocol):
@@ -35,21 +34,29 @@ class TrainerOptions:
         epochs: epochs to train.
         save_dir: folder for runs.
         save_period: a checkpoint every so many epochs; the last epoch always has one.
+        checkpoint_minutes: besides, a checkpoint within an epoch every so many minutes; 0: none.
+        keep_last: keep this many of the checkpoints at the ends of epochs; 0: all.
         verbosity: 0, 1, 2: warnings, info, debug.
         monitor: "off", or "max NAME" / "min NAME": the quantity by which `model_best.pth` is chosen.
         early_stop: end after so many epochs without improvement; 0: never.
         validate: evaluate on the validation split after each epoch.
         wandb: send scalars to Weights & Biases, too.
+        on_nonfinite: what to do about a loss that is no finite number: end the run, or skip the step.
+        max_skipped_steps: with "skip", the run ends all the same after so many skipped steps.
     """
 
     epochs: PositiveInt
     save_dir: str
     save_period: PositiveInt = 1
+    checkpoint_minutes: NonNegativeFloat = 15.0
+    keep_last: NonNegativeInt = 0
     verbosity: Literal[0, 1, 2] = 2
     monitor: str = "off"
     early_stop: NonNegativeInt = 0
     validate: bool = False
     wandb: bool = False
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    max_skipped_steps: PositiveInt = 100
 
 
 @dataclass
@@ -60,14 +67,16 @@ class RunState:
         epoch: epochs completed.
         step: steps done of the epoch after that.
         best: the best value of the monitored quantity so far.
-        stale_epochs: epochs since then.
+        best_epoch: when it was reached; 0: not yet.
+        skipped_steps: steps skipped for a loss that was no finite number.
         history: what each completed epoch logged.
     """
 
     epoch: int = 0
     step: int = 0
     best: float | None = None
-    stale_epochs: int = 0
+    best_epoch: int = 0
+    skipped_steps: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -89,7 +98,7 @@ class BaseTrainer(ABC):
         *,
         options: TrainerOptions,
         monitor: Monitor,
-        folder: Path,
+        folder: RunFolder,
         recorder: Recorder,
         parts: Mapping[str, Stateful],
         facts: Mapping[str, Any],
@@ -102,32 +111,72 @@ class BaseTrainer(ABC):
         self.parts = parts
         self.facts = facts
         self.state = state
+        self.signals = StopSignals()
         self.logger = logging.getLogger(type(self).__name__)
+        self._last_save = time.monotonic()
 
     @abstractmethod
-    def train_epoch(self, epoch: int) -> dict[str, float]:
-        """Train one epoch (counted from 1) from `state.step` on; returns its means."""
+    def train_steps(self, epoch: int) -> None:
+        """Train the steps of an epoch (counted from 1) that are left, `between_steps` after each."""
 
     @abstractmethod
     def validate(self, epoch: int) -> dict[str, float]:
         """Evaluate on the validation split; names begin with `val_`."""
 
+    @abstractmethod
+    def finish_epoch(self, validation: Mapping[str, float]) -> dict[str, float]:
+        """The epoch's training log; its meters start anew and the schedule moves on."""
+
+    @abstractmethod
+    def check_losses(self) -> None:
+        """See to it that no loss since the last call was other than a finite number; called before each checkpoint."""
+
     def train(self) -> None:
-        """Run all epochs that are left."""
+        """Run all epochs that are left; a signal ends the run between two steps, with a checkpoint."""
         begin, begin_epoch = time.monotonic(), self.state.epoch
-        while self.state.epoch < self.options.epochs and not self._exhausted():
-            epoch = self.state.epoch + 1
-            log = self.train_epoch(epoch)
-            if self.options.validate:
-                log |= self.validate(epoch)
-            improved = self._note(epoch, log)
-            self.recorder.scalars(log, epoch)
-            self._save_if_due(improved)
-            left = (time.monotonic() - begin) / (epoch - begin_epoch) * (self.options.epochs - epoch)
-            self.logger.info("%s, %s left", self._summary(log), timedelta(seconds=round(left)))
+        with self.signals:
+            while self.state.epoch < self.options.epochs and not self._exhausted():
+                self._run_epoch(self.state.epoch + 1)
+                done = self.state.epoch
+                left = (time.monotonic() - begin) / (done - begin_epoch) * (self.options.epochs - done)
+                self.logger.info("%s, %s left", self._summary(), timedelta(seconds=round(left)))
         if self._exhausted():
-            self.logger.info("%s has not improved for %d epochs: stopped.", self.monitor.name, self.state.stale_epochs)
+            self.logger.info("%s has not improved since epoch %d: stopped.", self.monitor.name, self.state.best_epoch)
         self.recorder.close()
+
+    def between_steps(self) -> None:
+        """Obey a signal, or write the checkpoint that is due by the clock; the state is whole at this moment."""
+        received = self.signals.received
+        if received is not None:
+            path = self.save(checkpoint_name(self.state.epoch, self.state.step))
+            self.recorder.close()
+            raise RunStopped(received, f"stopped by {received.name}; continue with: python train.py -r {path}")
+        minutes = self.options.checkpoint_minutes
+        if minutes and time.monotonic() - self._last_save >= 60 * minutes:
+            self.save(checkpoint_name(self.state.epoch, self.state.step))
+
+    def save(self, name: str) -> Path:
+        """Write a checkpoint with everything a continuation needs into the run's folder."""
+        self.check_losses()
+        content = {name: part.state_dict() for name, part in self.parts.items()}
+        progress = {"epoch": self.state.epoch, "monitor_best": self.state.best, "progress": asdict(self.state)}
+        path = self.folder.save(name, {**self.facts, **progress, **content})
+        self._last_save = time.monotonic()
+        self.logger.debug("saved %s", path)
+        return path
+
+    def _run_epoch(self, epoch: int) -> None:
+        self.train_steps(epoch)
+        self.check_losses()
+        validation = self.validate(epoch) if self.options.validate else {}
+        log = {**self.finish_epoch(validation), **validation}
+        improved = self._note(epoch, log)
+        self.recorder.scalars(log, epoch)
+        # The best first: were the run to die in between, the epoch would be run again and both be written again.
+        if improved:
+            self.save(BEST_NAME)
+        if epoch % self.options.save_period == 0 or epoch == self.options.epochs or self._exhausted():
+            self.save(checkpoint_name(epoch))
 
     def _note(self, epoch: int, log: dict[str, float]) -> bool:
         """Enter a finished epoch into the state; returns whether it is the best so far."""
@@ -135,35 +184,17 @@ class BaseTrainer(ABC):
         state.epoch, state.step = epoch, 0
         state.history.append({"epoch": float(epoch), **log})
         value = log.get(self.monitor.name)
-        if value is None:
+        if value is None or not self.monitor.is_better(value, state.best):
             return False
-        improved = self.monitor.is_better(value, state.best)
-        state.best = value if improved else state.best
-        state.stale_epochs = 0 if improved else state.stale_epochs + 1
-        return improved
+        state.best, state.best_epoch = value, epoch
+        return True
 
     def _exhausted(self) -> bool:
-        return bool(self.options.early_stop) and self.state.stale_epochs >= self.options.early_stop
+        """Whether the monitored quantity has failed to improve for `early_stop` epochs."""
+        patience = self.options.early_stop
+        recorded = bool(self.state.history) and self.monitor.name in self.state.history[-1]
+        return bool(patience) and recorded and self.state.epoch - self.state.best_epoch >= patience
 
-    def _save_if_due(self, improved: bool) -> None:
-        epoch = self.state.epoch
-        if epoch % self.options.save_period == 0 or epoch == self.options.epochs or self._exhausted():
-            self.save(f"checkpoint-epoch{epoch}.pth")
-        if improved:
-            self.save(BEST_NAME)
-
-    def save(self, name: str) -> Path:
-        """Write a checkpoint with everything a continuation needs into the run's folder."""
-        path = self.folder / name
-        content = {part: stateful.state_dict() for part, stateful in self.parts.items()}
-        progress = asdict(self.state)
-        save_checkpoint(
-            path,
-            {**self.facts, "epoch": self.state.epoch, "monitor_best": self.state.best, "progress": progress, **content},
-        )
-        self.logger.debug("saved %s", path)
-        return path
-
-    def _summary(self, log: Mapping[str, float]) -> str:
-        values = "  ".join(f"{name} {value:.4g}" for name, value in log.items())
+    def _summary(self) -> str:
+        values = "  ".join(f"{name} {value:.4g}" for name, value in self.state.history[-1].items() if name != "epoch")
         return f"epoch {self.state.epoch}/{self.options.epochs}  {values}"

@@ -15,9 +15,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_image
 
 from utils.errors import UserError
+
+try:
+    from torchvision.io import ImageReadMode, decode_image
+except ImportError:  # since 0.29 torchvision announces that its decoder will go
+    decode_image = None
 
 _STANDALONE_MARKERS = frozenset((0x01, *range(0xD0, 0xD9)))  # JPEG markers without a length
 _NOT_A_FRAME = frozenset((0xC4, 0xC8, 0xCC))  # among 0xC0 … 0xCF, the frame headers
@@ -34,16 +38,18 @@ def read_image(path: str) -> Tensor:
         UnreadableImageError: the file is missing, empty, truncated or can't be decoded.
     """
     content = _read_bytes(path)
-    if _is_plain_jpeg(content):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's of metadata and transparency, torchvision's of its future
+        if decode_image is not None and _is_plain_jpeg(content):
+            try:
+                return decode_image(torch.frombuffer(content, dtype=torch.uint8), ImageReadMode.RGB)
+            except RuntimeError:
+                pass  # Pillow has the last word on what can't be read
         try:
-            return decode_image(torch.frombuffer(content, dtype=torch.uint8), ImageReadMode.RGB)
-        except RuntimeError:
-            pass  # Pillow has the last word on what can't be read
-    try:
-        return _decode_with_pillow(content)
-    except Exception as error:  # a damaged file raises nearly anything
-        reason = "not an image that Pillow knows" if isinstance(error, Image.UnidentifiedImageError) else error
-        raise UnreadableImageError(f"{path}: can't be decoded ({reason})") from None
+            return _decode_with_pillow(content)
+        except Exception as error:  # a damaged file raises nearly anything
+            reason = "not an image that Pillow knows" if isinstance(error, Image.UnidentifiedImageError) else error
+            raise UnreadableImageError(f"{path}: can't be decoded ({reason})") from None
 
 
 def _read_bytes(path: str) -> bytearray:
@@ -82,8 +88,6 @@ def _is_plain_jpeg(content: bytearray) -> bool:
 
 
 def _decode_with_pillow(content: bytearray) -> Tensor:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of transparency that is dropped, of odd metadata
-        with Image.open(io.BytesIO(content)) as picture:
-            pixels = np.array(picture.convert("RGB"))
+    with Image.open(io.BytesIO(content)) as picture:
+        pixels = np.array(picture.convert("RGB"))
     return torch.from_numpy(pixels).permute(2, 0, 1)  # [H, W, 3] → [3, H, W]

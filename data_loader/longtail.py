@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,7 +21,8 @@ def longtail_counts(max_count: int, num_classes: int, *, imb_type: str, imb_fact
         max_count: images of the first class, n_max.
         num_classes: C.
         imb_type: "exp": ⌊n_max · f^(i/(C−1))⌋ for class i; "step": n_max for the first half of the classes and
-            ⌊n_max · f⌋ for the rest.
+            ⌊n_max · f⌋ for the rest; "pareto": the power law ⌊n_max · (i+1)^(−a)⌋ that ends at n_max · f, which is
+            ⌊n_max · f^(ln(i+1)/ln C)⌋.
         imb_factor: f, the inverse of the imbalance ratio, in (0, 1].
 
     Returns:
@@ -32,8 +34,11 @@ def longtail_counts(max_count: int, num_classes: int, *, imb_type: str, imb_fact
     elif imb_type == "step":
         first_half = num_classes // 2
         counts = [max_count] * first_half + [int(max_count * imb_factor)] * (num_classes - first_half)
+    elif imb_type == "pareto":
+        log_last = math.log(max(num_classes, 2))
+        counts = [int(max_count * imb_factor ** (math.log(i + 1) / log_last)) for i in range(num_classes)]
     else:
-        raise ValueError(f"imb_type: {imb_type!r} is not one of exp, step")
+        raise ValueError(f"imb_type: {imb_type!r} is not one of exp, step, pareto")
     return np.array(counts, np.int64)
 
 
@@ -59,13 +64,14 @@ def select_per_class(targets: np.ndarray, counts: Sequence[int] | np.ndarray) ->
     return np.concatenate(kept) if kept else np.empty(0, np.int64)
 
 
-def shift_factor(ratio: float) -> float:
+def shift_factor(ratio: float, decimals: int = 4) -> float:
     """The f of a shifted test set of imbalance ratio r: 1/r to four decimals.
 
     The published lists were cut with the rounded factor: with ⅓ itself iNaturalist's forward3 would hold 11,148
-    images, with 0.3333 it holds its 11,147. For r = 2, 5, 10, 25, 50 the two are the same.
+    images, with 0.3333 it holds its 11,147. For r = 2, 5, 10, 25, 50 the two are the same. (iNaturalist's backward3
+    was cut with three decimals, 0.333: 11,137.)
     """
-    return round(1 / ratio, 4)
+    return round(1 / ratio, decimals)
 
 
 def shifted_indices(

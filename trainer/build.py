@@ -15,7 +15,7 @@ import data_loader.data_loaders as loaders
 import model.loss
 import model.metric
 import model.model as networks
-from base import BaseDataLoader, RunState, TrainerOptions
+from base import BaseDataLoader, RunFolder, RunState, TrainerOptions
 from data_loader.loader import ImageDataLoader
 from model.experts import ExpertModel
 from trainer import schedules
@@ -24,6 +24,7 @@ from trainer.recipe import monitor_of, tau_list
 from trainer.trainer import Ingredients, Trainer
 from utils.checkpoint import CheckpointError, without_parallel_prefix
 from utils.config import ConfigParser
+from utils.meters import RunningMeans
 from utils.schema import fields_of
 from utils.tensorboard import Recorder
 
@@ -106,7 +107,7 @@ def build_trainer(
     *,
     loader: BaseDataLoader,
     device: torch.device,
-    folder: Path,
+    folder: RunFolder,
     resumed: Mapping[str, Any] | None,
 ) -> Trainer:
     """Put a run together, and take it up where a checkpoint left it.
@@ -123,12 +124,13 @@ def build_trainer(
     optimizer = config.init_obj("optimizer", torch.optim, network.parameters())
     schedule_module = schedules if config["lr_scheduler"]["type"] in schedules.__all__ else lr_scheduler
     schedule = config.init_obj("lr_scheduler", schedule_module, optimizer)
-    state = RunState()
+    meters, state = RunningMeans(device), RunState()
     if resumed is not None:
         assert config.resume is not None
         load_weights(network, resumed, config.resume)
         if not config.get("resume_state_dict_only"):
-            state = _continue_from(resumed, config.resume, optimizer, schedule, criterion)
+            parts = {"optimizer": optimizer, "lr_scheduler": schedule, "criterion": criterion, "meters": meters}
+            state = _continue_from(resumed, config.resume, parts)
     options = TrainerOptions(**config["trainer"])
     return Trainer(
         Ingredients(
@@ -144,19 +146,20 @@ def build_trainer(
             log_expert_losses=config["loss"].get("return_expert_losses", False),
             device=device,
             seed=config.get("seed", 1),
+            meters=meters,
         ),
         options=options,
         monitor=monitor_of(config.config),
         folder=folder,
-        recorder=Recorder(folder, wandb=options.wandb, config=config.config),
+        recorder=Recorder(folder.path, first_epoch=state.epoch + 1, wandb=options.wandb, config=config.config),
         facts={"arch": config["arch"]["type"], "config": config.config, "class_names": loader.class_names},
         state=state,
     )
 
 
-def _continue_from(content: Mapping[str, Any], checkpoint: Path, *parts: Any) -> RunState:
-    """Load optimiser, schedule and loss from a checkpoint; returns where its run stood."""
-    for name, part in zip(("optimizer", "lr_scheduler", "criterion"), parts, strict=True):
+def _continue_from(content: Mapping[str, Any], checkpoint: Path, parts: Mapping[str, Any]) -> RunState:
+    """Load the parts of a run from a checkpoint; returns where it stood."""
+    for name, part in parts.items():
         if name not in content:
             raise CheckpointError(
                 f"{checkpoint}: holds no '{name}', so the run can't be continued exactly; "

@@ -78,7 +78,7 @@ def open_run(arguments: argparse.Namespace) -> TestRun:
         load_weights(network, content, checkpoint)
         return predict(network, loader, device)
 
-    predictions = stored_predictions(checkpoint, config.config, run_network)
+    predictions = stored_predictions(checkpoint, config.config, loader.targets, run_network)
     description = (
         f"{config['name']}, {checkpoint.name} (epoch {content.get('epoch', 'unknown')}): trained on "
         f"{sum(loader.cls_num_list)} images of {loader.num_classes} classes, {max(loader.cls_num_list)} to "

@@ -9,7 +9,6 @@ import hashlib
 import io
 import json
 import logging
-import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import nn
 from base import BaseDataLoader
 from model.experts import expert_logits_of
 from utils.checkpoint import file_digest
+from utils.errors import UserError
 from utils.files import write_bytes
 from utils.progress import progress_bar
 
@@ -43,7 +43,12 @@ class Predictions:
 
 @torch.inference_mode()
 def predict(
-    model: nn.Module, loader: BaseDataLoader, device: torch.device, *, title: str = "evaluation"
+    model: nn.Module,
+    loader: BaseDataLoader,
+    device: torch.device,
+    *,
+    title: str = "evaluation",
+    between_batches: Callable[[], None] = lambda: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Run a network over a loader's split, without augmentation and in file order.
 
@@ -52,6 +57,7 @@ def predict(
         loader: of the split to evaluate.
         device: where the model lies.
         title: of the progress bar.
+        between_batches: called after each batch; what it raises ends the evaluation.
 
     Returns:
         logits float32 [N, E, C] and targets int64 [N].
@@ -65,30 +71,41 @@ def predict(
             logits.append(expert_logits_of(model(images)).float().cpu())
             targets.append(batch.targets)
             bar.update(len(batch.targets))
+            between_batches()
     model.train(was_training)
     return torch.cat(logits).numpy(), torch.cat(targets).numpy()
 
 
 def stored_predictions(
-    checkpoint: Path, config: Mapping[str, Any], compute: Callable[[], tuple[np.ndarray, np.ndarray]]
+    checkpoint: Path,
+    config: Mapping[str, Any],
+    targets: np.ndarray,
+    compute: Callable[[], tuple[np.ndarray, np.ndarray]],
 ) -> Predictions:
     """The predictions kept beside a checkpoint; computed, and kept, where there are none yet.
 
-    They are found again only for the very same checkpoint and the same network and data sections of `config`.
+    They are found again only for the very same checkpoint, network and data sections of `config`, and test labels.
 
     Args:
         checkpoint: the checkpoint's file; the predictions lie in `<its stem>.predictions.npz`.
         config: the run's configuration.
+        targets: labels of the test split as it is now, int64, shape [N].
         compute: runs the network.
+
+    Raises:
+        UserError: the network's logits are no finite numbers.
     """
     path = checkpoint.with_name(f"{checkpoint.stem}.predictions.npz")
     described = json.dumps([config["arch"], config["data_loader"]], sort_keys=True)
-    fingerprint = hashlib.sha256((file_digest(checkpoint) + described).encode()).hexdigest()
+    labels = hashlib.sha256(targets.astype("<i8").tobytes()).hexdigest()
+    fingerprint = hashlib.sha256((file_digest(checkpoint) + labels + described).encode()).hexdigest()
     kept = _read_predictions(path, fingerprint)
     if kept is not None:
         logger.info("Using the predictions kept in %s: no need to run the network again.", path)
         return kept
     predictions = Predictions(*compute())
+    if not np.isfinite(predictions.logits).all():
+        raise UserError(f"{checkpoint}: its network gives logits that are no finite numbers: the training diverged")
     buffer = io.BytesIO()
     np.savez_compressed(buffer, logits=predictions.logits, targets=predictions.targets, fingerprint=fingerprint)
     write_bytes(path, buffer.getvalue())
@@ -101,6 +118,7 @@ def _read_predictions(path: Path, fingerprint: str) -> Predictions | None:
         with np.load(path) as content:
             if str(content["fingerprint"]) == fingerprint:
                 return Predictions(content["logits"], content["targets"])
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        pass
+    except Exception as error:  # a damaged archive raises nearly anything
+        if not isinstance(error, FileNotFoundError):
+            logger.warning("%s: damaged (%s): the network runs again.", path, error)
     return None

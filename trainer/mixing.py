@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -126,16 +127,20 @@ class Combiner:
 
 
 def group_size(batch_size: int) -> int:
-    """Images of a pairing group: at most 16, and small enough that a batch of 16 or more has eight groups."""
+    """Images of a pairing group: at most 16, and small enough that a batch of 16 or more has eight groups.
+
+    A batch's last group may have fewer, or one more.
+    """
     return max(2, min(_LARGEST_GROUP, batch_size // 8))
 
 
 def draw_partners(random: np.random.Generator, batch_size: int) -> np.ndarray:
     """A partner for each image: a random cycle through each group; int64, shape [B]."""
-    size = group_size(batch_size)
+    # an image left over by itself joins the group before it: alone it would be its own partner
+    begins = range(0, max(batch_size - 1, 1), group_size(batch_size))
     partners = np.empty(batch_size, np.int64)
-    for begin in range(0, batch_size, size):
-        cycle = begin + np.argsort(random.random(min(size, batch_size - begin)), kind="stable")
+    for begin, end in pairwise([*begins, batch_size]):
+        cycle = begin + np.argsort(random.random(end - begin), kind="stable")
         partners[cycle] = np.roll(cycle, -1)
     return partners
 

@@ -23,6 +23,11 @@ from utils.ranges import NonNegativeInt, Range
 from utils.schema import Component, OneOf, fields_of, problems
 
 _LOSS_EXTRAS = {"tau_min": float | None, "tau_max": float | None, "return_expert_losses": bool}
+_UNFIT_OPTIMIZERS = {
+    "LBFGS": "evaluates the loss several times a step",
+    "Muon": "takes matrices only, and a convolution's weight is none",
+    "SparseAdam": "takes sparse gradients only",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +59,13 @@ def find_problems(config: dict[str, Any]) -> list[str]:
 
     Nothing is read and nothing is allocated: networks are built without storage.
     """
-    return problems(config, Recipe, "") or [line for rule in _RULES for line in rule(config)]
+    found = problems(config, Recipe, "")
+    if not isinstance(config, dict):
+        return found
+    # a rule speaks where the sections it reads are sound by themselves
+    unsound = {line.partition(":")[0].partition(".")[0].partition("[")[0] for line in found}
+    unsound |= {name for name, field in fields_of(Recipe).items() if field.required and name not in config}
+    return found + [line for sections, rule in _RULES if unsound.isdisjoint(sections) for line in rule(config)]
 
 
 def num_experts(config: dict[str, Any]) -> int:
@@ -90,8 +101,12 @@ def _arch_can_be_built(config: dict[str, Any]) -> list[str]:
 
 def _optimizer_and_schedule_can_be_built(config: dict[str, Any]) -> list[str]:
     weight = torch.zeros(1, requires_grad=True)
-    kind = getattr(torch.optim, config["optimizer"]["type"])
-    found = _trial("optimizer", lambda: kind([weight], **config["optimizer"].get("args", {})))
+    optimizer = config["optimizer"]["type"]
+    if optimizer in _UNFIT_OPTIMIZERS:
+        found = [f"optimizer.type: {optimizer} can't train here: it {_UNFIT_OPTIMIZERS[optimizer]}"]
+    else:
+        kind = getattr(torch.optim, optimizer)
+        found = _trial("optimizer", lambda: kind([weight], **config["optimizer"].get("args", {})))
     name, arguments = config["lr_scheduler"]["type"], config["lr_scheduler"].get("args", {})
     schedule = getattr(schedules if name in schedules.__all__ else lr_scheduler, name)
     return found + _trial("lr_scheduler", lambda: schedule(SGD([weight], lr=0.1, momentum=0.9), **arguments))
@@ -115,12 +130,19 @@ def _loss_sees_experts(config: dict[str, Any]) -> list[str]:
 
 
 def _monitor_is_recorded(config: dict[str, Any]) -> list[str]:
-    found = _trial("trainer.monitor", lambda: monitor_of(config))
-    if config["lr_scheduler"]["type"] == "ReduceLROnPlateau" and not found:
-        monitor = monitor_of(config)
-        if not (config["trainer"].get("validate") and monitor.name.startswith("val_")):
-            found.append("trainer.monitor: ReduceLROnPlateau follows a val_ quantity: name one, and validate (--val)")
-    return found
+    return _trial("trainer.monitor", lambda: monitor_of(config))
+
+
+def _plateau_follows_the_monitor(config: dict[str, Any]) -> list[str]:
+    if config["lr_scheduler"]["type"] != "ReduceLROnPlateau" or _monitor_is_recorded(config):
+        return []
+    monitor = monitor_of(config)
+    if not (config["trainer"].get("validate") and monitor.name.startswith("val_")):
+        return ["trainer.monitor: ReduceLROnPlateau follows a val_ quantity: name one, and validate (--val)"]
+    mode = config["lr_scheduler"].get("args", {}).get("mode", "min")
+    if mode != monitor.mode:
+        return [f"lr_scheduler.args.mode: is {mode!r} and trainer.monitor says {monitor.mode!r}: make them equal"]
+    return []
 
 
 def _logits_mix_only_by_mixup(config: dict[str, Any]) -> list[str]:
@@ -134,14 +156,16 @@ def _logits_mix_only_by_mixup(config: dict[str, Any]) -> list[str]:
     return found
 
 
-_RULES: tuple[Callable[[dict[str, Any]], list[str]], ...] = (
-    _arch_can_be_built,
-    _optimizer_and_schedule_can_be_built,
-    _tau_fits_experts,
-    _loss_sees_experts,
-    _monitor_is_recorded,
-    _logits_mix_only_by_mixup,
+_RULES: tuple[tuple[set[str], Callable[[dict[str, Any]], list[str]]], ...] = (
+    ({"arch"}, _arch_can_be_built),
+    ({"optimizer", "lr_scheduler"}, _optimizer_and_schedule_can_be_built),
+    ({"loss", "arch"}, _tau_fits_experts),
+    ({"loss", "arch", "add_extra_info"}, _loss_sees_experts),
+    ({"trainer", "metrics"}, _monitor_is_recorded),
+    ({"trainer", "metrics", "lr_scheduler"}, _plateau_follows_the_monitor),
+    ({"combiner", "finetuning_combiner"}, _logits_mix_only_by_mixup),
 )
+"""The sections that a rule reads, and the rule."""
 
 
 def _trial(path: str, build: Callable[[], object]) -> list[str]:

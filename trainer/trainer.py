@@ -8,7 +8,8 @@ One image's trip: loader (file → batch) → `loader.transform` (augmented and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +24,7 @@ from model.calibration import negative_log_likelihood
 from model.experts import expert_logits_of
 from model.scores import balanced_accuracy, confusion_matrix, normalise_rows
 from trainer.evaluation import predict
+from trainer.loss_guard import LossGuard
 from trainer.mixing import Combiner, MixedBatch
 from utils.meters import RunningMeans
 from utils.plots import confusion_figure
@@ -49,6 +51,7 @@ class Ingredients:
         log_expert_losses: record each expert's loss.
         device: where the model lies.
         seed: the run's seed.
+        meters: means of the epoch under way.
     """
 
     model: nn.Module
@@ -63,21 +66,26 @@ class Ingredients:
     log_expert_losses: bool
     device: torch.device
     seed: int
+    meters: RunningMeans
 
 
 class Trainer(BaseTrainer):
     """Trains and validates; see `BaseTrainer` for what surrounds the epochs."""
 
     def __init__(self, ingredients: Ingredients, **run: Any) -> None:
+        self.meters = ingredients.meters
         parts: dict[str, Stateful] = {
             "state_dict": ingredients.model,
             "optimizer": ingredients.optimizer,
             "lr_scheduler": ingredients.schedule,
             "criterion": ingredients.criterion,
+            "meters": ingredients.meters,
         }
         super().__init__(parts=parts, **run)
         self.ingredients = ingredients
-        self.meters = RunningMeans()
+        self.guard = LossGuard(
+            self.options.on_nonfinite, self.options.max_skipped_steps, ingredients.model, self.state, self.folder
+        )
 
     def train_step(self, batch: Batch, epoch: int, step: int) -> None:
         """One update of the weights from one batch."""
@@ -87,46 +95,65 @@ class Trainer(BaseTrainer):
         targets = batch.targets.to(use.device, non_blocking=True)
         mixed = use.combiner_of(epoch)(images, targets, epoch=epoch, step=step)
 
+        self.guard.before_forward()
         expert_logits = mixed.mix_logits(expert_logits_of(use.model(mixed.images)))  # [B, E, C]
         output = expert_logits.mean(dim=1)
         losses = self._losses(mixed, output, expert_logits)
+        if not self.guard.admits(losses["loss"], epoch=epoch, step=step, rate=self._rate, keys=batch.keys):
+            return
 
         use.optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
         use.optimizer.step()
         self.meters.add({**losses, **self._metrics(mixed, output.detach())}, len(targets))
 
-    def train_epoch(self, epoch: int) -> dict[str, float]:
-        """Train one epoch (counted from 1) from `state.step` on; returns losses, metrics and the learning rate."""
-        use = self.ingredients
+    def train_steps(self, epoch: int) -> None:
+        """Train the steps of an epoch (counted from 1) that are left, `between_steps` after each."""
+        use, first_step = self.ingredients, self.state.step
         use.model.train()
-        rate = use.optimizer.param_groups[0]["lr"]
         with progress_bar(f"epoch {epoch}/{self.options.epochs}", use.train_loader.num_images) as bar:
-            for step, batch in enumerate(use.train_loader.epoch(epoch, first_step=self.state.step), self.state.step):
+            bar.update(first_step * use.train_loader.batch_size)
+            for step, batch in enumerate(use.train_loader.epoch(epoch, first_step=first_step), first_step):
                 self.train_step(batch, epoch, step)
                 self.state.step = step + 1
                 if bar.update(len(batch.targets)):  # the bar is being redrawn: the moment to wait for the device
-                    bar.set_postfix(loss=f"{self.meters.means()['loss']:.3f}", lr=f"{rate:.2g}", refresh=False)
-        means = self.meters.means()
-        self.meters = RunningMeans()
-        if not isinstance(use.schedule, ReduceLROnPlateau):
-            use.schedule.step()
-        return {**means, "lr": float(rate)}
+                    loss = self.meters.means().get("loss", math.nan)
+                    bar.set_postfix(loss=f"{loss:.3f}", lr=f"{self._rate:.2g}", refresh=False)
+                self.between_steps()
 
     def validate(self, epoch: int) -> dict[str, float]:
-        """Evaluate on the validation split: cross-entropy of the ensemble, the metrics, and accuracies by group."""
+        """Evaluate on the validation split: cross-entropy of the ensemble, balanced accuracy and the metrics."""
         use = self.ingredients
-        logits, targets = predict(use.model, use.valid_loader, use.device, title="validation")
+        logits, targets = predict(
+            use.model, use.valid_loader, use.device, title="validation", between_batches=self.between_steps
+        )
         output = logits.mean(axis=1)  # [N, E, C] → [N, C]
         balanced = balanced_accuracy(output.argmax(axis=1), targets, use.train_loader.num_classes)
         log = {"val_loss": negative_log_likelihood(output, targets), "val_balanced_accuracy": balanced}
         for name, metric in use.metrics.items():
             log[f"val_{name}"] = float(metric(torch.from_numpy(output), torch.from_numpy(targets)))
-        if isinstance(use.schedule, ReduceLROnPlateau):
-            use.schedule.step(log[self.monitor.name])
         if epoch % self.options.save_period == 0 or epoch == self.options.epochs:
             self._record_confusion(output.argmax(axis=1), targets, epoch)
         return log
+
+    def finish_epoch(self, validation: Mapping[str, float]) -> dict[str, float]:
+        """Losses, metrics and learning rate of the epoch; the meters start anew and the schedule moves on."""
+        log = {**self.meters.means(), "lr": self._rate}
+        self.meters.reset()
+        schedule = self.ingredients.schedule
+        if isinstance(schedule, ReduceLROnPlateau):
+            schedule.step(validation[self.monitor.name])
+        else:
+            schedule.step()
+        return log
+
+    def check_losses(self) -> None:
+        """See to it that no loss since the last call was other than a finite number."""
+        self.guard.check()
+
+    @property
+    def _rate(self) -> float:
+        return float(self.ingredients.optimizer.param_groups[0]["lr"])
 
     def _losses(self, mixed: MixedBatch, output: Tensor, expert_logits: Tensor) -> dict[str, Tensor]:
         """The loss, and each expert's where they are recorded, weighed by the mixing."""

@@ -15,6 +15,7 @@ from utils.files import new_folder, write_text
 from utils.overrides import read_overrides
 
 CONFIG_NAME = "config.json"
+AUTOMATIC = "auto"
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -40,6 +41,7 @@ class ConfigParser:
         source: the file's name, for messages.
         overrides: path → (value, flag), applied on top of `config`.
         resume: the checkpoint to continue from, if any.
+        resumes_automatically: continue the newest run of this configuration, if there is one.
     """
 
     def __init__(
@@ -49,10 +51,12 @@ class ConfigParser:
         source: str,
         overrides: Mapping[str, tuple[Any, str]] | None = None,
         resume: Path | None = None,
+        resumes_automatically: bool = False,
     ) -> None:
         self.config = deepcopy(dict(config))
         self.source = source
         self.resume = resume
+        self.resumes_automatically = resumes_automatically
         self._flags: dict[str, str] = {}
         for path, (value, flag) in (overrides or {}).items():
             self._set(path, value, flag)
@@ -60,7 +64,8 @@ class ConfigParser:
     @classmethod
     def from_args(cls, arguments: argparse.Namespace) -> ConfigParser:
         """From parsed flags: `-c` names the file, else it lies beside the checkpoint that `-r` names."""
-        resume = Path(arguments.resume) if arguments.resume else None
+        automatic = arguments.resume == AUTOMATIC
+        resume = Path(arguments.resume) if arguments.resume and not automatic else None
         if resume is not None and not resume.is_file():
             raise UserError(f"{resume}: no such checkpoint (given by -r)")
         if arguments.config:
@@ -69,7 +74,13 @@ class ConfigParser:
             source = resume.parent / CONFIG_NAME
         else:
             raise UserError("no configuration: give one with -c FILE, or a checkpoint with -r FILE")
-        return cls(read_json(source), source=str(source), overrides=read_overrides(arguments), resume=resume)
+        return cls(
+            read_json(source),
+            source=str(source),
+            overrides=read_overrides(arguments),
+            resume=resume,
+            resumes_automatically=automatic,
+        )
 
     def __getitem__(self, name: str) -> Any:
         return self.config[name]
@@ -107,9 +118,13 @@ class ConfigParser:
         except ValueError as error:
             raise ConfigError(self._with_origin(f"{name}: {error}")) from error
 
+    def runs_folder(self) -> Path:
+        """Where the runs of this name lie: `<save_dir>/models/<name>/`."""
+        return Path(self.config["trainer"]["save_dir"]) / "models" / self.config["name"]
+
     def make_run_folder(self) -> Path:
         """Make `<save_dir>/models/<name>/<run_id>/`, never one that exists, with `config.json` in it."""
-        folder = new_folder(Path(self.config["trainer"]["save_dir"]) / "models" / self.config["name"])
+        folder = new_folder(self.runs_folder())
         self.write(folder)
         return folder
 

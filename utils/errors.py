@@ -7,10 +7,24 @@ from collections.abc import Callable, Iterable
 from difflib import get_close_matches
 
 EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 130
 
 
-class UserError(Exception):
-    """A mistake the user can mend: a wrong path, flag, file or value. Shown without a traceback."""
+class EarlyEnd(Exception):
+    """Why the program ends before its work is done, told in one line, without a traceback."""
+
+    exit_code = 1
+    prefix = "error: "
+
+
+class UserError(EarlyEnd):
+    """A mistake the user can mend: a wrong path, flag, file or value."""
+
+    exit_code = EXIT_USER_ERROR
+
+
+class RunError(EarlyEnd):
+    """A run that can't go on, though nobody made a mistake on the command line: a loss that is no number, say."""
 
 
 class ConfigError(UserError):
@@ -29,10 +43,12 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 
 
 def run_main(main: Callable[[], object]) -> None:
-    """Run a script's `main` and end the process: a `UserError` becomes one line a problem and exit code 2."""
+    """Run a script's `main` and end the process: an `EarlyEnd` becomes one line a problem and its exit code."""
     try:
         main()
-    except UserError as error:
+    except EarlyEnd as error:
         for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
-        sys.exit(EXIT_USER_ERROR)
+            print(f"{error.prefix}{line}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(EXIT_INTERRUPTED)

@@ -21,7 +21,7 @@ def set_up_logging(verbosity: int, *, folder: Path | None = None, config_file: s
         verbosity: 0, 1, 2: warnings, info, debug.
         folder: the run's folder; its log is appended to.
         config_file: a JSON file in the form of `logging.config.dictConfig` that takes the place of all this;
-            the files it names lie in `folder`.
+            the files it names lie in `folder`, and are not written where none is given.
 
     Raises:
         UserError: the logging configuration can't be used.
@@ -44,7 +44,10 @@ def _from_file(path: Path, folder: Path | None) -> None:
         content = json.loads(path.read_text(encoding="utf8"))
         handlers = content.get("handlers", {})
         for name in [name for name, handler in handlers.items() if "filename" in handler]:
-            handlers[name]["filename"] = str((folder or Path()) / handlers[name]["filename"])
+            if folder is None:
+                handlers[name] = {"class": "logging.NullHandler"}
+            else:
+                handlers[name]["filename"] = str(folder / handlers[name]["filename"])
         logging.config.dictConfig(content)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: can't be used as a logging configuration ({error})") from None

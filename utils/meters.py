@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,12 @@ from torch import Tensor
 class RunningMeans:
     """Means of named values, weighted by how many images each stands for."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._device = device or torch.device("cpu")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything counted so far."""
         self._sums: dict[str, Tensor] = {}
         self._weight = 0
 
@@ -29,14 +36,11 @@ class RunningMeans:
         stacked = torch.stack(list(self._sums.values())).cpu() / self._weight
         return dict(zip(self._sums, stacked.tolist(), strict=True))
 
-    def state_dict(self) -> dict[str, object]:
+    def state_dict(self) -> dict[str, Any]:
         """What a continuation in the middle of an epoch needs."""
         return {"sums": {name: value.cpu() for name, value in self._sums.items()}, "weight": self._weight}
 
-    def load_state_dict(self, state: Mapping[str, object], device: torch.device) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take up where `state_dict` was called."""
-        sums = state["sums"]
-        assert isinstance(sums, dict)
-        assert isinstance(state["weight"], int)
-        self._sums = {name: value.to(device) for name, value in sums.items()}
+        self._sums = {name: value.to(self._device) for name, value in state["sums"].items()}
         self._weight = state["weight"]

@@ -21,7 +21,7 @@ class Range:
 
     def admits(self, value: float) -> bool:
         """Whether `value` lies in the interval; NaN lies in none."""
-        if math.isnan(value):
+        if isinstance(value, float) and math.isnan(value):  # a huge integer has no float to ask
             return False
         above = self.low is None or value > self.low or (value == self.low and not self.low_open)
         return above and (self.high is None or value <= self.high)

@@ -22,8 +22,15 @@ from utils.errors import nearest
 from utils.ranges import Range
 
 _LISTS = (list, tuple, Sequence, Iterable)
-_TYPING_ONLY = {kind.__name__: kind for kind in (Callable, Iterable, Sequence)}  # torch imports them for checkers only
-_JSON_NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a string", type(None): "null"}
+_TYPING_ONLY = {"Callable": Callable, "Iterable": Iterable, "Sequence": Sequence}  # torch has them for checkers only
+_JSON_NAMES = {
+    int: "an integer",
+    float: "a number",
+    bool: "true or false",
+    str: "a string",
+    type(None): "null",
+    list: "a list",
+}
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ class Recorder:
 
     Args:
         folder: the run's folder.
+        first_epoch: what an earlier process recorded from this epoch on is superseded.
         wandb: also send scalars to Weights & Biases.
         config: what Weights & Biases shows as the run's configuration.
 
@@ -24,11 +25,13 @@ class Recorder:
         UserError: `wandb` is wanted but not installed.
     """
 
-    def __init__(self, folder: Path, *, wandb: bool = False, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, folder: Path, *, first_epoch: int = 1, wandb: bool = False, config: Mapping[str, Any] | None = None
+    ) -> None:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - takes a second to import
 
         self._wandb = _start_wandb(folder, config) if wandb else None
-        self._writer = SummaryWriter(str(folder))
+        self._writer = SummaryWriter(str(folder), purge_step=first_epoch if first_epoch > 1 else None)
 
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
         """Record named numbers of an epoch."""

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import pytest
 
-from utils.errors import ConfigError, UserError, nearest, run_main
+from utils.errors import ConfigError, RunError, UserError, nearest, run_main
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,16 @@ def test_run_main_prints_a_line_a_problem_and_exits_with_2(capsys: pytest.Captur
     assert exit_info.value.code == 2
     assert printed.err == "error: a: wrong\nerror: b: missing\n"
     assert printed.out == ""
+
+
+def test_a_run_that_cannot_go_on_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> NoReturn:
+        raise RunError("the loss is not finite at epoch 3, step 5")
+
+    with pytest.raises(SystemExit) as exit_info:
+        run_main(main)
+    assert exit_info.value.code == 1
+    assert capsys.readouterr().err == "error: the loss is not finite at epoch 3, step 5\n"
 
 
 def test_run_main_returns_when_all_is_well_and_lets_bugs_through() -> None:

@@ -261,6 +261,14 @@ def test_torchs_own_schedules_are_known_and_their_missing_arguments_told() -> No
     assert line == "lr_scheduler.args.optimizer: is set by the program and can't be set here"
 
 
+def test_schedules_whose_hints_are_for_type_checkers_only_are_checked_too() -> None:
+    section = {"type": "MultiStepLR", "args": {"milestones": [160, "180"], "gamma": "0.1"}}
+    assert problems(section, SCHEDULE, "lr_scheduler") == [
+        "lr_scheduler.args.milestones[1]: expected an integer; got '180'",
+        "lr_scheduler.args.gamma: expected a number; got '0.1'",
+    ]
+
+
 def test_an_argument_that_json_cannot_hold_is_refused() -> None:
     (line,) = problems({"type": "LambdaLR", "args": {"lr_lambda": "lambda e: 1"}}, SCHEDULE, "lr_scheduler")
     assert line.startswith("lr_scheduler.args.lr_lambda: expected ")
@@ -330,6 +338,7 @@ def test_every_argument_of_the_configurable_loaders_is_checked() -> None:
         (Callable[[int], int], "a value that JSON can't hold"),
         (OPTIMISER, 'an object with "type" and "args"'),
         (dict, "an object"),
+        (list, "a list"),
     ],
 )
 def test_describe_puts_a_hint_in_words(annotation: Any, words: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from utils.streams import Stream, generator, philox, sample_seeds, uniforms
@@ -39,6 +39,7 @@ def test_philox_treats_each_row_of_counters_by_itself() -> None:
     assert np.array_equal(together, np.concatenate([philox(row[None], (3, 5)) for row in counters]))
 
 
+@settings(deadline=None, max_examples=50)
 @given(order=st.permutations(range(20)), cut=st.integers(0, 20), count=st.integers(1, 9))
 def test_uniforms_of_a_sample_do_not_depend_on_its_batch(order: list[int], cut: int, count: int) -> None:
     keys = KEYS[40:60]

@@ -1,0 +1,103 @@
+"""A run's folder: its checkpoints by age, and a lock so that no two processes train in it."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from utils.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from utils.errors import UserError
+
+BEST_NAME = "model_best.pth"
+_NAME = re.compile(r"checkpoint-epoch(\d+)(?:-step(\d+))?\.pth")
+_KEPT_STEP_CHECKPOINTS = 2  # the newest, and one before it in case the newest turns out damaged
+
+logger = logging.getLogger(__name__)
+
+
+def checkpoint_name(epoch: int, step: int = 0) -> str:
+    """The file of a run that has completed `epoch` epochs and `step` steps of the next.
+
+    A checkpoint within an epoch bears the number of that epoch: `checkpoint-epoch3-step40.pth` is 40 steps into it.
+    """
+    return f"checkpoint-epoch{epoch + 1}-step{step}.pth" if step else f"checkpoint-epoch{epoch}.pth"
+
+
+def _position(path: Path) -> tuple[int, int]:
+    """(epochs completed, steps of the next), from a checkpoint's name."""
+    match = _NAME.fullmatch(path.name)
+    assert match is not None
+    epoch, step = int(match[1]), int(match[2] or 0)
+    return (epoch - 1, step) if step else (epoch, 0)
+
+
+class RunFolder:
+    """The files of one run.
+
+    Args:
+        path: the folder, which exists.
+        keep_last: keep this many of the checkpoints at the ends of epochs; 0: all.
+    """
+
+    def __init__(self, path: Path, *, keep_last: int = 0) -> None:
+        self.path = path
+        self.keep_last = keep_last
+        self._lock: IO[str] | None = None
+
+    def lock(self) -> bool:
+        """Take the folder for this process, until it ends; false where another process has it."""
+        file = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return False
+        except OSError:  # a file system without locks
+            pass
+        self._lock = file
+        return True
+
+    def checkpoints(self) -> list[Path]:
+        """Checkpoints that a run can be continued from, newest first."""
+        found = [path for path in self.path.glob("checkpoint-epoch*.pth") if _NAME.fullmatch(path.name)]
+        return sorted(found, key=_position, reverse=True)
+
+    def newest_good(self) -> tuple[Path, dict[str, Any]] | None:
+        """The newest checkpoint that is intact, and its content; damaged ones are passed over with a warning."""
+        for path in self.checkpoints():
+            try:
+                return path, load_checkpoint(path)
+            except CheckpointError as error:
+                logger.warning("%s; trying the one before.", error)
+        return None
+
+    def save(self, name: str, content: Mapping[str, Any]) -> Path:
+        """Write a checkpoint; afterwards those that it makes superfluous are removed."""
+        path = self.path / name
+        save_checkpoint(path, dict(content))
+        if _NAME.fullmatch(name):
+            self._remove_superfluous(path)
+        return path
+
+    def _remove_superfluous(self, newest: Path) -> None:
+        older = [path for path in self.checkpoints() if _position(path) <= _position(newest)]
+        within_epochs = [path for path in older if _position(path)[1]]
+        at_ends = [path for path in older if not _position(path)[1]]
+        kept = _KEPT_STEP_CHECKPOINTS if newest in within_epochs else 0
+        for path in within_epochs[kept:] + (at_ends[self.keep_last :] if self.keep_last else []):
+            path.unlink(missing_ok=True)
+
+
+def locked(folder: RunFolder) -> RunFolder:
+    """The folder, taken for this process.
+
+    Raises:
+        UserError: another process trains in it.
+    """
+    if not folder.lock():
+        raise UserError(f"{folder.path}: another process is training in this folder")
+    return folder

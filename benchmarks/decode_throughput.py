@@ -1,0 +1,149 @@
+"""Images a second on one core: this project's decoding and standard training transform against the plain Pillow one.
+
+    python -m benchmarks.decode_throughput --out decode.json
+
+Both do the same to the same files: decode, random resized crop to 224, flip, colour jitter, float, normalise. The
+plain pipeline is torchvision's transforms on Pillow images, one after the other; its images aren't even stacked to a
+batch. Ours reads and crops image by image and does the rest a batch at a time, everything in this one process and
+thread, although in a run the latter part is the GPU's. The two alternate; the median over the rounds counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_images
+from torchvision import transforms
+
+from data_loader.data_loaders import ImageListDataLoader
+from data_loader.file_loader import IMAGENET_MEAN, IMAGENET_STD
+
+SIZES = ((500, 375), (800, 600))
+_BATCH = 32
+_QUALITY = 90
+
+
+def write_photos(folder: Path, size: tuple[int, int], count: int) -> Path:
+    """JPEGs of one size, cut at random from scikit-learn's two photographs; returns the list that names them."""
+    random = np.random.default_rng(0)
+    photos = [Image.fromarray(pixels) for pixels in load_sample_images().images]
+    lines = []
+    for i in range(count):
+        photo = photos[i % len(photos)]
+        zoom = max(size[0] / photo.width, size[1] / photo.height) * random.uniform(1.0, 1.2)
+        larger = photo.resize((round(photo.width * zoom) + 1, round(photo.height * zoom) + 1), Image.Resampling.LANCZOS)
+        left, top = (int(random.integers(0, a - b + 1)) for a, b in zip(larger.size, size, strict=True))
+        larger.crop((left, top, left + size[0], top + size[1])).save(folder / f"{i}.jpg", quality=_QUALITY)
+        lines.append(f"{i}.jpg {i % len(photos)}\n")
+    listed = folder / "list.txt"
+    listed.write_text("".join(lines))
+    return listed
+
+
+def plain_pipeline(paths: list[Path]) -> Callable[[], None]:
+    transform = transforms.Compose(
+        [
+            transforms.RandomResizedCrop(224),
+            transforms.RandomHorizontalFlip(),
+            transforms.ColorJitter(0.4, 0.4, 0.4, 0),
+            transforms.ToTensor(),
+            transforms.Normalize(IMAGENET_MEAN, IMAGENET_STD),
+        ]
+    )
+
+    def run() -> None:
+        for path in paths:
+            with Image.open(path) as picture:
+                transform(picture.convert("RGB"))
+
+    return run
+
+
+def our_pipeline(listed: Path) -> Callable[[], None]:
+    loader = ImageListDataLoader(
+        data_dir=str(listed.parent),
+        train_txt=str(listed),
+        test_txt=str(listed),
+        num_classes=2,
+        batch_size=_BATCH,
+        num_workers=0,
+    )
+
+    def run() -> None:
+        for images, _, keys in loader.epoch(0):
+            loader.transform(images, keys)
+
+    return run
+
+
+def measure(size: tuple[int, int], *, count: int, rounds: int) -> dict[str, Any]:
+    """Images a second of both, in alternating rounds."""
+    with tempfile.TemporaryDirectory() as folder:
+        listed = write_photos(Path(folder), size, count)
+        pipelines = {"plain": plain_pipeline(sorted(Path(folder).glob("*.jpg"))), "ours": our_pipeline(listed)}
+        rates: dict[str, list[float]] = {name: [] for name in pipelines}
+        for round_ in range(rounds + 1):
+            for name, run in pipelines.items():
+                start = time.perf_counter()
+                run()
+                if round_:  # the first warms up
+                    rates[name].append(count / (time.perf_counter() - start))
+        bytes_a_file = sum(path.stat().st_size for path in Path(folder).glob("*.jpg")) / count
+    medians = {name: float(np.median(values)) for name, values in rates.items()}
+    ratios = np.array(rates["ours"]) / np.array(rates["plain"])
+    return {
+        "size": f"{size[0]}x{size[1]}",
+        "bytes_a_file": round(bytes_a_file),
+        "images_a_second": medians,
+        "ratio": float(np.median(ratios)),
+        "ratio_range": [float(ratios.min()), float(ratios.max())],
+        "rates": rates,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, metavar="JSON", help="file for the figures")
+    parser.add_argument("--images", type=int, default=64, help="files of each size; default: 64")
+    parser.add_argument("--rounds", type=int, default=15, help="alternating pairs of runs; default: 15")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    machine = {
+        "processor": _processor(),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("torch", "torchvision", "pillow", "numpy")},
+    }
+    print(", ".join(f"{name} {value}" for name, value in machine.items()))
+    results = []
+    for size in SIZES:
+        result = measure(size, count=arguments.images, rounds=arguments.rounds)
+        results.append(result)
+        rate, (low, high) = result["images_a_second"], result["ratio_range"]
+        print(
+            f"{result['size']}: plain {rate['plain']:.0f} images/s, ours {rate['ours']:.0f} images/s, "
+            f"ratio {result['ratio']:.2f} (rounds: {low:.2f} to {high:.2f})"
+        )
+    arguments.out.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""Before a run of days: opens every image of a configuration and lists those that can't be read.
+
+    python -m data_loader.check configs/mixup/standard_training/config_imagenet_lt_resnet50_bs-experts.json
+
+Finds missing, empty, truncated and undecodable images, and list lines without a path or with a label out of range.
+What is wrong goes into a file, one line each: the image or list line, a tab, the reason. Exit codes: 0 all is good,
+1 something is wrong, 2 the configuration or a list can't be read.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+from torch.utils.data import DataLoader, Dataset
+
+import data_loader.data_loaders as module_data
+from base import BaseDataLoader
+from data_loader.decoding import UnreadableImageError, read_image
+from data_loader.file_loader import FileDataLoader
+from utils.command_line import OneLineParser
+from utils.config import ConfigParser, read_json
+from utils.errors import ConfigError, run_main
+from utils.files import write_text
+from utils.progress import progress_bar
+from utils.schema import Component, problems
+
+_IMAGES_AT_ONCE = 32
+_SHOWN = 10  # lines on the screen; the file has all
+
+
+class _Reasons(Dataset[str]):
+    """Why each file can't be read, or ""; what torch's workers compute."""
+
+    def __init__(self, paths: list[str]) -> None:
+        self.paths = paths
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> str:
+        try:
+            read_image(self.paths[index])
+        except UnreadableImageError as error:
+            return str(error).removeprefix(f"{self.paths[index]}: ")
+        return ""
+
+
+def unreadable_images(paths: list[str], *, workers: int) -> dict[str, str]:
+    """Open every file; path → reason of those that can't be read, in the order given."""
+    batches = DataLoader(_Reasons(paths), batch_size=_IMAGES_AT_ONCE, num_workers=workers, collate_fn=list)
+    reasons: list[str] = []
+    with progress_bar("checking", len(paths)) as bar:
+        for batch in batches:
+            reasons += batch
+            bar.update(len(batch))
+    return {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
+
+
+def build_loader(config: ConfigParser) -> Any:
+    """The loader that a configuration's `data_loader` section describes, checked first."""
+    section = Annotated[dict, Component((module_data,), base=BaseDataLoader, injected=frozenset({"seed"}))]
+    if "data_loader" not in config.config:
+        raise ConfigError(f"data_loader: is missing (in {config.source})")
+    config.validate(lambda content: problems(content["data_loader"], section, "data_loader"))
+    return config.init_obj("data_loader", module_data)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = OneLineParser(
+        prog="python -m data_loader.check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", type=Path, metavar="CONFIG", help="a run's configuration (JSON)")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes; default: all cores"
+    )
+    parser.add_argument("--data_dir", metavar="DIR", help="instead of the configuration's data_loader.args.data_dir")
+    parser.add_argument(
+        "--out", type=Path, default=Path("bad_images.txt"), metavar="FILE", help="default: bad_images.txt"
+    )
+    return parser
+
+
+def main() -> None:
+    """Check what the configuration names; end with 1 if something is wrong."""
+    arguments = _parser().parse_args()
+    overrides = {"data_loader.args.data_dir": (arguments.data_dir, "--data_dir")} if arguments.data_dir else {}
+    config = ConfigParser(read_json(arguments.config), source=str(arguments.config), overrides=overrides)
+    loader = build_loader(config)
+    if not isinstance(loader, FileDataLoader):
+        counts = [len(images) for images in (loader.splits.train, loader.splits.test)]
+        print(f"{counts[0]:,} training and {counts[1]:,} test images are held in memory and could be read")
+        return
+    paths, bad_lines = loader.inventory()
+    bad = unreadable_images(paths, workers=max(arguments.workers, 0))
+    lines = [line.replace(": ", "\t", 1) for line in bad_lines] + [f"{path}\t{reason}" for path, reason in bad.items()]
+    print(f"{len(paths):,} images checked: {len(bad):,} can't be read; {len(bad_lines):,} list lines are wrong")
+    if not lines:
+        return
+    for line in lines[:_SHOWN]:
+        print("  " + line.replace("\t", ": "))
+    write_text(arguments.out, "".join(f"{line}\n" for line in lines))
+    print(f"{arguments.out}: all {len(lines):,}")
+    sys.exit(1)
+
+
+if __name__ == "__main__":
+    run_main(main)

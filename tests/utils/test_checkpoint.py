@@ -1,0 +1,319 @@
+"""Checkpoint files: whole or refused, readable by plain torch, and never executed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import random
+import sys
+import types
+import zipfile
+from collections import OrderedDict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from utils.checkpoint import CheckpointError, file_digest, load_checkpoint, save_checkpoint, without_parallel_prefix
+from utils.errors import UserError
+
+
+def content() -> dict[str, Any]:
+    return {
+        "state_dict": OrderedDict(
+            weight=torch.arange(12, dtype=torch.float32).view(3, 4) / 7,
+            half=torch.tensor([1.5, -2.25], dtype=torch.bfloat16),
+            count=torch.tensor(5),
+            mask=torch.tensor([True, False]),
+            images=torch.arange(5, dtype=torch.uint8),
+        ),
+        "optimizer": {"state": {0: {"momentum_buffer": torch.ones(2), "step": 3}}, "param_groups": [{"lr": 0.1}]},
+        "epoch": 7,
+        "monitor_best": 0.5,
+        "config": {"name": "größe", "loss": {"tau": [0, 1.25, None, True]}},
+    }
+
+
+def same(first: Any, second: Any) -> bool:
+    if isinstance(first, torch.Tensor):
+        return isinstance(second, torch.Tensor) and first.dtype == second.dtype and torch.equal(first, second)
+    if isinstance(first, dict):
+        return (
+            isinstance(second, dict) and list(first) == list(second) and all(same(first[k], second[k]) for k in first)
+        )
+    if isinstance(first, list):
+        return isinstance(second, list) and len(first) == len(second) and all(map(same, first, second))
+    return type(first) is type(second) and first == second
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A small checkpoint's bytes."""
+    path = tmp_path_factory.mktemp("checkpoint") / "small.pth"
+    save_checkpoint(path, {"state_dict": {"weight": torch.arange(9.0)}, "epoch": 3})
+    return path.read_bytes()
+
+
+def is_refused_or_right(path: Path) -> bool:
+    try:
+        loaded = load_checkpoint(path)
+    except CheckpointError as error:
+        assert "\n" not in str(error)
+        assert str(error).startswith(f"{path}: ")
+        return True
+    return same(loaded, {"format_version": 1, "state_dict": {"weight": torch.arange(9.0)}, "epoch": 3})
+
+
+# --- round trip -------------------------------------------------------------------------------------------------
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "checkpoint-epoch7.pth"
+    save_checkpoint(path, content())
+    loaded = load_checkpoint(path)
+    assert isinstance(loaded.pop("format_version"), int)
+    assert same(loaded, content())
+
+
+def test_plain_torch_reads_a_checkpoint_with_weights_only(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pth"
+    save_checkpoint(path, content())
+    loaded = torch.load(path, weights_only=True)
+    assert same({name: loaded[name] for name in content()}, content())
+
+
+def test_a_checkpoint_is_a_sound_zip_whose_comment_is_its_digest(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pth"
+    save_checkpoint(path, content())
+    with zipfile.ZipFile(path) as file:
+        assert file.testzip() is None
+        comment = file.comment
+    assert comment == b"sha256:" + hashlib.sha256(path.read_bytes()[: -len(comment) - 2]).hexdigest().encode()
+
+
+def test_tensors_come_back_on_the_cpu(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "c.pth", content())
+    assert load_checkpoint(tmp_path / "c.pth")["state_dict"]["weight"].device.type == "cpu"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_checkpoint_of_a_gpu_loads_onto_the_cpu(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "c.pth", {"state_dict": {"weight": torch.ones(3, device="cuda")}})
+    assert load_checkpoint(tmp_path / "c.pth")["state_dict"]["weight"].device.type == "cpu"
+
+
+def test_a_failed_save_leaves_the_earlier_checkpoint(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pth"
+    save_checkpoint(path, content())
+    with pytest.raises((TypeError, AttributeError, pickle.PicklingError)):
+        save_checkpoint(path, {"state_dict": {}, "bad": lambda: None})
+    assert load_checkpoint(path)["epoch"] == 7
+    assert list(tmp_path.iterdir()) == [path]
+
+
+# --- damage -----------------------------------------------------------------------------------------------------
+
+
+def test_a_checkpoint_cut_at_any_length_is_refused_or_complete(tmp_path: Path, archive: bytes) -> None:
+    path = tmp_path / "cut.pth"
+    lengths = [*range(0, len(archive) - 200, 37), *range(len(archive) - 200, len(archive))]
+    for length in lengths:
+        path.write_bytes(archive[:length])
+        assert is_refused_or_right(path), length
+
+
+def test_a_checkpoint_cut_before_its_end_record_is_refused(tmp_path: Path, archive: bytes) -> None:
+    path = tmp_path / "cut.pth"
+    for length in (0, 1, 100, len(archive) // 2, len(archive) - 100):
+        path.write_bytes(archive[:length])
+        with pytest.raises(CheckpointError, match="damaged"):
+            load_checkpoint(path)
+
+
+def test_a_flipped_bit_is_never_loaded_as_other_content(tmp_path: Path, archive: bytes) -> None:
+    path = tmp_path / "flipped.pth"
+    draw = random.Random(0)
+    refused = 0
+    for position in range(0, len(archive), 3):
+        damaged = bytearray(archive)
+        damaged[position] ^= 1 << draw.randrange(8)
+        path.write_bytes(damaged)
+        assert is_refused_or_right(path), position
+    for position in (0, 5, len(archive) // 3, len(archive) // 2, len(archive) - 1, len(archive) - 80):
+        damaged = bytearray(archive)
+        damaged[position] ^= 4
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match="damaged: its content does not match the digest"):
+            load_checkpoint(path)
+        refused += 1
+    assert refused == 6
+
+
+def test_overwritten_and_lengthened_files_are_refused_or_right(tmp_path: Path, archive: bytes) -> None:
+    path = tmp_path / "odd.pth"
+    draw = random.Random(1)
+    for _ in range(60):
+        start = draw.randrange(len(archive))
+        end = min(len(archive), start + draw.randrange(1, 200))
+        path.write_bytes(archive[:start] + draw.randbytes(end - start) + archive[end:])
+        assert is_refused_or_right(path), (start, end)
+        path.write_bytes(archive + draw.randbytes(draw.randrange(1, 100)))
+        assert is_refused_or_right(path)
+
+
+@pytest.mark.parametrize("junk", [b"", b"junk", b"PK\x03\x04" + b"\0" * 100, b"\x80\x02}q\x00.", b"{}\n"])
+def test_what_is_no_archive_is_refused_in_one_line(tmp_path: Path, junk: bytes) -> None:
+    path = tmp_path / "junk.pth"
+    path.write_bytes(junk)
+    with pytest.raises(CheckpointError, match=r"junk\.pth: ") as caught:
+        load_checkpoint(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_files_and_folders_are_told(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        load_checkpoint(tmp_path / "nowhere.pth")
+    with pytest.raises(CheckpointError, match="can't be read"):
+        load_checkpoint(tmp_path)
+    assert issubclass(CheckpointError, UserError)
+
+
+@pytest.mark.parametrize("other", [{"weight": torch.ones(1)}, [1, 2], torch.ones(2), {}])
+def test_an_archive_of_something_else_is_no_checkpoint(tmp_path: Path, other: Any) -> None:
+    torch.save(other, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match="holds no 'state_dict'"):
+        load_checkpoint(tmp_path / "other.pth")
+
+
+# --- code in checkpoints ----------------------------------------------------------------------------------------
+
+
+class Harmful:
+    """Pickles as a call of some function."""
+
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.call
+
+
+def harmful_objects(target: Path) -> list[Harmful]:
+    return [
+        Harmful(os.mkdir, str(target)),
+        Harmful(os.system, f"mkdir {target}"),
+        Harmful(eval, f"__import__('os').mkdir({str(target)!r})"),
+        Harmful(exec, f"import os; os.mkdir({str(target)!r})"),
+        Harmful(Path.mkdir, target),
+    ]
+
+
+@pytest.mark.parametrize("kind", range(5))
+@pytest.mark.parametrize("place", ["state_dict", "config", "extra"])
+def test_a_checkpoint_with_a_call_inside_is_refused_and_not_executed(tmp_path: Path, kind: int, place: str) -> None:
+    target = tmp_path / "executed"
+    checkpoint = {"state_dict": {"weight": torch.ones(2)}, "config": {}} | {place: harmful_objects(target)[kind]}
+    own, foreign = tmp_path / "own.pth", tmp_path / "foreign.pth"
+    save_checkpoint(own, checkpoint)
+    torch.save(checkpoint, foreign)
+    for path in (own, foreign):
+        with pytest.raises(CheckpointError, match="never executed"):
+            load_checkpoint(path)
+        assert not target.exists()
+    torch.load(foreign, weights_only=False)
+    assert target.exists()  # the trap does work where it is sprung
+
+
+def test_a_bare_pickle_is_refused_and_not_executed(tmp_path: Path) -> None:
+    target = tmp_path / "executed"
+    for index, harmful in enumerate(harmful_objects(target)):
+        path = tmp_path / f"{index}.pth"
+        path.write_bytes(pickle.dumps({"state_dict": harmful}, protocol=2))
+        with pytest.raises(CheckpointError):
+            load_checkpoint(path)
+        assert not target.exists()
+
+
+# --- checkpoints of others --------------------------------------------------------------------------------------
+
+
+def test_a_foreign_checkpoint_without_digest_loads(tmp_path: Path) -> None:
+    torch.save(content(), tmp_path / "foreign.pth")
+    assert same(load_checkpoint(tmp_path / "foreign.pth"), content())
+
+
+def test_a_checkpoint_of_torchs_old_format_loads(tmp_path: Path) -> None:
+    torch.save(content(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
+    assert same(load_checkpoint(tmp_path / "old.pth")["state_dict"], content()["state_dict"])
+
+
+def save_as_published(path: Path, monkeypatch: pytest.MonkeyPatch, *, numpy_module: bytes) -> None:
+    """A checkpoint as the published ones are: its configuration object pickled, its best metric a NumPy scalar."""
+    module = types.ModuleType("parse_config")
+    parser = type("ConfigParser", (), {"__module__": "parse_config"})
+    module.ConfigParser = parser  # type: ignore[attr-defined]
+    config = parser()
+    config.__dict__ |= {
+        "_config": OrderedDict(name="run", arch=OrderedDict(type="ResNet32Model", args=OrderedDict(num_experts=3))),
+        "resume": None,
+        "_save_dir": Path("saved/models/run/0101_000000"),
+        "log_levels": {0: 30, 1: 20, 2: 10},
+    }
+    buffer = io.BytesIO()
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "parse_config", module)
+        torch.save(content() | {"monitor_best": np.float64(0.625), "config": config}, buffer)
+    with zipfile.ZipFile(buffer) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
+        for name in source.namelist():
+            data = source.read(name)
+            if name.endswith("data.pkl"):
+                for written in (b"numpy._core.multiarray", b"numpy.core.multiarray"):
+                    data = data.replace(written, b"MODULE")
+                assert data.count(b"MODULE") == 1
+                data = data.replace(b"MODULE", numpy_module)
+            target.writestr(name, data)
+
+
+@pytest.mark.parametrize("numpy_module", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
+def test_a_published_checkpoint_loads_as_plain_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numpy_module: bytes
+) -> None:
+    path = tmp_path / "published.pth"
+    save_as_published(path, monkeypatch, numpy_module=numpy_module)
+    loaded = load_checkpoint(path)
+    assert same(loaded["state_dict"], content()["state_dict"])
+    assert type(loaded["monitor_best"]) is float
+    assert loaded["monitor_best"] == 0.625
+    assert loaded["config"] == {"name": "run", "arch": {"type": "ResNet32Model", "args": {"num_experts": 3}}}
+    save_checkpoint(tmp_path / "again.pth", loaded)  # nothing of it needs pickled objects any more
+    assert torch.load(tmp_path / "again.pth", weights_only=True)["monitor_best"] == 0.625
+
+
+def test_loading_leaves_torchs_list_of_safe_objects_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_as_published(tmp_path / "p.pth", monkeypatch, numpy_module=b"numpy.core.multiarray")
+    before = list(torch.serialization.get_safe_globals())
+    load_checkpoint(tmp_path / "p.pth")
+    assert torch.serialization.get_safe_globals() == before
+
+
+def test_the_prefix_of_parallel_models_is_taken_off_once_and_only_in_front() -> None:
+    names = ["module.backbone.conv1.weight", "backbone.module.weight", "module.module.x", "submodule.y", "module"]
+    stripped = without_parallel_prefix({name: index for index, name in enumerate(names)})
+    assert list(stripped.items()) == [
+        ("backbone.conv1.weight", 0),
+        ("backbone.module.weight", 1),
+        ("module.x", 2),
+        ("submodule.y", 3),
+        ("module", 4),
+    ]
+
+
+def test_a_files_digest_is_its_sha256(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
+    assert file_digest(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

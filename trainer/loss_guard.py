@@ -1,0 +1,114 @@
+"""No loss that is not a finite number reaches a checkpoint unnoticed."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from base import RunFolder, RunState
+from utils.config import CONFIG_NAME
+from utils.errors import RunError
+from utils.files import write_text
+
+_ACCELERATOR_INTERVAL = 50  # steps between two looks: each makes the host wait for the device
+
+REPORT_NAME = "nonfinite-loss.json"
+
+
+class LossGuard:
+    """Looks at every loss, and says exactly which step's was not finite.
+
+    With "stop" the look may be late by some steps where each look costs a wait (`check` looks at all of them), but
+    it always comes before a checkpoint. With "skip" it comes before each update, and what the forward pass changed
+    in the network's buffers is undone.
+
+    Args:
+        action: end the run, or skip the step.
+        max_skipped: end the run after so many skipped steps.
+        network: whose buffers to restore.
+        state: counts the skipped steps.
+        folder: the run's, where the report of the step that ended the run goes.
+    """
+
+    def __init__(
+        self, action: Literal["stop", "skip"], max_skipped: int, network: nn.Module, state: RunState, folder: RunFolder
+    ) -> None:
+        self.action = action
+        self.max_skipped = max_skipped
+        self.network = network
+        self.state = state
+        self.folder = folder
+        self._pending: list[tuple[Tensor, int, int, float, np.ndarray]] = []
+        self._buffers: list[Tensor] = []
+
+    def before_forward(self) -> None:
+        """Remember what a skipped step would have to put back."""
+        if self.action == "skip":
+            self._buffers = [buffer.clone() for buffer in self.network.buffers()]
+
+    def admits(self, loss: Tensor, *, epoch: int, step: int, rate: float, keys: np.ndarray) -> bool:
+        """Whether the weights may be updated from this loss (0-dim, on its device).
+
+        Raises:
+            RunError: the run has to end.
+        """
+        self._pending.append((loss.detach(), epoch, step, rate, keys))
+        if self.action == "skip":
+            return self._admits_or_restores()
+        if loss.device.type == "cpu" or len(self._pending) >= _ACCELERATOR_INTERVAL:
+            self.check()
+        return True
+
+    def check(self) -> None:
+        """Look at all losses since the last look.
+
+        Raises:
+            RunError: one of them is not finite.
+        """
+        if not self._pending:
+            return
+        losses = torch.stack([entry[0] for entry in self._pending]).cpu().tolist()
+        for loss, (_, epoch, step, rate, keys) in zip(losses, self._pending, strict=True):
+            if not np.isfinite(loss):
+                raise RunError(self._report(loss, epoch, step, rate, keys))
+        self._pending.clear()
+
+    def _admits_or_restores(self) -> bool:
+        if bool(torch.isfinite(self._pending[-1][0])):
+            self._pending.clear()
+            return True
+        self.state.skipped_steps += 1
+        if self.state.skipped_steps > self.max_skipped:
+            self.check()
+        self._pending.clear()
+        with torch.no_grad():
+            for buffer, kept in zip(self.network.buffers(), self._buffers, strict=True):
+                buffer.copy_(kept)
+        return False
+
+    def _report(self, loss: float, epoch: int, step: int, rate: float, keys: np.ndarray) -> str:
+        """Write the facts of the step into the run's folder; returns the line for the user."""
+        path = self.folder.path / REPORT_NAME
+        checkpoints = self.folder.checkpoints()
+        again = f"-r {checkpoints[0]}" if checkpoints else f"-c {self.folder.path / CONFIG_NAME}"
+        command = f"python train.py {again}"
+        facts = {
+            "loss": str(loss),
+            "epoch": epoch,
+            "step": step,
+            "learning_rate": rate,
+            "indices": keys[:, 1].tolist(),
+            "repeats": keys[:, 2].tolist(),
+            "skipped_steps": self.state.skipped_steps,
+            "repeat_with": command,
+        }
+        write_text(path, json.dumps(facts, indent=1) + "\n")
+        skipped = f" after {self.state.skipped_steps} skipped steps" if self.state.skipped_steps else ""
+        return (
+            f"the loss is {loss} in epoch {epoch}, step {step} (learning rate {rate:g}){skipped}: stopped, checkpoints "
+            f"untouched; the batch's indices are in {path}, and {command} arrives at the same step again"
+        )

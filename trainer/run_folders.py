@@ -1,0 +1,67 @@
+"""In which folder a run lives: a new one, its checkpoint's own, or the one that `-r auto` finds."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from base import RunFolder
+from base.run_folder import locked
+from utils.checkpoint import load_checkpoint
+from utils.config import CONFIG_NAME, ConfigParser, read_json
+from utils.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def read_resumed(config: ConfigParser) -> tuple[Path | None, Mapping[str, Any] | None]:
+    """The folder to go on in and the checkpoint's content to go on from, before anything is written.
+
+    Either may be None: a run that starts anew has neither; one that takes over the weights of another, or changes
+    its configuration, has content and gets a new folder; one that died before its first checkpoint has a folder.
+
+    Raises:
+        UserError: the checkpoint that `-r` names can't be used.
+    """
+    if config.resumes_automatically:
+        return _newest_run(config)
+    if config.resume is None:
+        return None, None
+    content = load_checkpoint(config.resume)
+    if config.get("resume_state_dict_only") or not _is_run_of(config, config.resume.parent):
+        logger.info("The configuration is not the one beside %s: this is a new run.", config.resume)
+        return None, content
+    return config.resume.parent, content
+
+
+def open_folder(config: ConfigParser, path: Path | None) -> RunFolder:
+    """The run's folder, taken for this process; a new one with the configuration in it where `path` is None."""
+    folder = path if path is not None else config.make_run_folder()
+    return locked(RunFolder(folder, keep_last=config["trainer"].get("keep_last", 0)))
+
+
+def _newest_run(config: ConfigParser) -> tuple[Path | None, Mapping[str, Any] | None]:
+    """The newest run of the same configuration, and its newest intact checkpoint."""
+    runs = config.runs_folder()
+    folders = sorted((path for path in runs.glob("*/") if _is_run_of(config, path)), reverse=True)
+    for path in folders:
+        found = RunFolder(path).newest_good()
+        if found is not None:
+            config.resume = found[0]
+            logger.info("Continuing %s.", found[0])
+            return path, found[1]
+    if folders:
+        logger.info("No intact checkpoint yet in %s: starting it again.", folders[0])
+        return folders[0], None
+    logger.info("No run of this configuration in %s yet: starting one.", runs)
+    return None, None
+
+
+def _is_run_of(config: ConfigParser, folder: Path) -> bool:
+    """Whether a folder holds a run of exactly this configuration."""
+    try:
+        return read_json(folder / CONFIG_NAME) == config.config
+    except UserError:
+        return False

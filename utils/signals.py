@@ -1,0 +1,48 @@
+"""Signals that end a run: noticed at once, obeyed between two steps, when a checkpoint can be written."""
+
+from __future__ import annotations
+
+import signal
+from types import FrameType, TracebackType
+
+from utils.errors import EXIT_INTERRUPTED, EarlyEnd
+
+EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: EXIT_INTERRUPTED, signal.SIGUSR1: 0}
+
+
+class RunStopped(EarlyEnd):
+    """A run that ended on a signal, its checkpoint written."""
+
+    prefix = ""
+
+    def __init__(self, number: signal.Signals, message: str) -> None:
+        super().__init__(message)
+        self.exit_code = EXIT_CODES[number]
+
+
+class StopSignals:
+    """While open, SIGTERM, SIGINT and SIGUSR1 are only noted; a second SIGINT ends the process at once."""
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._previous: dict[signal.Signals, object] = {}
+
+    def __enter__(self) -> StopSignals:
+        for number in EXIT_CODES:
+            self._previous[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received = signal.Signals(number)
+        if number == signal.SIGINT:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def leave_signals_to_the_parent(worker: int) -> None:
+    """In a loader's worker process: batch systems signal every process, but the run ends when its main process says."""
+    for number in EXIT_CODES:
+        signal.signal(number, signal.SIG_IGN)
