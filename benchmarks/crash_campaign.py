@@ -43,7 +43,8 @@ def train_command(save_dir: Path, options: argparse.Namespace) -> list[str]:
     if options.strong:
         flags += ["--randaugm", "true", "--cutout", "true", "--combiner_type", "mixup_cutmix"]
     # The folder is not part of what is compared: the same relative name is used in each trial's own directory.
-    return [sys.executable, str(ROOT / "train.py"), "-c", str(ROOT / CONFIG), "-r", "auto", "--save_dir", "runs", *flags]
+    script = [sys.executable, str(ROOT / "train.py"), "-c", str(ROOT / CONFIG), "-r", "auto"]
+    return [*script, "--save_dir", "runs", *flags]
 
 
 def start(folder: Path, options: argparse.Namespace) -> subprocess.Popen[bytes]:
@@ -86,8 +87,8 @@ def logits_of(checkpoint: Path) -> np.ndarray:
 def differences(one: object, other: object, path: str = "") -> list[str]:
     """Where two checkpoints' contents differ, to the bit."""
     if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        same = one.dtype == other.dtype and one.shape == other.shape and one.numpy().tobytes() == other.numpy().tobytes()
-        return [] if same else [path]
+        alike = one.dtype == other.dtype and one.shape == other.shape
+        return [] if alike and one.numpy().tobytes() == other.numpy().tobytes() else [path]
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         return [line for key in one for line in differences(one[key], other[key], f"{path}.{key}")]
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
@@ -130,7 +131,8 @@ def main() -> None:
         found = compare(finish(folder, options), reference)
         equal += not found
         trials.append({"moment": moment, "differences": found})
-        print(f"{trial}/{options.kills}  killed {moment}: {'equal' if not found else f'differs in {found[:3]}'}", flush=True)
+        outcome = f"differs in {found[:3]}" if found else "equal"
+        print(f"{trial}/{options.kills}  killed {moment}: {outcome}", flush=True)
         shutil.rmtree(folder)
     shutil.rmtree(root)
     print(f"{equal}/{options.kills}")

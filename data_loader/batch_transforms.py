@@ -89,8 +89,11 @@ class HorizontalFlip:
     def __call__(self, images: Tensor, keys: np.ndarray) -> Tensor:
         """Images [B, 3, H, W], some of them mirrored."""
         mirrored = np.flatnonzero(uniforms(self.seed, Stream.GEOMETRY, keys, 1)[:, 0] < 0.5)
-        rows = torch.as_tensor(mirrored, device=images.device)
-        return images.index_copy(0, rows, images[rows].flip(-1))
+        source = np.arange(len(images))
+        source[mirrored] = len(images) + np.arange(len(mirrored))
+        rows, source_rows = (torch.as_tensor(indices, device=images.device) for indices in (mirrored, source))
+        flipped = images.index_select(0, rows).flip(-1)
+        return torch.cat((images, flipped)).index_select(0, source_rows)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from utils.streams import Stream, uniforms
 
 _GREY = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it
-_IMAGES_AT_ONCE = 8  # on a CPU: what its cache holds; a GPU takes all that there are
+_IMAGES_AT_ONCE = 2  # on a CPU: what its cache holds; a GPU takes all that there are
 
 
 def adjust_brightness(images: Tensor, factors: Tensor) -> Tensor:
@@ -55,28 +55,29 @@ class ColourJitter:
     def __call__(self, images: Tensor, keys: np.ndarray) -> Tensor:
         """uint8 images [B, 3, H, W] → the same shape and type."""
         factors, orders = self.draws(keys)
-        jittered = torch.empty_like(images)
-        for order, rows in self._groups(orders, len(images) if images.is_cuda else _IMAGES_AT_ONCE):
-            where = torch.as_tensor(rows, device=images.device)
-            group_factors = torch.as_tensor(factors[rows].astype(np.float32), device=images.device)
-            pixels = images[where].float()
-            for step in order:
-                pixels = _ADJUSTMENTS[step](pixels, group_factors[:, step].view(-1, 1, 1, 1))
-            jittered[where] = pixels.add_(0.5).to(torch.uint8)  # rounds: the conversion truncates
-        return jittered
+        by_order = np.argsort(orders, kind="stable")  # images that share an order go through the steps together
+        device, largest = images.device, len(images) if images.is_cuda else _IMAGES_AT_ONCE
+        images = images.index_select(0, torch.as_tensor(by_order, device=device))
+        all_factors = torch.as_tensor(factors[by_order].astype(np.float32), device=device)
+        for order, part in _parts(orders[by_order], largest):
+            pixels = images[part].float()
+            for step in _ORDERS[order]:
+                pixels = _ADJUSTMENTS[step](pixels, all_factors[part, step].view(-1, 1, 1, 1))
+            images[part] = pixels.add_(0.5).to(torch.int16)  # rounds; by way of int16 is twice as fast on a CPU
+        return images.index_select(0, torch.as_tensor(np.argsort(by_order), device=device))
 
     def draws(self, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Factors of brightness, contrast, saturation [B, 3], and which of the six orders they come in [B]."""
         numbers = uniforms(self.seed, Stream.COLOUR, keys, 4)
         return 1 + self.strength * (2 * numbers[:, :3] - 1), (numbers[:, 3] * len(_ORDERS)).astype(np.int64)
 
-    @staticmethod
-    def _groups(orders: np.ndarray, largest: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Images that share an order, at most `largest` at a time: the order [3] and their rows."""
-        for number, order in enumerate(_ORDERS):
-            rows = np.flatnonzero(orders == number)
-            for begin in range(0, len(rows), largest):
-                yield order, rows[begin : begin + largest]
+
+def _parts(orders: np.ndarray, largest: int) -> Iterator[tuple[int, slice]]:
+    """Sorted orders [B] → each order with the slices of at most `largest` images that have it."""
+    values, starts = np.unique(orders, return_index=True)
+    for order, start, end in zip(values, starts, [*starts[1:], len(orders)], strict=True):
+        for begin in range(start, end, largest):
+            yield int(order), slice(begin, min(begin + largest, end))
 
 
 def _weighted(channels: Tensor) -> Tensor:

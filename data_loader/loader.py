@@ -21,7 +21,8 @@ from data_loader.longtail import stratified_split
 from data_loader.pipeline import Pipeline, apply_all
 from data_loader.sampling import KeyBatches, balanced_epoch_length, balanced_keys, sequential_keys, shuffled_keys
 from utils.errors import UserError
-from utils.ranges import NonNegativeInt, PositiveInt, Range
+from utils.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, Range
+from utils.signals import leave_signals_to_the_parent
 
 SplitName = Literal["train", "validation", "test"]
 
@@ -53,6 +54,7 @@ class ImageDataLoader(BaseDataLoader):
             the largest class once.
         validation_split: fraction of the training images of each class held out for validation; 0: the data set's
             own validation split, or its test split where it has none.
+        worker_timeout: seconds to wait for a batch before a worker counts as hung; 0: for ever.
         seed: the run's seed (supplied by the program).
     """
 
@@ -63,6 +65,7 @@ class ImageDataLoader(BaseDataLoader):
     balanced: bool = False
     retain_epoch_size: bool = True
     validation_split: Annotated[float, Range(low=0, high=0.9)] = 0.0
+    worker_timeout: NonNegativeFloat = 600.0
     seed: int = 1
 
     @abstractmethod
@@ -188,6 +191,8 @@ class ImageDataLoader(BaseDataLoader):
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
+            timeout=self.worker_timeout if workers else 0,
+            worker_init_fn=leave_signals_to_the_parent,
             generator=torch.Generator(),  # else torch draws the workers' seeds from the global one
         )
 

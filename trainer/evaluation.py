@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from base import BaseDataLoader
+from data_loader.lost_workers import lost_workers_told
 from model.experts import expert_logits_of
 from utils.checkpoint import file_digest
 from utils.errors import UserError
@@ -65,7 +66,7 @@ def predict(
     was_training = model.training
     model.eval()
     logits, targets = [], []
-    with progress_bar(title, loader.num_images) as bar:
+    with progress_bar(title, loader.num_images) as bar, lost_workers_told():
         for batch in loader.epoch(0):
             images = loader.transform(batch.images.to(device, non_blocking=True), batch.keys)
             logits.append(expert_logits_of(model(images)).float().cpu())
@@ -118,7 +119,8 @@ def _read_predictions(path: Path, fingerprint: str) -> Predictions | None:
         with np.load(path) as content:
             if str(content["fingerprint"]) == fingerprint:
                 return Predictions(content["logits"], content["targets"])
+    except FileNotFoundError:
+        pass
     except Exception as error:  # a damaged archive raises nearly anything
-        if not isinstance(error, FileNotFoundError):
-            logger.warning("%s: damaged (%s): the network runs again.", path, error)
+        logger.warning("%s: damaged (%s): the network runs again.", path, error)
     return None

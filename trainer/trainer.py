@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from base import BaseDataLoader, BaseTrainer, Batch, Stateful
+from data_loader.lost_workers import lost_workers_told
 from model.calibration import negative_log_likelihood
 from model.experts import expert_logits_of
 from model.scores import balanced_accuracy, confusion_matrix, normalise_rows
@@ -111,7 +112,8 @@ class Trainer(BaseTrainer):
         """Train the steps of an epoch (counted from 1) that are left, `between_steps` after each."""
         use, first_step = self.ingredients, self.state.step
         use.model.train()
-        with progress_bar(f"epoch {epoch}/{self.options.epochs}", use.train_loader.num_images) as bar:
+        title = f"epoch {epoch}/{self.options.epochs}"
+        with progress_bar(title, use.train_loader.num_images) as bar, lost_workers_told():
             bar.update(first_step * use.train_loader.batch_size)
             for step, batch in enumerate(use.train_loader.epoch(epoch, first_step=first_step), first_step):
                 self.train_step(batch, epoch, step)

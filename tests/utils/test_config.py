@@ -132,7 +132,7 @@ def test_set_makes_the_sections_it_needs(config_file: Path) -> None:
 
 @pytest.mark.parametrize("assignment", ["name.x=1", "loss.args.tau_list.0=1", "n_gpu.a.b=1"])
 def test_setting_a_key_below_a_plain_value_is_told(config_file: Path, assignment: str) -> None:
-    parent = assignment.split("=")[0].rpartition(".")[0].removesuffix(".a")
+    parent = assignment.split("=", maxsplit=1)[0].rpartition(".")[0].removesuffix(".a")
     with pytest.raises(ConfigError, match=rf"{parent} holds no keys \(set by --set\)$"):
         parse("-c", str(config_file), "--set", assignment)
 

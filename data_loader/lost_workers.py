@@ -1,0 +1,29 @@
+"""A loader process that dies or hangs is told as what it is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from utils.errors import RunError
+
+_TORCH_SAYS = re.compile(r"DataLoader (worker|timed out)|Pin memory thread exited")
+
+
+@contextmanager
+def lost_workers_told() -> Iterator[None]:
+    """Around a loop over batches: the loss of a worker becomes a `RunError`.
+
+    torch notices a dead worker by signal, so the loop's own body may be interrupted, too.
+    """
+    try:
+        yield
+    except (RuntimeError, EOFError, ConnectionError) as error:  # the last two: it died while handing over a batch
+        if isinstance(error, RuntimeError) and not _TORCH_SAYS.search(str(error)):
+            raise
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "its connection broke off"
+        raise RunError(
+            f"a loader process is lost ({reason}): it was killed (out of memory?) or hangs on a file; continue the run "
+            "with -r from its newest checkpoint, with fewer data_loader.args.num_workers or a longer worker_timeout"
+        ) from None

@@ -1,0 +1,86 @@
+"""Runs so small that a test can afford a few: scikit-learn's digits and a narrow network of two experts."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from base import RunFolder
+from trainer.build import build_loader, build_trainer
+from trainer.recipe import find_problems
+from trainer.trainer import Trainer
+from utils.checkpoint import load_checkpoint
+from utils.config import ConfigParser
+
+CPU = torch.device("cpu")
+
+_SMALL: dict[str, Any] = {
+    "name": "small",
+    "n_gpu": 0,
+    "arch": {
+        "type": "ResNet32Model",
+        "args": {
+            "num_classes": 10,
+            "num_experts": 2,
+            "use_norm": True,
+            "returns_feat": True,
+            "layer2_output_dim": 16,
+            "layer3_output_dim": 16,
+            "share_layer2": True,
+        },
+    },
+    "data_loader": {
+        "type": "ImbalanceDigitsDataLoader",
+        "args": {"batch_size": 32, "num_workers": 0, "imb_factor": 0.1, "max_per_class": 20},
+    },
+    "optimizer": {"type": "SGD", "args": {"lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4, "nesterov": True}},
+    "loss": {"type": "BSExpertLoss", "args": {"tau_list": [0, 2]}},
+    "metrics": ["accuracy"],
+    "lr_scheduler": {"type": "CustomLR", "args": {"step1": 1, "step2": 2, "gamma": 0.1, "warmup_epoch": 0}},
+    "trainer": {"epochs": 2, "save_dir": "unused", "save_period": 1, "verbosity": 0, "monitor": "off"},
+    "combiner": {"type": "Combiner", "mode": "mixup", "mixup": {"alpha": 0.4}},
+}
+
+
+def small_config(**changes: Any) -> dict[str, Any]:
+    """The small run's configuration; `optimizer__args__lr=0` changes the key optimizer.args.lr."""
+    config = copy.deepcopy(_SMALL)
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        section = config
+        for name in parents:
+            section = section.setdefault(name, {})
+        section[last] = value
+    return config
+
+
+def small_trainer(folder: Path, config: Mapping[str, Any], *, resume: Path | None = None) -> Trainer:
+    """A trainer that writes into `folder`, which is made; `resume` is a checkpoint to continue from."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parser = ConfigParser(config, source="a test", resume=resume)
+    parser.validate(find_problems)
+    parser.write(folder)
+    return build_trainer(
+        parser,
+        loader=build_loader(parser),
+        device=CPU,
+        folder=RunFolder(folder),
+        resumed=load_checkpoint(resume) if resume else None,
+    )
+
+
+def run(folder: Path, config: Mapping[str, Any], *, resume: Path | None = None) -> dict[str, Any]:
+    """Train to the end; returns the content of the last epoch's checkpoint."""
+    trainer = small_trainer(folder, config, resume=resume)
+    trainer.train()
+    return load_checkpoint(folder / f"checkpoint-epoch{config['trainer']['epochs']}.pth")
+
+
+def same_weights(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether two checkpoints hold the same names with the same bits."""
+    ours, theirs = first["state_dict"], second["state_dict"]
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
