@@ -6,6 +6,7 @@ import argparse
 import logging
 
 from trainer.build import build_loader, build_trainer
+from trainer.doubts import find_doubts
 from trainer.recipe import find_problems
 from trainer.run_folders import open_folder, read_resumed
 from utils.command_line import script_parser
@@ -44,6 +45,10 @@ def main() -> None:
     set_up_logging(verbosity, folder=folder.path, config_file=arguments.log_config)
     counts = loader.cls_num_list
     images = f"{sum(counts)} training images of {len(counts)} classes, {max(counts)} to {min(counts)} a class"
+    for doubt in find_doubts(config.config):
+        logger.warning("warning: %s", doubt)
+    if config["trainer"].get("validate") and loader.validates_on_test_split:
+        logger.warning("warning: validation uses the test split; data_loader.args.validation_split holds out images")
     logger.info("%s: %s, on %s", config["name"], images, device)
     trainer = build_trainer(config, loader=loader, device=device, folder=folder, resumed=resumed)
     record_process(folder.path, device, config["seed"])

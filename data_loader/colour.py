@@ -14,24 +14,24 @@ from torch import Tensor
 from utils.streams import Stream, uniforms
 
 _GREY = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it
-_IMAGES_AT_ONCE = 2  # on a CPU: what its cache holds; a GPU takes all that there are
+_IMAGES_AT_ONCE = 1  # on a CPU: what its cache holds; a GPU takes all that there are
 
 
 def adjust_brightness(images: Tensor, factors: Tensor) -> Tensor:
-    """float32 images [B, 3, H, W] on the scale 0 … 255, times factors [B, 1, 1, 1]; in place."""
-    return images.mul_(factors).clamp_(max=255)
+    """float32 images [B, 3, H, W] times factors [B, 1, 1, 1]; in place and, like the others, not yet clamped."""
+    return images.mul_(factors)
 
 
 def adjust_contrast(images: Tensor, factors: Tensor) -> Tensor:
-    """Images moved away from (factor > 1) or towards their mean grey; in place."""
+    """Images moved away from (factor > 1) or towards their mean grey."""
     mean = _weighted(images.mean((2, 3), keepdim=True))  # [B, 1, 1, 1]
-    return images.mul_(factors).add_(mean.mul_(1 - factors)).clamp_(0, 255)
+    return images.mul_(factors).add_(mean.mul_(1 - factors))
 
 
 def adjust_saturation(images: Tensor, factors: Tensor) -> Tensor:
-    """Images moved away from (factor > 1) or towards their own grey; in place."""
+    """Images moved away from (factor > 1) or towards their own grey."""
     grey = _weighted(images)  # [B, 1, H, W]
-    return images.mul_(factors).add_(grey.mul_(1 - factors)).clamp_(0, 255)
+    return images.mul_(factors).add_(grey.mul_(1 - factors))
 
 
 _ADJUSTMENTS: tuple[Callable[[Tensor, Tensor], Tensor], ...] = (adjust_brightness, adjust_contrast, adjust_saturation)
@@ -56,13 +56,16 @@ class ColourJitter:
         """uint8 images [B, 3, H, W] → the same shape and type."""
         factors, orders = self.draws(keys)
         by_order = np.argsort(orders, kind="stable")  # images that share an order go through the steps together
+        factors, orders = factors[by_order], orders[by_order]
         device, largest = images.device, len(images) if images.is_cuda else _IMAGES_AT_ONCE
         images = images.index_select(0, torch.as_tensor(by_order, device=device))
-        all_factors = torch.as_tensor(factors[by_order].astype(np.float32), device=device)
-        for order, part in _parts(orders[by_order], largest):
+        all_factors = torch.as_tensor(factors.astype(np.float32), device=device)
+        for order, part in _parts(orders, largest):
             pixels = images[part].float()
             for step in _ORDERS[order]:
                 pixels = _ADJUSTMENTS[step](pixels, all_factors[part, step].view(-1, 1, 1, 1))
+                if factors[part, step].max() > 1:  # smaller ones stay within the range
+                    pixels.clamp_(0, 255)
             images[part] = pixels.add_(0.5).to(torch.int16)  # rounds; by way of int16 is twice as fast on a CPU
         return images.index_select(0, torch.as_tensor(np.argsort(by_order), device=device))
 

@@ -148,6 +148,11 @@ class ImageDataLoader(BaseDataLoader):
         self._key_batches.start(self.epoch_keys(epoch), first_step)
         return _checked(iter(self._torch_loader))
 
+    @property
+    def validates_on_test_split(self) -> bool:
+        """Whether the validation images are the test images, so that a choice by them is no honest one."""
+        return self.splits.validation is self.splits.test
+
     def split_validation(self) -> ImageDataLoader:
         """The loader of the validation split."""
         return self._of_split("validation")

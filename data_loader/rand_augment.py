@@ -46,6 +46,11 @@ class Draw:
         return 0.1 + 1.8 * self.part
 
 
+def _posterize(image: Image.Image, draw: Draw) -> Image.Image:
+    bits = int(4 * draw.part)
+    return F.posterize(image, bits) if bits else Image.new(image.mode, image.size)  # Pillow wants a bit at least
+
+
 def _solarize_add(image: Image.Image, draw: Draw) -> Image.Image:
     added = int(110 * draw.part)
     return image.point([min(value + added, 255) if value < 128 else value for value in range(256)] * 3)
@@ -71,7 +76,7 @@ OPERATIONS: dict[str, Callable[[Image.Image, Draw], Image.Image]] = {
     "Equalize": lambda image, draw: F.equalize(image),
     "Invert": lambda image, draw: F.invert(image),
     "Rotate": lambda image, draw: F.rotate(image, draw.sign * 30 * draw.part, draw.interpolation, fill=FILL),
-    "Posterize": lambda image, draw: F.posterize(image, int(4 * draw.part)),
+    "Posterize": _posterize,
     "Solarize": lambda image, draw: F.solarize(image, int(256 * draw.part)),
     "SolarizeAdd": _solarize_add,
     "Color": lambda image, draw: F.adjust_saturation(image, draw.factor),

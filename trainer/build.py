@@ -78,6 +78,28 @@ def _combiner_options(section: Mapping[str, Any], kind: type) -> Any:
     return kind(**{**section, "mixup": MixupOptions(**section.get("mixup", {}))})
 
 
+def weight_differences(network: nn.Module, state: Mapping[str, Any]) -> str:
+    """How a state dict's names and shapes differ from a network's, the first few of each kind; empty if they don't."""
+    own = network.state_dict()
+    shapes = [
+        f"{name} {_shape(state[name])} instead of {_shape(own[name])}"
+        for name in sorted(own.keys() & state.keys())
+        if _shape(own[name]) != _shape(state[name])
+    ]
+    kinds = {
+        "missing": sorted(own.keys() - state.keys()),
+        "unknown": sorted(state.keys() - own.keys()),
+        "other shapes": shapes,
+    }
+    return "; ".join(
+        f"{title} {', '.join(names[:3])}{' …' if len(names) > 3 else ''}" for title, names in kinds.items() if names
+    )
+
+
+def _shape(value: Any) -> str:
+    return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else "no tensor"
+
+
 def load_weights(network: nn.Module, content: Mapping[str, Any], checkpoint: Path) -> None:
     """Put a checkpoint's weights into a network.
 
@@ -85,20 +107,9 @@ def load_weights(network: nn.Module, content: Mapping[str, Any], checkpoint: Pat
         CheckpointError: names or shapes differ; the line names the first few.
     """
     state = without_parallel_prefix(content["state_dict"])
-    own = network.state_dict()
-    missing, foreign = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = [
-        f"{name} {tuple(state[name].shape)} instead of {tuple(own[name].shape)}"
-        for name in own.keys() & state.keys()
-        if own[name].shape != state[name].shape
-    ]
-    differences = [
-        f"{title} {', '.join(names[:3])}{' …' if len(names) > 3 else ''}"
-        for title, names in (("missing", missing), ("unknown", foreign), ("other shapes", sorted(shapes)))
-        if names
-    ]
-    if differences:
-        raise CheckpointError(f"{checkpoint}: does not fit the network of the configuration: {'; '.join(differences)}")
+    different = weight_differences(network, state)
+    if different:
+        raise CheckpointError(f"{checkpoint}: does not fit the network of the configuration: {different}")
     network.load_state_dict(state)
 
 

@@ -116,7 +116,7 @@ def stored_predictions(
 def _read_predictions(path: Path, fingerprint: str) -> Predictions | None:
     """Predictions from a file; None where it is missing, damaged, or another network's."""
     try:
-        with np.load(path) as content:
+        with path.open("rb") as file, np.load(file) as content:
             if str(content["fingerprint"]) == fingerprint:
                 return Predictions(content["logits"], content["targets"])
     except FileNotFoundError:

@@ -86,7 +86,7 @@ def class_table(row: Mapping[str, Any], class_names: Sequence[str], class_counts
 def _read_results(path: Path) -> list[dict[str, Any]]:
     """The rows of an earlier evaluation; none where there is no file or it is not ours."""
     try:
-        content = json.loads(path.read_text(encoding="utf8"))
+        content = json.loads(path.read_text(encoding="utf8"), parse_constant=lambda _: None)  # NaN and its like
         return [row for row in content["results"] if isinstance(row, dict)]
     except (OSError, ValueError, KeyError, TypeError):
         return []

@@ -10,10 +10,10 @@ import hashlib
 import io
 import pickle
 import struct
-from pathlib import Path, PurePosixPath
+import warnings
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from utils.errors import UserError
@@ -54,19 +54,19 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not _is_intact(archive):
         raise CheckpointError(f"{path}: damaged: its content does not match the digest inside")
     try:
-        with torch.serialization.safe_globals(_published_objects()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on foreign archives; what matters is raised
             content = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise CheckpointError(
-            f"{path}: refused or damaged: it holds more than tensors and plain data, and such is never executed here"
+            f"{path}: refused or damaged: it holds more than tensors and plain data, and such is never executed here; "
+            "a published checkpoint is converted by: python -m tools.convert_checkpoint OLD NEW"
         ) from None
     except Exception as error:  # torch raises half a dozen kinds for a truncated archive
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(f"{path}: damaged or no checkpoint: {reason}") from None
     if not isinstance(content, dict) or "state_dict" not in content:
         raise CheckpointError(f"{path}: no checkpoint: it holds no 'state_dict'")
-    if isinstance(content.get("config"), _PublishedConfig):
-        content["config"] = content["config"].content
     return content
 
 
@@ -79,30 +79,6 @@ def file_digest(path: Path) -> str:
 def without_parallel_prefix(state_dict: dict[str, Any]) -> dict[str, Any]:
     """A model's state dict without the `module.` that DataParallel puts before every name."""
     return {name.removeprefix("module."): value for name, value in state_dict.items()}
-
-
-class _PublishedConfig:
-    """Stands for the configuration object in published checkpoints: keeps its data and runs nothing."""
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.content = dict(state["_config"])
-
-
-def _published_scalar(dtype: np.dtype, raw: bytes) -> float:
-    """Stands for NumPy's scalars in published checkpoints (their best metric): a plain number."""
-    return np.frombuffer(raw, dtype)[0].item()
-
-
-def _published_objects() -> list[Any]:
-    """What published checkpoints hold beside tensors and plain data, each with the inert thing that is read for it."""
-    return [
-        (_PublishedConfig, "parse_config.ConfigParser"),
-        (PurePosixPath, "pathlib.PosixPath"),
-        (_published_scalar, "numpy.core.multiarray.scalar"),
-        (_published_scalar, "numpy._core.multiarray.scalar"),
-        np.dtype,
-        *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int64)),
-    ]
 
 
 def _is_intact(archive: bytes) -> bool:

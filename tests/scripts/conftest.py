@@ -1,4 +1,4 @@
-"""What the tests of training share."""
+"""What the tests of the scripts share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+import torch
+
+from tests.scripts.command_line import Shell
 
 
 @pytest.fixture(autouse=True)
@@ -19,3 +22,18 @@ def _logging_as_it_was() -> Iterator[None]:
             handler.close()
     root.handlers[:] = handlers
     root.setLevel(level)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """These networks are too small for threads to help, and on a busy machine waiting for one another costs a lot."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """Runs the scripts within this process: `shell("train.py", "-c", path)`."""
+    return Shell(monkeypatch, capsys)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import pickle
 import random
-import sys
-import types
 import zipfile
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -251,55 +247,6 @@ def test_a_foreign_checkpoint_without_digest_loads(tmp_path: Path) -> None:
 def test_a_checkpoint_of_torchs_old_format_loads(tmp_path: Path) -> None:
     torch.save(content(), tmp_path / "old.pth", _use_new_zipfile_serialization=False)
     assert same(load_checkpoint(tmp_path / "old.pth")["state_dict"], content()["state_dict"])
-
-
-def save_as_published(path: Path, monkeypatch: pytest.MonkeyPatch, *, numpy_module: bytes) -> None:
-    """A checkpoint as the published ones are: its configuration object pickled, its best metric a NumPy scalar."""
-    module = types.ModuleType("parse_config")
-    parser = type("ConfigParser", (), {"__module__": "parse_config"})
-    module.ConfigParser = parser  # type: ignore[attr-defined]
-    config = parser()
-    config.__dict__ |= {
-        "_config": OrderedDict(name="run", arch=OrderedDict(type="ResNet32Model", args=OrderedDict(num_experts=3))),
-        "resume": None,
-        "_save_dir": Path("saved/models/run/0101_000000"),
-        "log_levels": {0: 30, 1: 20, 2: 10},
-    }
-    buffer = io.BytesIO()
-    with monkeypatch.context() as patch:
-        patch.setitem(sys.modules, "parse_config", module)
-        torch.save(content() | {"monitor_best": np.float64(0.625), "config": config}, buffer)
-    with zipfile.ZipFile(buffer) as source, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as target:
-        for name in source.namelist():
-            data = source.read(name)
-            if name.endswith("data.pkl"):
-                for written in (b"numpy._core.multiarray", b"numpy.core.multiarray"):
-                    data = data.replace(written, b"MODULE")
-                assert data.count(b"MODULE") == 1
-                data = data.replace(b"MODULE", numpy_module)
-            target.writestr(name, data)
-
-
-@pytest.mark.parametrize("numpy_module", [b"numpy.core.multiarray", b"numpy._core.multiarray"])
-def test_a_published_checkpoint_loads_as_plain_data(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, numpy_module: bytes
-) -> None:
-    path = tmp_path / "published.pth"
-    save_as_published(path, monkeypatch, numpy_module=numpy_module)
-    loaded = load_checkpoint(path)
-    assert same(loaded["state_dict"], content()["state_dict"])
-    assert type(loaded["monitor_best"]) is float
-    assert loaded["monitor_best"] == 0.625
-    assert loaded["config"] == {"name": "run", "arch": {"type": "ResNet32Model", "args": {"num_experts": 3}}}
-    save_checkpoint(tmp_path / "again.pth", loaded)  # nothing of it needs pickled objects any more
-    assert torch.load(tmp_path / "again.pth", weights_only=True)["monitor_best"] == 0.625
-
-
-def test_loading_leaves_torchs_list_of_safe_objects_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_as_published(tmp_path / "p.pth", monkeypatch, numpy_module=b"numpy.core.multiarray")
-    before = list(torch.serialization.get_safe_globals())
-    load_checkpoint(tmp_path / "p.pth")
-    assert torch.serialization.get_safe_globals() == before
 
 
 def test_the_prefix_of_parallel_models_is_taken_off_once_and_only_in_front() -> None:

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torchvision.transforms import functional as F
+
+from data_loader.batch_transforms import HorizontalFlip
+from data_loader.colour import _ORDERS, ColourJitter
+
+ADJUST = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)
+
+
+def keys_of(count: int, *, epoch: int = 0) -> np.ndarray:
+    keys = np.zeros((count, 3), np.int64)
+    keys[:, 0], keys[:, 1] = epoch, np.arange(count)
+    return keys
+
+
+@pytest.fixture
+def images() -> Tensor:
+    random = np.random.default_rng(0)
+    return torch.from_numpy(random.integers(0, 256, (60, 3, 12, 10), dtype=np.uint8))
+
+
+def test_jitter_is_torchvisions_adjustments_in_the_drawn_order(images):
+    jitter, keys = ColourJitter(seed=4, strength=0.4), keys_of(len(images))
+    found = jitter(images, keys)
+    for image, result, factors, order in zip(images, found, *jitter.draws(keys), strict=True):
+        expected = image.float() / 255
+        for step in _ORDERS[order]:
+            expected = ADJUST[step](expected, float(factors[step]))
+        assert (expected * 255 - result).abs().max() <= 0.51  # rounded once
+
+
+def test_jitter_stays_near_torchvisions_uint8_steps(images):
+    jitter, keys = ColourJitter(seed=4, strength=0.4), keys_of(len(images))
+    found = jitter(images, keys)
+    for image, result, factors, order in zip(images, found, *jitter.draws(keys), strict=True):
+        for step in _ORDERS[order]:
+            image = ADJUST[step](image, float(factors[step]))  # noqa: PLW2901 - truncates after each step
+        assert (image.int() - result.int()).abs().max() <= 4
+
+
+def test_factors_are_uniform_and_all_orders_equally_likely():
+    factors, orders = ColourJitter(seed=1, strength=0.4).draws(keys_of(6000))
+    assert factors.min() >= 0.6
+    assert factors.max() <= 1.4
+    np.testing.assert_allclose(factors.mean(0), 1.0, atol=0.02)
+    np.testing.assert_allclose(factors.std(0), 0.8 / np.sqrt(12), atol=0.01)
+    np.testing.assert_allclose(np.bincount(orders) / 6000, 1 / 6, atol=0.02)
+
+
+@pytest.mark.parametrize("transform", [ColourJitter(seed=2, strength=0.4), HorizontalFlip(seed=2)])
+def test_an_image_is_transformed_the_same_whatever_its_batch(images, transform):
+    keys = keys_of(len(images), epoch=5)
+    whole = transform(images, keys)
+    some = np.array([40, 3, 17])
+    assert torch.equal(transform(images[some], keys[some]), whole[some])
+
+
+@pytest.mark.parametrize("transform", [ColourJitter(seed=2, strength=0.4), HorizontalFlip(seed=2)])
+def test_the_batch_given_is_left_alone(images, transform):
+    before = images.clone()
+    transform(images, keys_of(len(images)))
+    assert torch.equal(images, before)
+
+
+def test_half_of_the_images_are_mirrored_and_the_others_are_not_touched(images):
+    images = images.repeat(20, 1, 1, 1)
+    found = HorizontalFlip(seed=3)(images, keys_of(len(images)))
+    same, mirrored = ((found == other).flatten(1).all(1) for other in (images, F.hflip(images)))
+    assert torch.equal(same, ~mirrored)
+    assert 0.45 < mirrored.float().mean() < 0.55
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_the_device_makes_no_difference(images):
+    transform, keys = ColourJitter(seed=2, strength=0.4), keys_of(len(images))
+    on_gpu = transform(images.cuda(), keys).cpu()
+    assert (on_gpu.int() - transform(images, keys).int()).abs().max() <= 1

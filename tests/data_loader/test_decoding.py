@@ -1,0 +1,117 @@
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from data_loader import decoding
+from data_loader.decoding import UnreadableImageError, read_image
+from tests.data_loader.image_trees import digit_picture
+
+# Both decoders are libjpeg-turbo; builds may round the colour conversion differently.
+JPEG_BOUND = 2
+
+
+def as_image_folder_reads(path: Path) -> Tensor:
+    with Image.open(path) as picture:
+        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+
+
+def picture(width: int = 61, height: int = 45) -> Image.Image:
+    return digit_picture(3, 0).convert("RGB").resize((width, height), Image.Resampling.BICUBIC)
+
+
+def palette_with_transparency() -> Image.Image:
+    quantised = picture().quantize(16)
+    quantised.info["transparency"] = bytes(range(16))
+    return quantised
+
+
+def grey16() -> Image.Image:
+    return Image.fromarray(np.linspace(0, 65535, 40 * 30).reshape(30, 40).astype(np.uint16))
+
+
+@pytest.mark.parametrize("quality", [60, 95])
+@pytest.mark.parametrize("options", [{"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2}, {"progressive": True}])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_jpegs_are_read_as_image_folder_reads_them(tmp_path, mode, options, quality):
+    path = tmp_path / "a.JPEG"
+    picture().convert(mode).save(path, "JPEG", quality=quality, **options)
+    found, expected = read_image(str(path)), as_image_folder_reads(path)
+    assert found.shape == expected.shape == (3, 45, 61)
+    assert found.dtype == torch.uint8
+    assert (found.int() - expected.int()).abs().max() <= JPEG_BOUND
+
+
+@pytest.mark.parametrize(
+    ("name", "image"),
+    [
+        ("rgba.png", picture().convert("RGBA")),
+        ("grey_alpha.png", picture().convert("LA")),
+        ("palette.png", picture().quantize(16)),
+        ("transparent_palette.png", palette_with_transparency()),
+        ("one_bit.png", picture().convert("1")),
+        ("grey16.png", grey16()),
+        ("a.gif", picture().quantize(16)),
+        ("a.bmp", picture()),
+        ("a.webp", picture()),
+        ("a.tif", picture()),
+    ],
+)
+def test_other_formats_and_modes_are_read_as_image_folder_reads_them(tmp_path, name, image):
+    path = tmp_path / name
+    image.save(path)
+    with pytest.warns() if "transparent" in name else nullcontext():
+        expected = as_image_folder_reads(path)
+    assert torch.equal(read_image(str(path)), expected)
+
+
+def test_exif_orientation_is_not_applied_as_image_folder_does_not(tmp_path):
+    path = tmp_path / "turned.jpg"
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90°
+    picture(50, 20).save(path, exif=exif)
+    found = read_image(str(path))
+    assert found.shape == (3, 20, 50)
+    assert (found.int() - as_image_folder_reads(path).int()).abs().max() <= JPEG_BOUND
+
+
+def test_a_jpeg_of_another_name_is_still_a_jpeg(tmp_path):
+    picture().save(tmp_path / "a.png", "JPEG")
+    assert read_image(str(tmp_path / "a.png")).shape == (3, 45, 61)
+
+
+def test_without_torchvisions_decoder_pillow_reads_all(tmp_path, monkeypatch):
+    path = tmp_path / "a.jpg"
+    picture().save(path)
+    monkeypatch.setattr(decoding, "decode_image", None)
+    assert torch.equal(read_image(str(path)), as_image_folder_reads(path))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_truncated_files_are_unreadable(tmp_path, kind):
+    path = tmp_path / "a.jpg"
+    picture().save(path, kind)
+    path.write_bytes(path.read_bytes()[:-200])
+    with pytest.raises(UnreadableImageError, match=r"a\.jpg: can't be decoded"):
+        read_image(str(path))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [(b"", "is empty"), (b"<html></html>", "not an image"), (b"\xff\xd8\xff", "can't be decoded")],
+)
+def test_what_is_no_image_is_unreadable(tmp_path, content, reason):
+    (tmp_path / "a.jpg").write_bytes(content)
+    with pytest.raises(UnreadableImageError, match=rf"a\.jpg.*{reason}"):
+        read_image(str(tmp_path / "a.jpg"))
+
+
+def test_a_missing_file_and_a_folder_are_unreadable(tmp_path):
+    with pytest.raises(UnreadableImageError, match="no such file"):
+        read_image(str(tmp_path / "a.jpg"))
+    with pytest.raises(UnreadableImageError, match="can't be read"):
+        read_image(str(tmp_path))

@@ -1,0 +1,55 @@
+import numpy as np
+import pytest
+
+from data_loader.list_files import ImageList, parse_list, positions, read_list, write_list
+from utils.errors import UserError
+
+
+def test_a_list_is_read_line_by_line(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_bytes("\ufefftrain/a.jpg 0\r\n\nmy photos/Ä b.jpg 12\ntabs.jpg\t3\n".encode())
+    images = read_list(path, 13)
+    assert [name.decode() for name in images.paths] == ["train/a.jpg", "my photos/Ä b.jpg", "tabs.jpg"]
+    np.testing.assert_array_equal(images.targets, [0, 12, 3])
+    assert images.targets.dtype == np.int64
+
+
+def test_what_is_written_is_read_again(tmp_path):
+    images = ImageList(np.array([b"a/b.jpg", "é.jpg".encode()]), np.array([4, 0]))
+    write_list(tmp_path / "new" / "a.txt", images)
+    assert (tmp_path / "new" / "a.txt").read_text() == "a/b.jpg 4\né.jpg 0\n"
+    again = read_list(tmp_path / "new" / "a.txt")
+    np.testing.assert_array_equal(again.paths, images.paths)
+    np.testing.assert_array_equal(again.targets, images.targets)
+
+
+@pytest.mark.parametrize("label", ["5", "-1", "x", "1.0", "²"])
+def test_a_label_out_of_range_is_told_with_file_line_and_range(tmp_path, label):
+    (tmp_path / "a.txt").write_text(f"a.jpg 4\nb.jpg {label}\n")
+    with pytest.raises(UserError, match=rf"a\.txt, line 2: label {label} is not in the allowed range: 0 to 4"):
+        read_list(tmp_path / "a.txt", 5)
+
+
+def test_several_wrong_lines_are_one_line_of_error_but_all_are_found(tmp_path):
+    (tmp_path / "a.txt").write_text("a.jpg 9\nb.jpg 1\nc.jpg\nd.jpg 7\n")
+    with pytest.raises(UserError, match=r"line 1: .*\(and 2 more such lines\)$"):
+        read_list(tmp_path / "a.txt", 5)
+    images, problems = parse_list(tmp_path / "a.txt", 5)
+    assert images.paths.tolist() == [b"b.jpg"]
+    assert [line.split(":")[0].split(", ")[1] for line in problems] == ["line 1", "line 3", "line 4"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "no such list file.*fetch"), (b"", "names no image"), (b"\xff\xd8\xff", "can't be read")],
+)
+def test_no_list_an_empty_one_and_no_text(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "a.txt").write_bytes(content)
+    with pytest.raises(UserError, match=rf"a\.txt: .*{message}|a\.txt: {message}"):
+        read_list(tmp_path / "a.txt")
+
+
+def test_positions_of_paths():
+    paths = np.array([b"c", b"a", b"longer", b"b"])
+    np.testing.assert_array_equal(positions(paths, np.array([b"b", b"x", b"longer", b"c"])), [3, -1, 2, 0])

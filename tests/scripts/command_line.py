@@ -1,0 +1,92 @@
+"""Running the scripts, in this process (fast) or in one of their own (as people do)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+import train
+from base import RunFolder, run_folder
+from trainer.commands import run_sweep, run_test
+from utils.errors import run_main
+
+ROOT = Path(__file__).parents[2]
+
+MAINS: dict[str, Callable[[], object]] = {
+    "train.py": train.main,
+    "test.py": run_test,  # the module's name is that of one of Python's own
+    "test_all_cifar.py": partial(run_sweep, "cifar"),
+    "test_all_imagenet.py": partial(run_sweep, "imagenet"),
+    "test_all_inat.py": partial(run_sweep, "inat"),
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a script ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+def in_own_process(script: str, *arguments: object) -> Ended:
+    """Run a script as a shell does, in the repository."""
+    done = subprocess.run(
+        [sys.executable, script, *(str(argument) for argument in arguments)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    return Ended(done.returncode, done.stdout, done.stderr)
+
+
+class Shell:
+    """Runs scripts within this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch, self._capsys = monkeypatch, capsys
+
+    def __call__(self, script: str, *arguments: object) -> Ended:
+        self._monkeypatch.setattr(sys, "argv", [script, *(str(argument) for argument in arguments)])
+        taken: list[RunFolder] = []
+
+        def locked(folder: RunFolder) -> RunFolder:
+            taken.append(run_folder.locked(folder))
+            return folder
+
+        self._monkeypatch.setattr("trainer.run_folders.locked", locked)
+        self._capsys.readouterr()
+        code = 0
+        try:
+            run_main(MAINS[script])
+        except SystemExit as ended:
+            code = ended.code if isinstance(ended.code, int) else 1
+        for folder in taken:  # a process gives its folder back by ending
+            if folder._lock is not None:
+                folder._lock.close()
+        out, err = self._capsys.readouterr()
+        return Ended(code, out, err)
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    """Every file and its content, to see what a script has left behind."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()} | {
+        f"{path.relative_to(folder)}/": b"" for path in folder.rglob("*") if path.is_dir()
+    }
+
+
+def the_run(save_dir: Path, name: str = "small") -> Path:
+    """The folder of the only run below `save_dir`."""
+    (folder,) = (save_dir / "models" / name).iterdir()
+    return folder

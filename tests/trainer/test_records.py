@@ -1,0 +1,153 @@
+"""Curves and figures: what TensorBoard and Weights & Biases are given, and that figures can be drawn."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from model.scores import confusion_matrix, normalise_rows
+from tests.trainer.small_runs import run, small_config, small_trainer
+from trainer.trainer import Trainer
+from utils.errors import UserError
+from utils.plots import confusion_figure
+from utils.tensorboard import Recorder
+
+
+def events(folder: Path) -> EventAccumulator:
+    return EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0}).Reload()
+
+
+def test_tensorboard_has_every_quantity_of_every_epoch(tmp_path: Path) -> None:
+    config = small_config(trainer__validate=True, loss__return_expert_losses=True)
+    content = run(tmp_path, config)
+    found = events(tmp_path)
+    tags = {"loss", "loss_e_0", "loss_e_1", "accuracy", "lr", "val_loss", "val_accuracy", "val_balanced_accuracy"}
+    assert set(found.Tags()["scalars"]) == tags
+    history = content["progress"]["history"]
+    for tag in tags:
+        assert [event.step for event in found.Scalars(tag)] == [1, 2]
+        assert [event.value for event in found.Scalars(tag)] == pytest.approx([line[tag] for line in history], rel=1e-6)
+
+
+def test_the_confusion_matrix_is_recorded_with_the_checkpoints(tmp_path: Path) -> None:
+    run(tmp_path, small_config(trainer__validate=True, trainer__epochs=3, trainer__save_period=2))
+    found = events(tmp_path)
+    assert found.Tags()["images"] == ["confusion_matrix"]
+    assert [event.step for event in found.Images("confusion_matrix")] == [2, 3]
+
+
+def test_a_continued_run_goes_on_with_the_same_curves(tmp_path: Path) -> None:
+    run(tmp_path, small_config(trainer__epochs=1))
+    run(tmp_path, small_config(trainer__epochs=2), resume=tmp_path / "checkpoint-epoch1.pth")
+    assert [event.step for event in events(tmp_path).Scalars("loss")] == [1, 2]
+
+
+# -- figures ----------------------------------------------------------------------------------------------------------
+
+
+def drawn(figure: Any) -> np.ndarray:
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())
+
+
+@pytest.mark.parametrize("num_classes", [2, 10, 20, 21, 100])
+def test_a_confusion_figure_can_be_drawn(num_classes: int) -> None:
+    confusion = normalise_rows(np.eye(num_classes, dtype=int))
+    figure = confusion_figure(confusion, [f"class {i}" for i in range(num_classes)])
+    assert drawn(figure).std() > 0
+    named = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert ("class 1" in named) == (num_classes <= 20)
+
+
+def test_its_rows_are_the_true_classes_and_its_scale_goes_from_zero_to_one() -> None:
+    """Three of four images of class 0 are taken for class 1; class 2 has no image."""
+    confusion = normalise_rows(confusion_matrix([1, 1, 1, 0, 1], [0, 0, 0, 0, 1], 3))
+    figure = confusion_figure(confusion, ["a", "b", "c"])
+    (picture,) = figure.axes[0].get_images()
+    np.testing.assert_allclose(picture.get_array(), [[0.25, 0.75, 0], [0, 1, 0], [0, 0, 0]])
+    assert picture.get_clim() == (0, 1)
+    assert "true" in figure.axes[0].get_ylabel()
+    assert "predicted" in figure.axes[0].get_xlabel()
+    drawn(figure)
+
+
+def test_the_recorded_figure_is_of_fractions_of_each_true_class(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[np.ndarray] = []
+
+    def remember(confusion: np.ndarray, class_names: list[str]) -> Any:
+        given.append(confusion)
+        return confusion_figure(confusion, class_names)
+
+    monkeypatch.setattr("trainer.trainer.confusion_figure", remember)
+    trainer: Trainer = small_trainer(tmp_path, small_config(trainer__validate=True, trainer__epochs=1))
+    trainer.train()
+    (confusion,) = given
+    np.testing.assert_allclose(confusion.sum(axis=1), np.ones(10))  # 50 test images of each class
+    assert trainer.state.history[0]["val_balanced_accuracy"] == pytest.approx(np.trace(confusion) / 10)
+
+
+# -- Weights & Biases -------------------------------------------------------------------------------------------------
+
+
+class FakeRun:
+    """What `wandb.init` returns."""
+
+    def __init__(self) -> None:
+        self.logged: list[tuple[int, dict[str, float]]] = []
+        self.finished = 0
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        self.logged.append((step, values))
+
+    def finish(self) -> None:
+        self.finished += 1
+
+
+@pytest.fixture
+def wandb(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    module = types.ModuleType("wandb")
+    module.runs = []
+    module.arguments = []
+
+    def init(**arguments: Any) -> FakeRun:
+        module.arguments.append(arguments)
+        module.runs.append(FakeRun())
+        return module.runs[-1]
+
+    module.init = init
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    return module
+
+
+def test_wandb_is_given_the_configuration_every_epoch_and_the_end(tmp_path: Path, wandb: types.ModuleType) -> None:
+    config = small_config(trainer__wandb=True)
+    content = run(tmp_path / "20260101_000000", config)
+    (arguments,), (sent,) = wandb.arguments, wandb.runs
+    assert arguments["config"] == config
+    assert arguments["dir"] == str(tmp_path / "20260101_000000")
+    assert [step for step, _ in sent.logged] == [1, 2]
+    history = content["progress"]["history"]
+    assert [{"epoch": float(step), **values} for step, values in sent.logged] == history
+    assert sent.finished == 1
+
+
+def test_wandb_is_left_alone_unless_it_is_asked_for(tmp_path: Path, wandb: types.ModuleType) -> None:
+    run(tmp_path, small_config())
+    assert wandb.runs == []
+
+
+def test_without_the_package_wandb_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match="wandb is not installed"):
+        Recorder(tmp_path, wandb=True)
+    assert list(tmp_path.iterdir()) == []
