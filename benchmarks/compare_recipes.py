@@ -61,19 +61,21 @@ COMPARISONS = {
 }
 
 
+def call(*command: str) -> None:
+    """Run one of the scripts; its failure ends the comparison."""
+    answer = subprocess.run([sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise SystemExit(f"{' '.join(command)}: exit code {answer.returncode}\n{answer.stderr}")
+
+
 def run(row: Row, seed: int, flags: list[str], save_dir: Path) -> tuple[dict[str, float], float]:
     """Train and test once; the ensemble's scores and the seconds of training."""
-    begin = time.monotonic()
     folder = save_dir / f"{row.title}-{seed}".replace(" ", "_")
-    command = ["train.py", "-c", row.config, "--seed", str(seed), "--save_dir", str(folder), *row.flags, *flags]
-    for script in (command, None):
-        if script is None:
-            (newest,) = folder.glob("models/*/*/checkpoint-epoch*.pth")
-            script = ["test.py", "-r", str(newest)]
-        answer = subprocess.run([sys.executable, *script], cwd=ROOT, capture_output=True, text=True, check=False)
-        if answer.returncode:
-            raise SystemExit(f"{' '.join(script)}: exit code {answer.returncode}\n{answer.stderr}")
-        seconds = time.monotonic() - begin if script is command else seconds
+    begin = time.monotonic()
+    call("train.py", "-c", row.config, "--seed", str(seed), "--save_dir", str(folder), *row.flags, *flags)
+    seconds = time.monotonic() - begin
+    (last,) = folder.glob("models/*/*/checkpoint-epoch*.pth")
+    call("test.py", "-r", str(last))
     (results,) = folder.glob("models/*/*/results.json")
     rows = json.loads(results.read_text())["results"]
     return next(row for row in rows if row["predictor"] == "ensemble"), seconds

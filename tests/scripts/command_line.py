@@ -72,9 +72,10 @@ class Shell:
             run_main(MAINS[script])
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 1
-        for folder in taken:  # a process gives its folder back by ending
-            if folder._lock is not None:
-                folder._lock.close()
+        finally:
+            for folder in taken:  # a process gives its folder back by ending
+                if folder._lock is not None:
+                    folder._lock.close()
         out, err = self._capsys.readouterr()
         return Ended(code, out, err)
 

@@ -56,12 +56,11 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def is_refused_or_right(path: Path) -> bool:
+    """Whether the file is refused in one line that names it, or loads as what `archive` holds."""
     try:
         loaded = load_checkpoint(path)
     except CheckpointError as error:
-        assert "\n" not in str(error)
-        assert str(error).startswith(f"{path}: ")
-        return True
+        return str(error).startswith(f"{path}: ") and "\n" not in str(error)
     return same(loaded, {"format_version": 1, "state_dict": {"weight": torch.arange(9.0)}, "epoch": 3})
 
 
