@@ -6,10 +6,12 @@ import os
 from pathlib import Path
 
 import numpy as np
-from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from data_loader.list_files import ImageList
 from utils.errors import UserError
+
+# torchvision's own list, without a wait for torchvision
+IMAGE_EXTENSIONS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 
 
 def find_classes(root: Path) -> list[str]:
@@ -43,7 +45,7 @@ def find_images(root: Path, class_names: list[str], *, base: Path) -> ImageList:
             os.path.join(folder, file)
             for folder, _, files in os.walk(root / name, followlinks=True)
             for file in files
-            if file.lower().endswith(IMG_EXTENSIONS)
+            if file.lower().endswith(IMAGE_EXTENSIONS)
         )
         paths += [os.fsencode(os.path.relpath(path, base)) for path in found]
         counts[label] = len(found)

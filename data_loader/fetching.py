@@ -88,6 +88,7 @@ def _download(url: str, part: Path) -> None:
                 total = _receive(response, part, have)
             reason = "the connection was cut"
         except HTTPError as error:
+            error.close()
             if error.code != _RANGE_NOT_SATISFIABLE or not have:
                 raise UserError(f"{url}: the server answers {error.code} {error.reason}") from None
             part.unlink()  # longer than the file: not its beginning

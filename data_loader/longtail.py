@@ -56,9 +56,11 @@ def select_per_class(targets: np.ndarray, counts: Sequence[int] | np.ndarray) ->
         int64 indices into `targets`, class after class.
     """
     random = np.random.RandomState(_SELECTION_SEED)
+    by_class = np.argsort(targets, kind="stable")
+    starts = np.searchsorted(targets[by_class], np.arange(len(counts) + 1))
     kept = []
     for label, count in enumerate(counts):
-        indices = np.flatnonzero(targets == label)
+        indices = by_class[starts[label] : starts[label + 1]]  # in file order
         random.shuffle(indices)
         kept.append(indices[:count])
     return np.concatenate(kept) if kept else np.empty(0, np.int64)

@@ -48,7 +48,10 @@ def build_loader(config: ConfigParser) -> ImageDataLoader:
 def build_model(config: ConfigParser, device: torch.device) -> ExpertModel:
     """The network, its weights drawn from the run's seed."""
     torch.manual_seed(config.get("seed", 1))
-    return config.init_obj("arch", networks).to(device)
+    channels_last = config["trainer"].get("channels_last", True)
+    return config.init_obj("arch", networks).to(
+        device, memory_format=torch.channels_last if channels_last else torch.contiguous_format
+    )
 
 
 def build_criterion(config: ConfigParser, class_counts: list[int]) -> nn.Module:

@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 import torch
+from torchvision.datasets.folder import IMG_EXTENSIONS
 
+from data_loader.class_folders import IMAGE_EXTENSIONS
 from data_loader.data_loaders import ImageFolderDataLoader
 from tests.data_loader import image_trees
 from utils.errors import UserError
@@ -111,5 +113,9 @@ def test_mistakes_are_told(tmp_path):
     put(tmp_path / "test" / "stranger", 1)
     with pytest.raises(UserError, match="stranger: there are no training images of a class of this name"):
         _ = loader_of(tmp_path).splits
-    with pytest.raises(ValueError, match="takes 1.1 of the images"):
+    with pytest.raises(ValueError, match=r"takes 1\.1 of the images"):
         loader_of(tmp_path, test_fraction=0.8, val_fraction=0.3)
+
+
+def test_the_extensions_are_torchvisions():
+    assert IMAGE_EXTENSIONS == IMG_EXTENSIONS

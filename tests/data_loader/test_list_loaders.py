@@ -230,7 +230,7 @@ def test_unreadable_test_images_are_errors_even_where_training_skips(own_tree):
     shutil.rmtree(own_tree.data_dir / "val")
     loader = ImageNetLTDataLoader(**own_tree.args, **SMALL, on_bad_image="skip")
     epoch_of(loader)
-    with pytest.raises(UserError, match="no such file.*data_dir"):
+    with pytest.raises(UserError, match=r"no such file.*data_dir"):
         list(loader.split_test().epoch(0))
 
 

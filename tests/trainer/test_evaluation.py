@@ -156,7 +156,7 @@ class Trap:
 def test_a_diverged_network_is_one_line_and_keeps_nothing(checkpoint: Path) -> None:
     logits = LOGITS.copy()
     logits[2, 1, 0] = np.nan
-    with pytest.raises(UserError, match="checkpoint-epoch3.pth: .*finite"):
+    with pytest.raises(UserError, match=r"checkpoint-epoch3\.pth: .*finite"):
         stored_predictions(checkpoint, CONFIG, TARGETS, Network(logits))
     assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint-epoch3.pth"]
 

@@ -45,7 +45,7 @@ def hand_written_update(network: torch.nn.Module, lr: float, weight_decay: float
     with torch.no_grad():
         for weight in network.parameters():
             gradient = weight.grad + weight_decay * weight
-            weight -= lr * (gradient + momentum * gradient)
+            weight.sub_(lr * (gradient + momentum * gradient))
 
 
 @pytest.mark.parametrize("strategy", ["mix_input", "mix_logits"])
