@@ -66,16 +66,21 @@ def distributions(loader: ImageDataLoader, ratios: Sequence[int]) -> list[Distri
     """
     forward = [_shifted(loader, "forward", ratio) for ratio in ratios]
     backward = [_shifted(loader, "backward", ratio) for ratio in reversed(ratios)]
-    return [*forward, Distribution("uniform", np.arange(len(loader.targets))), *backward]
+    derived = [shift.name for shift, published in (*forward, *backward) if not published]
+    if derived:
+        logger.info("Derived by the benchmark's rule, without list files: %s.", ", ".join(derived))
+    uniform = Distribution("uniform", np.arange(len(loader.targets)))
+    return [*(shift for shift, _ in forward), uniform, *(shift for shift, _ in backward)]
 
 
-def _shifted(loader: ImageDataLoader, direction: str, ratio: int) -> Distribution:
-    """One shifted distribution: from its published list where there is one, else derived by the same rule."""
+def _shifted(loader: ImageDataLoader, direction: str, ratio: int) -> tuple[Distribution, bool]:
+    """A shifted distribution, and whether it comes from a published list; else it is derived by the same rule."""
     indices = loader.published_shift(direction, ratio)
+    published = indices is not None
     if indices is None:
         factor = shift_factor(ratio)
         indices = shifted_indices(loader.targets, loader.cls_num_list, factor=factor, backward=direction == "backward")
-    return Distribution(f"{direction}{ratio}", indices)
+    return Distribution(f"{direction}{ratio}", indices), published
 
 
 def evaluate(
