@@ -49,7 +49,7 @@ class RunFolder:
         self._lock: IO[str] | None = None
 
     def lock(self) -> bool:
-        """Take the folder for this process, until it ends; false where another process has it."""
+        """Take the folder for this process, until `with` ends; false where another process has it."""
         file = (self.path / ".lock").open("w")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -60,6 +60,15 @@ class RunFolder:
             pass
         self._lock = file
         return True
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Give the folder back to other processes."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
 
     def checkpoints(self) -> list[Path]:
         """Checkpoints that a run can be continued from, newest first."""

@@ -68,12 +68,12 @@ def open_run(arguments: argparse.Namespace) -> TestRun:
     config = ConfigParser.from_args(arguments)
     config.validate(find_problems)
     set_up_logging(config["trainer"].get("verbosity", 2), config_file=arguments.log_config)
+    device = choose_device(config.get("n_gpu", 1), arguments.device)
     checkpoint = Path(arguments.resume)
     content = load_checkpoint(checkpoint)
     loader = build_loader(config).split_test()
 
     def run_network() -> tuple[np.ndarray, np.ndarray]:
-        device = choose_device(config.get("n_gpu", 1), arguments.device)
         network = build_model(config, device)
         load_weights(network, content, checkpoint)
         return predict(network, loader, device)

@@ -94,6 +94,12 @@ def monitor_of(config: dict[str, Any]) -> Monitor:
     return Monitor.parse(config["trainer"].get("monitor", "off"), names)
 
 
+def _name_is_one_folder(config: dict[str, Any]) -> list[str]:
+    if config["name"] in ("", ".", "..") or "/" in config["name"]:
+        return [f"name: is the name of the run's folder, so no path; got {config['name']!r}"]
+    return []
+
+
 def _arch_can_be_built(config: dict[str, Any]) -> list[str]:
     with torch.device("meta"):
         return _trial("arch", lambda: getattr(networks, config["arch"]["type"])(**config["arch"].get("args", {})))
@@ -157,6 +163,7 @@ def _logits_mix_only_by_mixup(config: dict[str, Any]) -> list[str]:
 
 
 _RULES: tuple[tuple[set[str], Callable[[dict[str, Any]], list[str]]], ...] = (
+    ({"name"}, _name_is_one_folder),
     ({"arch"}, _arch_can_be_built),
     ({"optimizer", "lr_scheduler"}, _optimizer_and_schedule_can_be_built),
     ({"loss", "arch"}, _tau_fits_experts),

@@ -45,7 +45,7 @@ def open_folder(config: ConfigParser, path: Path | None) -> RunFolder:
 def _newest_run(config: ConfigParser) -> tuple[Path | None, Mapping[str, Any] | None]:
     """The newest run of the same configuration, and its newest intact checkpoint."""
     runs = config.runs_folder()
-    folders = sorted((path for path in runs.glob("*/") if _is_run_of(config, path)), reverse=True)
+    folders = sorted((path for path in runs.glob("*/") if _is_run_of(config, path)), key=_age, reverse=True)
     for path in folders:
         found = RunFolder(path).newest_good()
         if found is not None:
@@ -57,6 +57,13 @@ def _newest_run(config: ConfigParser) -> tuple[Path | None, Mapping[str, Any] | 
         return folders[0], None
     logger.info("No run of this configuration in %s yet: starting one.", runs)
     return None, None
+
+
+def _age(folder: Path) -> tuple[str, int]:
+    """What runs are sorted by: the time in the folder's name, then its number among those of the same second."""
+    date, _, rest = folder.name.partition("_")
+    time, _, number = rest.partition("_")
+    return f"{date}_{time}", int(number) if number.isdigit() else 1
 
 
 def _is_run_of(config: ConfigParser, folder: Path) -> bool:

@@ -22,6 +22,7 @@ from utils.files import write_bytes
 FORMAT_VERSION = 1
 _MARK = b"sha256:"
 _COMMENT_LENGTH = len(_MARK) + 64
+_END_RECORD, _END_RECORD_LENGTH = b"PK\x05\x06", 22  # of a zip archive; its last two bytes announce the comment
 
 
 class CheckpointError(UserError):
@@ -33,7 +34,9 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save({"format_version": FORMAT_VERSION, **content}, buffer)
     archive = buffer.getvalue()
-    assert archive[-22:-18] == b"PK\x05\x06", "torch.save ends its archive with a zip end record without comment"
+    assert archive[-_END_RECORD_LENGTH:].startswith(_END_RECORD), (
+        "torch.save ends its archive with a zip end record without comment"
+    )
     body = archive[:-2]
     digest = hashlib.sha256(body).hexdigest().encode()
     write_bytes(path, body + struct.pack("<H", _COMMENT_LENGTH) + _MARK + digest)
@@ -82,10 +85,12 @@ def without_parallel_prefix(state_dict: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_intact(archive: bytes) -> bool:
-    """Whether the digest fits; true for a foreign archive, which carries none."""
+    """Whether the digest fits; a foreign archive carries none, and is only looked at for being cut short."""
     comment = archive[-_COMMENT_LENGTH:]
     body, length = archive[: -_COMMENT_LENGTH - 2], archive[-_COMMENT_LENGTH - 2 : -_COMMENT_LENGTH]
     if not comment.startswith(_MARK):
-        return True
+        end = archive.rfind(_END_RECORD, -_COMMENT_LENGTH - _END_RECORD_LENGTH)
+        announced = archive[end + _END_RECORD_LENGTH - 2 : end + _END_RECORD_LENGTH]
+        return end < 0 or announced == struct.pack("<H", len(archive) - end - _END_RECORD_LENGTH)
     fits = hashlib.sha256(body).hexdigest().encode() == comment[len(_MARK) :]
     return fits and length == struct.pack("<H", _COMMENT_LENGTH)

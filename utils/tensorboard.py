@@ -51,9 +51,18 @@ class Recorder:
             self._wandb.finish()
 
 
-def _start_wandb(folder: Path, config: Mapping[str, Any] | None) -> Any:
+def require_wandb() -> Any:
+    """The package wandb.
+
+    Raises:
+        UserError: it is not installed.
+    """
     try:
         import wandb  # noqa: PLC0415 - optional
     except ImportError:
         raise UserError("--use-wandb: the package wandb is not installed (pip install wandb)") from None
-    return wandb.init(dir=str(folder), name=folder.name, config=dict(config or {}))
+    return wandb
+
+
+def _start_wandb(folder: Path, config: Mapping[str, Any] | None) -> Any:
+    return require_wandb().init(dir=str(folder), name=folder.name, config=dict(config or {}))

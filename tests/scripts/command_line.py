@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 import train
-from base import RunFolder, run_folder
 from trainer.commands import run_sweep, run_test
 from utils.errors import run_main
 
@@ -59,23 +58,12 @@ class Shell:
 
     def __call__(self, script: str, *arguments: object) -> Ended:
         self._monkeypatch.setattr(sys, "argv", [script, *(str(argument) for argument in arguments)])
-        taken: list[RunFolder] = []
-
-        def locked(folder: RunFolder) -> RunFolder:
-            taken.append(run_folder.locked(folder))
-            return folder
-
-        self._monkeypatch.setattr("trainer.run_folders.locked", locked)
         self._capsys.readouterr()
         code = 0
         try:
             run_main(MAINS[script])
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 1
-        finally:
-            for folder in taken:  # a process gives its folder back by ending
-                if folder._lock is not None:
-                    folder._lock.close()
         out, err = self._capsys.readouterr()
         return Ended(code, out, err)
 

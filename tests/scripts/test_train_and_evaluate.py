@@ -155,9 +155,6 @@ def test_train_continues_in_the_checkpoints_folder(shell: Shell, tmp_path: Path)
     assert all(torch.equal(whole["state_dict"][name], again["state_dict"][name]) for name in whole["state_dict"])
 
 
-@pytest.mark.xfail(
-    strict=True, raises=IndexError, reason="train.py names the newest checkpoint of a folder without any"
-)
 def test_a_new_run_from_a_checkpoint_that_leaves_nothing_to_train_ends_in_order(
     trained: tuple[Path, Ended], shell: Shell, tmp_path: Path
 ) -> None:
