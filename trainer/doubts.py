@@ -22,7 +22,7 @@ def _ensemble_is_biased(config: dict[str, Any]) -> Iterator[str]:
     mean = sum(taus) / len(taus)
     if abs(mean - 1) > _FARTHEST_MEAN_TAU:
         yield (
-            f"loss.args.tau_list: the mean τ is {mean:g}; at 1 the ensemble is unbiased for the balanced error, here it "
+            f"loss.args.tau_list: the mean τ is {mean:g}; at 1 the ensemble aims at the balanced error, here it "
             f"favours {'rare' if mean > 1 else 'frequent'} classes"
         )
 
