@@ -1,8 +1,18 @@
 """The contracts between the rooms: what a data loader hands out, what every training run does."""
 
-from base.base_data_loader import BaseDataLoader, Batch
+from base.base_data_loader import BaseDataLoader, Batch, count_batches
 from base.base_trainer import BaseTrainer, RunState, Stateful, TrainerOptions
 from base.monitor import Monitor
 from base.run_folder import RunFolder
 
-__all__ = ["BaseDataLoader", "BaseTrainer", "Batch", "Monitor", "RunFolder", "RunState", "Stateful", "TrainerOptions"]
+__all__ = [
+    "BaseDataLoader",
+    "BaseTrainer",
+    "Batch",
+    "Monitor",
+    "RunFolder",
+    "RunState",
+    "Stateful",
+    "TrainerOptions",
+    "count_batches",
+]

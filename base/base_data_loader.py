@@ -11,6 +11,15 @@ import numpy as np
 from torch import Tensor
 
 
+def count_batches(num_images: int, batch_size: int) -> int:
+    """Batches an epoch; the last may be smaller than the others, or larger by one.
+
+    A single image left over joins the batch before it: BatchNorm has nothing to normalise one image's 1×1 feature
+    map by.
+    """
+    return max(num_images // batch_size, 1) if num_images % batch_size == 1 else math.ceil(num_images / batch_size)
+
+
 class Batch(NamedTuple):
     """One batch as it leaves the loader.
 
@@ -72,8 +81,8 @@ class BaseDataLoader(ABC):
         return len(self.cls_num_list)
 
     def __len__(self) -> int:
-        """Batches an epoch; the last may be smaller than the others."""
-        return math.ceil(self.num_images / self.batch_size)
+        """Batches an epoch, see `count_batches`."""
+        return count_batches(self.num_images, self.batch_size)
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of epoch 0."""

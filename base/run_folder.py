@@ -49,8 +49,17 @@ class RunFolder:
         self._lock: IO[str] | None = None
 
     def lock(self) -> bool:
-        """Take the folder for this process, until `with` ends; false where another process has it."""
-        file = (self.path / ".lock").open("w")
+        """Take the folder for this process, until `with` ends; false where another process has it.
+
+        What a process that was killed has left half-written is removed.
+
+        Raises:
+            UserError: the folder can't be written to.
+        """
+        try:
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise UserError(f"{self.path}: can't be written to: {error.strerror}") from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -59,6 +68,8 @@ class RunFolder:
         except OSError:  # a file system without locks
             pass
         self._lock = file
+        for leftover in self.path.glob(".*.pth.*"):
+            leftover.unlink(missing_ok=True)
         return True
 
     def __enter__(self) -> RunFolder:

@@ -43,16 +43,17 @@ def read_cifar(data_dir: str, num_classes: int, *, train: bool, verify: bool) ->
         data_dir: folder that holds (or will hold) `cifar-10-batches-py` or `cifar-100-python`.
         num_classes: 10 or 100.
         train: the training split, else the test split.
-        verify: compare checksums, and download what is missing or differs; else read any data in this format.
+        verify: compare checksums, and download the set where it is missing; else read any data in this format.
 
     Raises:
         UserError: the files are missing and can't be downloaded, or aren't in CIFAR's format.
     """
     kind = _CIFAR_CLASSES[num_classes]
     root = Path(data_dir)
-    if verify:
-        _download(lambda: kind(data_dir, train=train, download=True), f"CIFAR-{num_classes}", root)
     folder = root / kind.base_folder
+    if verify:  # files that are there and differ are somebody's: they are refused, never replaced by a download
+        fetches = not folder.exists()
+        _download(lambda: kind(data_dir, train=train, download=fetches), f"CIFAR-{num_classes}", root)
     parts = [_read_cifar_file(folder / name) for name, _ in (kind.train_list if train else kind.test_list)]
     label_key = "labels" if "labels" in parts[0] else "fine_labels"
     try:
@@ -131,8 +132,8 @@ def _download(fetch: Any, name: str, root: Path) -> None:
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
-            f"{root}: holds no intact {name} and it can't be downloaded ({reason}); put its files there, "
-            "name their folder with --data_dir, or read files of another origin with data_loader.args.verify=false"
+            f"{root}: holds no intact {name}, and none was downloaded ({reason}); put its files there, remove damaged "
+            "ones, name another --data_dir, or read files of another origin with data_loader.args.verify=false"
         ) from None
 
 

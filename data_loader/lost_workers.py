@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from utils.errors import RunError
+from utils.signals import end_workers
 
 _TORCH_SAYS = re.compile(r"DataLoader (worker|timed out)|Pin memory thread exited")
 
@@ -22,6 +23,7 @@ def lost_workers_told() -> Iterator[None]:
     except (RuntimeError, EOFError, ConnectionError) as error:  # the last two: it died while handing over a batch
         if isinstance(error, RuntimeError) and not _TORCH_SAYS.search(str(error)):
             raise
+        end_workers()  # torch would wait ten seconds for one that hangs
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "its connection broke off"
         raise RunError(
             f"a loader process is lost ({reason}): it was killed (out of memory?) or hangs on a file; continue the run "

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
+from base import count_batches
 from utils.streams import Stream, uniforms
 
 
@@ -72,7 +73,9 @@ class KeyBatches(Sampler[np.ndarray]):
 
     def __iter__(self) -> Iterator[np.ndarray]:
         keys, size = self._keys, self.batch_size  # held here: a later `start` must not change an epoch under way
-        return (keys[begin : begin + size] for begin in range(self._first_step * size, len(keys), size))
+        last = count_batches(len(keys), size) - 1
+        steps = range(self._first_step, last + 1)
+        return (keys[step * size : (step + 1) * size if step < last else None] for step in steps)
 
     def __len__(self) -> int:
-        return max(-(-len(self._keys) // self.batch_size) - self._first_step, 0)
+        return max(count_batches(len(self._keys), self.batch_size) - self._first_step, 0)

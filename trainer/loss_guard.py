@@ -1,4 +1,4 @@
-"""No loss that is not a finite number reaches a checkpoint unnoticed."""
+"""No loss and no weight that is not a finite number reaches a checkpoint."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ class LossGuard:
 
     With "stop" the look may be late by some steps where each look costs a wait (`check` looks at all of them), but
     it always comes before a checkpoint. With "skip" it comes before each update, and what the forward pass changed
-    in the network's buffers is undone.
+    in the network's buffers is undone. The weights are looked at before each checkpoint: the last step's loss may be
+    finite and its update not.
 
     Args:
         action: end the run, or skip the step.

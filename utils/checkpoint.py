@@ -91,6 +91,6 @@ def _is_intact(archive: bytes) -> bool:
     if not comment.startswith(_MARK):
         end = archive.rfind(_END_RECORD, -_COMMENT_LENGTH - _END_RECORD_LENGTH)
         announced = archive[end + _END_RECORD_LENGTH - 2 : end + _END_RECORD_LENGTH]
-        return end < 0 or announced == struct.pack("<H", len(archive) - end - _END_RECORD_LENGTH)
+        return end < 0 or int.from_bytes(announced, "little") == len(archive) - end - _END_RECORD_LENGTH
     fits = hashlib.sha256(body).hexdigest().encode() == comment[len(_MARK) :]
     return fits and length == struct.pack("<H", _COMMENT_LENGTH)

@@ -21,16 +21,30 @@ AUTOMATIC = "auto"
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; anything else is a `UserError` with line and column."""
     try:
-        content = json.loads(path.read_text(encoding="utf8"))
+        content = json.loads(path.read_text(encoding="utf8"), object_pairs_hook=_without_duplicates)
     except FileNotFoundError:
         raise UserError(f"{path}: no such configuration file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: can't be read as a configuration ({error})") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except _DuplicateKeyError as error:
+        raise UserError(f"{path}: the key '{error}' stands twice in one object; which one counts?") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a JSON object with keys; got a {type(content).__name__}")
     return content
+
+
+class _DuplicateKeyError(Exception):
+    """A key that an object of a JSON file has twice; plain JSON readers silently take the last."""
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = [name for name, _ in pairs]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise _DuplicateKeyError(twice)
+    return dict(pairs)
 
 
 class ConfigParser:

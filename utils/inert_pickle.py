@@ -76,6 +76,7 @@ _ADMITTED: dict[tuple[str, str], Any] = {
     ("numpy._core.multiarray", "scalar"): _plain_scalar,
     ("_codecs", "encode"): lambda text, encoding: text.encode(encoding) if encoding == "latin1" else None,
 }
+_STORAGE_MODULES = ("torch", "torch.storage", "torch.cuda")
 _INERT_MODULES = ("pathlib", "argparse", "logging", "datetime")  # of the standard library; their objects hold data
 _CLOSED_MODULES = frozenset(sys.stdlib_module_names) | {"torch", "torchvision", "numpy", "__builtin__", "copy_reg"}
 
@@ -85,7 +86,7 @@ class _InertUnpickler(pickle.Unpickler):
         if (module, name) in _ADMITTED:
             return _ADMITTED[module, name]
         root = module.partition(".")[0]
-        if module.startswith("torch") and name.endswith("Storage") and "." not in name:
+        if module in _STORAGE_MODULES and name.endswith("Storage") and "." not in name:
             return super().find_class(module, name)
         if root in _CLOSED_MODULES and root not in _INERT_MODULES:
             raise pickle.UnpicklingError(f"refused: it calls {module}.{name}")

@@ -14,6 +14,23 @@ LOG_NAME = "info.log"
 LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 
 
+class _LosesLines(logging.Handler):
+    """A line that can't be written is lost without a word: a full disk is told where it matters, at the checkpoint."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Stay silent about the operating system's errors."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
+class _Screen(_LosesLines, logging.StreamHandler):
+    pass
+
+
+class _LogFile(_LosesLines, logging.FileHandler):
+    pass
+
+
 def set_up_logging(verbosity: int, *, folder: Path | None = None, config_file: str | None = None) -> None:
     """Send the log to the screen (standard output), and to `folder`/info.log where a folder is given.
 
@@ -24,15 +41,18 @@ def set_up_logging(verbosity: int, *, folder: Path | None = None, config_file: s
             the files it names lie in `folder`, and are not written where none is given.
 
     Raises:
-        UserError: the logging configuration can't be used.
+        UserError: the logging configuration can't be used, or the log can't be written.
     """
     if config_file is not None:
         _from_file(Path(config_file), folder)
         return
-    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stdout)]
+    handlers: list[logging.Handler] = [_Screen(sys.stdout)]
     handlers[0].setFormatter(logging.Formatter("%(message)s"))
     if folder is not None:
-        handlers.append(logging.FileHandler(folder / LOG_NAME, encoding="utf8"))
+        try:
+            handlers.append(_LogFile(folder / LOG_NAME, encoding="utf8"))
+        except OSError as error:
+            raise UserError(f"{folder / LOG_NAME}: can't be written: {error.strerror}") from None
         handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     for name in ("matplotlib", "PIL"):  # their debug lines are nobody's concern here
         logging.getLogger(name).setLevel(logging.WARNING)

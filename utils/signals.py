@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import multiprocessing.util  # its own end-of-process work is registered by this, so that it comes after ours
 import signal
+import threading
 from types import FrameType, TracebackType
 
 from utils.errors import EXIT_INTERRUPTED, EarlyEnd
@@ -46,3 +49,17 @@ def leave_signals_to_the_parent(worker: int) -> None:
     """In a loader's worker process: batch systems signal every process, but the run ends when its main process says."""
     for number in EXIT_CODES:
         signal.signal(number, signal.SIG_IGN)
+
+
+@atexit.register
+def end_workers() -> None:
+    """Kill the loaders' processes: they ignore SIGTERM, with which Python would end them and then wait for ever."""
+    workers = [process for process in multiprocessing.active_children() if process.daemon]
+    if not workers or threading.current_thread() is not threading.main_thread():
+        return
+    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's takes their death for a failure
+    for process in workers:
+        process.kill()
+    for process in workers:
+        process.join()
+    signal.signal(signal.SIGCHLD, handler)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,7 @@ class Recorder:
         config: what Weights & Biases shows as the run's configuration.
 
     Raises:
-        UserError: `wandb` is wanted but not installed.
+        UserError: `wandb` is wanted but not installed; the curves can't be written (every method says so).
     """
 
     def __init__(
@@ -30,25 +32,49 @@ class Recorder:
     ) -> None:
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - takes a second to import
 
+        self._folder = folder
         self._wandb = _start_wandb(folder, config) if wandb else None
-        self._writer = SummaryWriter(str(folder), purge_step=first_epoch if first_epoch > 1 else None)
+        threading.excepthook = _unless_told_otherwise
+        with self._failures_told():
+            # from epoch 1, too: it may have been recorded by a process that ended before the epoch's checkpoint
+            self._writer = SummaryWriter(str(folder), purge_step=first_epoch)
 
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
-        """Record named numbers of an epoch."""
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, epoch)
+        """Record named numbers of an epoch; they are in the file when this returns, before any checkpoint is."""
+        with self._failures_told():
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, epoch)
+            self._writer.flush()
         if self._wandb is not None:
             self._wandb.log(dict(values), step=epoch)
 
     def figure(self, name: str, figure: Figure, epoch: int) -> None:
         """Record a figure of an epoch, and close it."""
-        self._writer.add_figure(name, figure, epoch)
+        with self._failures_told():
+            self._writer.add_figure(name, figure, epoch)
 
     def close(self) -> None:
         """Write what is still held back."""
-        self._writer.close()
+        with self._failures_told():
+            self._writer.close()
         if self._wandb is not None:
             self._wandb.finish()
+
+    @contextmanager
+    def _failures_told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise UserError(f"{self._folder}: TensorBoard's curves can't be written: {error.strerror}") from None
+
+
+_print_traceback = threading.excepthook
+
+
+def _unless_told_otherwise(arguments: threading.ExceptHookArgs) -> None:
+    """TensorBoard's writing thread hands an error to the next call, too; it needn't print a traceback besides."""
+    if not (isinstance(arguments.exc_value, OSError) and type(arguments.thread).__name__ == "_AsyncWriterThread"):
+        _print_traceback(arguments)
 
 
 def require_wandb() -> Any:

@@ -96,11 +96,11 @@ def test_classes_are_mixed_within_a_balanced_epoch() -> None:
 
 @pytest.mark.parametrize("first_step", range(6))
 def test_resuming_at_a_step_gives_the_tail_of_the_epoch(first_step: int) -> None:
-    keys = shuffled_keys(1, 2, 17)
+    keys = shuffled_keys(1, 2, 18)
     batches = KeyBatches(4)
     batches.start(keys, 0)
     whole = list(batches)
-    assert [len(batch) for batch in whole] == [4, 4, 4, 4, 1]
+    assert [len(batch) for batch in whole] == [4, 4, 4, 4, 2]
     assert np.array_equal(np.concatenate(whole), keys)
     batches.start(keys, first_step)
     assert len(batches) == max(5 - first_step, 0)
@@ -120,3 +120,16 @@ def test_starting_another_epoch_does_not_change_one_under_way() -> None:
     assert np.array_equal(np.concatenate([head, *under_way]), first)
     assert np.array_equal(np.concatenate(list(waiting)), first)
     assert np.array_equal(np.concatenate(list(batches)), second[2:])
+
+
+@pytest.mark.parametrize(
+    ("num_images", "batch_size", "sizes"),
+    [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (8, 4, [4, 4]), (5, 4, [5]), (1, 4, [1]), (3, 1, [1, 1, 1]), (2, 4, [2])],
+)
+def test_an_image_left_over_alone_joins_the_batch_before_it(num_images: int, batch_size: int, sizes: list[int]) -> None:
+    batches = KeyBatches(batch_size)
+    batches.start(sequential_keys(3, num_images), first_step=0)
+    cut = list(batches)
+    assert [len(keys) for keys in cut] == sizes
+    assert len(batches) == len(sizes)
+    np.testing.assert_array_equal(np.concatenate(cut), sequential_keys(3, num_images))

@@ -233,7 +233,7 @@ def test_data_that_are_neither_there_nor_to_be_had_are_refused(
     """The folder for the download may be left behind; a run may not."""
     monkeypatch.setattr(urllib.request, "urlopen", no_network)
     ended = shell("train.py", "-c", recipe, "--data_dir", "data", "--save_dir", "saved", "--n_gpu", "0")
-    is_one_line(ended, "data", "--data_dir", "can't be downloaded")
+    is_one_line(ended, "data", "--data_dir", "none was downloaded")
     assert not (place / "saved").exists()
 
 

@@ -274,3 +274,9 @@ def test_a_file_in_the_way_of_the_run_folder_is_one_line(tmp_path: Path) -> None
 def test_constructing_a_parser_touches_no_file(tmp_path: Path) -> None:
     run_config(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_that_stands_twice_in_one_object_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "twice.json").write_text('{"name": "a", "trainer": {"epochs": 1, "epochs": 200}}')
+    with pytest.raises(UserError, match=r"twice\.json: the key 'epochs' stands twice"):
+        read_json(tmp_path / "twice.json")
