@@ -55,7 +55,8 @@ def statistics_figure(lists: Mapping[str, ListStatistics]) -> Figure:
         axes.plot(np.sort(statistics.class_counts)[::-1], label=name, drawstyle="steps-mid")
     for border in (MANY_ABOVE, FEW_BELOW):
         axes.axhline(border, color="grey", linestyle=":", linewidth=1)
-    axes.set_yscale("symlog", linthresh=1)
+    axes.set_yscale("symlog", linthresh=1)  # logarithmic, with a place for empty classes
+    axes.set_ylim(bottom=0)
     axes.set_xlabel("class, by size")
     axes.set_ylabel("images")
     axes.legend()

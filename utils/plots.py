@@ -22,7 +22,7 @@ def confusion_figure(confusion: np.ndarray, class_names: Sequence[str]) -> Figur
     picture = axes.imshow(confusion, vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
     figure.colorbar(picture, ax=axes, label="share of the true class")
     axes.set_xlabel("predicted class")
-    axes.set_ylabel("true class (by training label)")
+    axes.set_ylabel("true class")
     if len(class_names) <= _MOST_LABELS:
         axes.set_xticks(range(len(class_names)), class_names, rotation=90)
         axes.set_yticks(range(len(class_names)), class_names)
