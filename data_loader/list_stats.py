@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.figure import Figure
 
+from utils.shot_groups import FEW_BELOW, MANY_ABOVE, shot_groups
 from utils.tables import NOTHING, table
-
-MANY_ABOVE, FEW_BELOW = 100, 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +28,6 @@ class ListStatistics:
         smallest = int(self.class_counts.min())
         return int(self.class_counts.max()) / smallest if smallest else None
 
-    def groups(self) -> dict[str, np.ndarray]:
-        """Classes with more than 100, 20 to 100 and fewer than 20 images: masks [C]."""
-        many, few = self.class_counts > MANY_ABOVE, self.class_counts < FEW_BELOW
-        return {"many": many, "medium": ~(many | few), "few": few}
-
 
 def statistics_table(lists: Mapping[str, ListStatistics]) -> str:
     """One row a list: images, classes, largest, smallest, ratio, and how many classes are in each group."""
@@ -41,7 +35,7 @@ def statistics_table(lists: Mapping[str, ListStatistics]) -> str:
     rows = []
     for name, statistics in lists.items():
         counts, ratio = statistics.class_counts, statistics.imbalance_ratio
-        groups = [f"{int(mask.sum())}" for mask in statistics.groups().values()]
+        groups = [f"{int(mask.sum())}" for mask in shot_groups(counts).values()]
         facts = (counts.sum(), len(counts), (counts == 0).sum(), counts.max(), int(np.median(counts)), counts.min())
         rows.append([name, *(f"{fact}" for fact in facts), NOTHING if ratio is None else f"{ratio:.1f}", *groups])
     return table(header, rows)

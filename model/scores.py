@@ -14,9 +14,7 @@ from model.calibration import (
     negative_log_likelihood,
     top_confidences,
 )
-
-MANY_ABOVE = 100
-FEW_BELOW = 20
+from utils.shot_groups import shot_groups
 
 
 def confusion_matrix(predictions: ArrayLike, targets: ArrayLike, num_classes: int) -> NDArray[np.intp]:
@@ -66,13 +64,6 @@ def mean_of_present(values: NDArray[np.float64]) -> float:
 def balanced_accuracy(predictions: ArrayLike, targets: ArrayLike, num_classes: int) -> float:
     """Mean of the class accuracies over the classes present among the targets."""
     return mean_of_present(class_accuracies(predictions, targets, num_classes))
-
-
-def shot_groups(class_counts: ArrayLike) -> dict[str, NDArray[np.bool_]]:
-    """Classes by their number of *training* images: masks [C] of many (> 100), medium (20 … 100), few (< 20)."""
-    counts = np.asarray(class_counts)
-    many, few = counts > MANY_ABOVE, counts < FEW_BELOW
-    return {"many": many, "medium": ~(many | few), "few": few}
 
 
 def group_accuracies(accuracies: NDArray[np.float64], class_counts: ArrayLike) -> dict[str, float]:

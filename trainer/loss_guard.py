@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,14 @@ from utils.files import write_text
 _ACCELERATOR_INTERVAL = 50  # steps between two looks: each makes the host wait for the device
 
 REPORT_NAME = "nonfinite-loss.json"
+
+
+class _Step(NamedTuple):
+    loss: Tensor
+    epoch: int
+    step: int
+    rate: float
+    keys: np.ndarray
 
 
 class LossGuard:
@@ -43,7 +51,8 @@ class LossGuard:
         self.network = network
         self.state = state
         self.folder = folder
-        self._pending: list[tuple[Tensor, int, int, float, np.ndarray]] = []
+        self._pending: list[_Step] = []
+        self._last: _Step | None = None
         self._buffers: list[Tensor] = []
 
     def before_forward(self) -> None:
@@ -57,59 +66,71 @@ class LossGuard:
         Raises:
             RunError: the run has to end.
         """
-        self._pending.append((loss.detach(), epoch, step, rate, keys))
+        self._pending.append(_Step(loss.detach(), epoch, step, rate, keys))
         if self.action == "skip":
             return self._admits_or_restores()
         if loss.device.type == "cpu" or len(self._pending) >= _ACCELERATOR_INTERVAL:
-            self.check()
+            self._check_losses()
         return True
 
     def check(self) -> None:
-        """Look at all losses since the last look.
+        """Look at all losses since the last look, and at the weights.
 
         Raises:
             RunError: one of them is not finite.
         """
+        self._check_losses()
+        if self._last is None:
+            return
+        tensors = [value for value in self.network.state_dict().values() if value.is_floating_point()]
+        if not bool(torch.stack([value.isfinite().all() for value in tensors]).all()):
+            raise RunError(self._report("weights become infinite or nan", self._last))
+        self._last = None
+
+    def _check_losses(self) -> None:
         if not self._pending:
             return
-        losses = torch.stack([entry[0] for entry in self._pending]).cpu().tolist()
-        for loss, (_, epoch, step, rate, keys) in zip(losses, self._pending, strict=True):
+        losses = torch.stack([entry.loss for entry in self._pending]).cpu().tolist()
+        for loss, entry in zip(losses, self._pending, strict=True):
             if not np.isfinite(loss):
-                raise RunError(self._report(loss, epoch, step, rate, keys))
+                raise RunError(self._report(f"the loss is {loss}", entry))
+        self._last = self._pending[-1]
         self._pending.clear()
 
     def _admits_or_restores(self) -> bool:
-        if bool(torch.isfinite(self._pending[-1][0])):
+        if bool(torch.isfinite(self._pending[-1].loss)):
+            self._last = self._pending[-1]
             self._pending.clear()
             return True
         self.state.skipped_steps += 1
         if self.state.skipped_steps > self.max_skipped:
-            self.check()
+            self._check_losses()
         self._pending.clear()
         with torch.no_grad():
             for buffer, kept in zip(self.network.buffers(), self._buffers, strict=True):
                 buffer.copy_(kept)
         return False
 
-    def _report(self, loss: float, epoch: int, step: int, rate: float, keys: np.ndarray) -> str:
+    def _report(self, what: str, at: _Step) -> str:
         """Write the facts of the step into the run's folder; returns the line for the user."""
         path = self.folder.path / REPORT_NAME
         checkpoints = self.folder.checkpoints()
         again = f"-r {checkpoints[0]}" if checkpoints else f"-c {self.folder.path / CONFIG_NAME}"
         command = f"python train.py {again}"
         facts = {
-            "loss": str(loss),
-            "epoch": epoch,
-            "step": step,
-            "learning_rate": rate,
-            "indices": keys[:, 1].tolist(),
-            "repeats": keys[:, 2].tolist(),
+            "what": what,
+            "loss": str(float(at.loss)),
+            "epoch": at.epoch,
+            "step": at.step,
+            "learning_rate": at.rate,
+            "indices": at.keys[:, 1].tolist(),
+            "repeats": at.keys[:, 2].tolist(),
             "skipped_steps": self.state.skipped_steps,
             "repeat_with": command,
         }
         write_text(path, json.dumps(facts, indent=1) + "\n")
         skipped = f" after {self.state.skipped_steps} skipped steps" if self.state.skipped_steps else ""
         return (
-            f"the loss is {loss} in epoch {epoch}, step {step} (learning rate {rate:g}){skipped}: stopped, checkpoints "
+            f"{what} in epoch {at.epoch}, step {at.step} (learning rate {at.rate:g}){skipped}: stopped, checkpoints "
             f"untouched; the batch's indices are in {path}, and {command} arrives at the same step again"
         )

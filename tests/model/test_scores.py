@@ -14,9 +14,9 @@ from model.scores import (
     group_accuracies,
     normalise_rows,
     score,
-    shot_groups,
     top1_accuracy,
 )
+from utils.shot_groups import shot_groups
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
 
