@@ -1,14 +1,17 @@
 """Transforms of whole batches, on whatever device the batch lies; random ones are functions of the samples' keys.
 
-Each is called with uint8 images [B, 3, H, W] and keys [B, 3] and returns images of the same shape. What a sample
-becomes depends on the seed and its own key only, never on its neighbours.
+What chance decides about each sample (`draws`) is apart from what is then done (`apply`), so that a chain can be
+applied in blocks that a processor's cache holds. What a sample becomes depends on the seed and its own key only, never
+on its neighbours.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from functools import cache
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -17,18 +20,26 @@ from torch import Tensor
 from utils.streams import Stream, uniforms
 
 
-class BatchTransform(Protocol):
-    """Images [B, 3, H, W] and keys [B, 3] → images; `per_image` ones are slow and run in the workers."""
+class BatchTransform(ABC):
+    """Images [B, 3, H, W] and keys [B, 3] → images of the same shape; `per_image` ones are slow and run in workers."""
 
-    per_image: ClassVar[bool]
+    per_image: ClassVar[bool] = False
+
+    def draws(self, keys: np.ndarray) -> Sequence[Any] | np.ndarray:
+        """What chance decides about each sample of keys [B, 3]: B rows; empty ones where nothing is random."""
+        return np.empty((len(keys), 0))
+
+    @abstractmethod
+    def apply(self, images: Tensor, draws: Any) -> Tensor:
+        """Transform images [B, 3, H, W] as their B draws say; the images given are left as they are."""
 
     def __call__(self, images: Tensor, keys: np.ndarray) -> Tensor:
-        """Transform one batch."""
-        ...
+        """Transform the images [B, 3, H, W] of keys [B, 3]."""
+        return self.apply(images, self.draws(keys))
 
 
 @dataclass(frozen=True)
-class CropFlipRotate:
+class CropFlipRotate(BatchTransform):
     """Crop after zero padding, horizontal flip, rotation about the centre; nearest pixel, zeros outside.
 
     The three are composed into one table of source pixels and the images are read once through it.
@@ -40,17 +51,18 @@ class CropFlipRotate:
         degrees: the angle is uniform within ± this.
     """
 
-    per_image: ClassVar[bool] = False
-
     seed: int
     padding: int
     flip: bool
     degrees: float
 
-    def __call__(self, images: Tensor, keys: np.ndarray) -> Tensor:
+    def draws(self, keys: np.ndarray) -> np.ndarray:
+        """Place of the crop, mirrored or not, angle: uniform in [0, 1), shape [B, 4]."""
+        return uniforms(self.seed, Stream.GEOMETRY, keys, 4)
+
+    def apply(self, images: Tensor, draws: np.ndarray) -> Tensor:
         """Images [B, 3, H, W], moved."""
         batch, channels, height, width = images.shape
-        draws = uniforms(self.seed, Stream.GEOMETRY, keys, 4)
         top, left = np.floor(draws[:, :2].T * (2 * self.padding + 1)) - self.padding
         mirrored = (draws[:, 2] < 0.5) & self.flip
         angle = np.deg2rad((2 * draws[:, 3] - 1) * self.degrees)
@@ -75,20 +87,26 @@ class CropFlipRotate:
 
 
 @dataclass(frozen=True)
-class HorizontalFlip:
+class HorizontalFlip(BatchTransform):
     """Half of the images, mirrored.
 
     Args:
         seed: the run's seed.
     """
 
-    per_image: ClassVar[bool] = False
-
     seed: int
 
-    def __call__(self, images: Tensor, keys: np.ndarray) -> Tensor:
+    def draws(self, keys: np.ndarray) -> np.ndarray:
+        """Whether each is mirrored: bool, shape [B]."""
+        return uniforms(self.seed, Stream.GEOMETRY, keys, 1)[:, 0] < 0.5
+
+    def apply(self, images: Tensor, draws: np.ndarray) -> Tensor:
         """Images [B, 3, H, W], some of them mirrored."""
-        mirrored = np.flatnonzero(uniforms(self.seed, Stream.GEOMETRY, keys, 1)[:, 0] < 0.5)
+        if draws.all():
+            return images.flip(-1)
+        mirrored = np.flatnonzero(draws)
+        if not len(mirrored):
+            return images
         source = np.arange(len(images))
         source[mirrored] = len(images) + np.arange(len(mirrored))
         rows, source_rows = (torch.as_tensor(indices, device=images.device) for indices in (mirrored, source))
@@ -97,7 +115,7 @@ class HorizontalFlip:
 
 
 @dataclass(frozen=True)
-class Cutout:
+class Cutout(BatchTransform):
     """One square hole of zeros; its centre is uniform over the pixels, what reaches over the edge is cut off.
 
     (DeVries & Taylor, *Improved regularization of CNNs with Cutout*, 2017.)
@@ -107,15 +125,16 @@ class Cutout:
         size: side of the hole in pixels.
     """
 
-    per_image: ClassVar[bool] = False
-
     seed: int
     size: int
 
-    def __call__(self, images: Tensor, keys: np.ndarray) -> Tensor:
+    def draws(self, keys: np.ndarray) -> np.ndarray:
+        """The hole's centre: uniform in [0, 1), shape [B, 2]."""
+        return uniforms(self.seed, Stream.CUTOUT, keys, 2)
+
+    def apply(self, images: Tensor, draws: np.ndarray) -> Tensor:
         """Images [B, 3, H, W] with a hole each."""
         height, width = images.shape[-2:]
-        draws = uniforms(self.seed, Stream.CUTOUT, keys, 2)
         hole = None
         for axis, side in enumerate((height, width)):
             first = np.floor(draws[:, axis] * side).astype(np.int64) - self.size // 2
@@ -128,23 +147,27 @@ class Cutout:
 
 
 @dataclass(frozen=True)
-class Normalise:
-    """uint8 images → float32, (x / 255 − mean) / std by channel.
+class Normalise(BatchTransform):
+    """Images in 0 … 255 → float32, (x / 255 − mean) / std by channel.
 
     Args:
         mean: of each channel, on the scale 0 … 1.
         std: likewise.
     """
 
-    per_image: ClassVar[bool] = False
-
     mean: Sequence[float]
     std: Sequence[float]
 
-    def __call__(self, images: Tensor, keys: np.ndarray) -> Tensor:
-        """float32 [B, 3, H, W]; `keys` are not looked at."""
-        mean, std = (torch.tensor(v, device=images.device).view(-1, 1, 1) for v in (self.mean, self.std))
-        return images.float().div_(255).sub_(mean).div_(std)
+    def apply(self, images: Tensor, draws: object) -> Tensor:
+        """float32 [B, 3, H, W]."""
+        mean, std = (_column(tuple(values), images.device) for values in (self.mean, self.std))
+        return (images / 255).sub_(mean).div_(std)
+
+
+@cache
+def _column(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """One value a channel, shape [3, 1, 1]."""
+    return torch.tensor(values, device=device).view(-1, 1, 1)
 
 
 def _within(position: Tensor, side: int) -> Tensor:

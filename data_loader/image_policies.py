@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
+from data_loader.batch_transforms import BatchTransform
 from utils.streams import Stream, sample_seeds
 
 _POLICIES: dict[str, Callable[[], torch.nn.Module]] = {
@@ -21,7 +22,7 @@ _POLICIES: dict[str, Callable[[], torch.nn.Module]] = {
 
 
 @dataclass(frozen=True)
-class ImagePolicy:
+class ImagePolicy(BatchTransform):
     """AutoAugment (Cubuk et al., 2019; CIFAR-10's policy) or TrivialAugmentWide (Müller & Hutter, 2021).
 
     torchvision's policies draw from torch's global generator: it is seeded for each image and put back afterwards.
@@ -36,12 +37,16 @@ class ImagePolicy:
     seed: int
     name: Literal["autoaugment", "trivialaugment"]
 
-    def __call__(self, images: Tensor, keys: np.ndarray) -> Tensor:
+    def draws(self, keys: np.ndarray) -> list[int]:
+        """A seed for each image."""
+        return sample_seeds(self.seed, Stream.POLICY, keys)
+
+    def apply(self, images: Tensor, draws: Sequence[int]) -> Tensor:
         """Images [B, 3, H, W] on the CPU, each through the policy."""
         policy = _POLICIES[self.name]()
         changed = []
         with torch.random.fork_rng(devices=[]):
-            for image, seed in zip(images, sample_seeds(self.seed, Stream.POLICY, keys), strict=True):
+            for image, seed in zip(images, draws, strict=True):
                 torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs, too
                 picture = Image.fromarray(image.permute(1, 2, 0).numpy())  # [3, H, W] → [H, W, 3]
                 changed.append(np.asarray(policy(picture)))

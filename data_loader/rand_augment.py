@@ -7,7 +7,7 @@ operations are torchvision's, on Pillow images; `m` is a magnitude in 0 … 10.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,6 +18,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
+from data_loader.batch_transforms import BatchTransform
 from utils.streams import Stream, uniforms
 
 OPERATIONS_PER_IMAGE = 2
@@ -91,7 +92,7 @@ OPERATIONS: dict[str, Callable[[Image.Image, Draw], Image.Image]] = {
 
 
 @dataclass(frozen=True)
-class RandAugment:
+class RandAugment(BatchTransform):
     """Two operations drawn with replacement, each applied with probability ½ at magnitude N(10, ½) clipped to 0 … 10.
 
     Args:
@@ -102,10 +103,11 @@ class RandAugment:
 
     seed: int
 
-    def __call__(self, images: Tensor, keys: np.ndarray) -> Tensor:
-        """uint8 images [B, 3, H, W] on the CPU → the same shape and type."""
+    def apply(self, images: Tensor, draws: Sequence[list[tuple[str, Draw]]]) -> Tensor:
+        """Images [B, 3, H, W] in 0 … 255 on the CPU, rounded to pixels → uint8 of the same shape."""
+        pixels = images if images.dtype == torch.uint8 else images.round().to(torch.uint8)
         changed = []
-        for image, operations in zip(images, self.draws(keys), strict=True):
+        for image, operations in zip(pixels, draws, strict=True):
             picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())  # [3, H, W] → [H, W, 3]
             for name, draw in operations:
                 picture = OPERATIONS[name](picture, draw)

@@ -7,14 +7,14 @@ network, as published configurations share it. (Annotations stay objects here, f
 import math
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from torch import nn
 
 from model.blocks import BasicBlock, Bottleneck, CifarBlockA, CifarBlockB
 from model.classifiers import make_classifier
 from model.experts import ExpertBackbone, ExpertModel, Recipe, count_shared_stages, stage_widths
-from utils.ranges import Fraction, PositiveFloat, PositiveInt
+from utils.ranges import Fraction, PositiveFloat, PositiveInt, Range
 
 __all__ = [
     "ResNeXt50Model",
@@ -90,7 +90,7 @@ class RecipeModel(ExpertModel):
         self,
         *,
         num_classes: PositiveInt,
-        num_experts: PositiveInt = 1,
+        num_experts: Annotated[int, Range(low=1, high=100)] = 1,
         use_norm: bool = False,
         reduce_dimension: bool = False,
         layer2_output_dim: PositiveInt | None = None,

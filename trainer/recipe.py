@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import torch
 from torch.optim import SGD, Optimizer, lr_scheduler
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 import data_loader.data_loaders as loaders
 import model.loss
@@ -28,6 +30,8 @@ _UNFIT_OPTIMIZERS = {
     "Muon": "takes matrices only, and a convolution's weight is none",
     "SparseAdam": "takes sparse gradients only",
 }
+_LARGEST_TAU = 1000
+_EPOCHS_TRIED = 1000  # a schedule is asked for so many epochs' rates before anything is trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,22 +110,45 @@ def _arch_can_be_built(config: dict[str, Any]) -> list[str]:
 
 
 def _optimizer_and_schedule_can_be_built(config: dict[str, Any]) -> list[str]:
-    weight = torch.zeros(1, requires_grad=True)
-    optimizer = config["optimizer"]["type"]
-    if optimizer in _UNFIT_OPTIMIZERS:
-        found = [f"optimizer.type: {optimizer} can't train here: it {_UNFIT_OPTIMIZERS[optimizer]}"]
-    else:
-        kind = getattr(torch.optim, optimizer)
-        found = _trial("optimizer", lambda: kind([weight], **config["optimizer"].get("args", {})))
-    name, arguments = config["lr_scheduler"]["type"], config["lr_scheduler"].get("args", {})
-    schedule = getattr(schedules if name in schedules.__all__ else lr_scheduler, name)
-    return found + _trial("lr_scheduler", lambda: schedule(SGD([weight], lr=0.1, momentum=0.9), **arguments))
+    weight = torch.ones(1, requires_grad=True)
+    weight.grad = torch.ones(1)
+    optimizer: Optimizer = SGD([weight], lr=0.1, momentum=0.9)  # where the configuration's own can't be built
+
+    def one_step() -> None:
+        nonlocal optimizer
+        name, arguments = config["optimizer"]["type"], config["optimizer"].get("args", {})
+        if name in _UNFIT_OPTIMIZERS:
+            raise ValueError(f"{name} can't train here: it {_UNFIT_OPTIMIZERS[name]}")
+        built = getattr(torch.optim, name)([weight], **arguments)
+        built.step()
+        optimizer = built
+
+    def all_epochs() -> None:
+        name, arguments = config["lr_scheduler"]["type"], config["lr_scheduler"].get("args", {})
+        schedule = getattr(schedules if name in schedules.__all__ else lr_scheduler, name)(optimizer, **arguments)
+        for epoch in range(1, min(config["trainer"]["epochs"], _EPOCHS_TRIED) + 1):
+            rate = float(optimizer.param_groups[0]["lr"])
+            if not 0 <= rate < math.inf:
+                raise ValueError(f"the learning rate of epoch {epoch} would be {rate:g}")
+            schedule.step(*([0.0] if isinstance(schedule, ReduceLROnPlateau) else []))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        unfit = config["optimizer"]["type"] in _UNFIT_OPTIMIZERS
+        return _trial("optimizer.type" if unfit else "optimizer", one_step) + _trial("lr_scheduler", all_epochs)
 
 
 def _tau_fits_experts(config: dict[str, Any]) -> list[str]:
     if "tau_list" not in config["loss"].get("args", {}):
         return []
-    return _trial("loss.args.tau_list", lambda: tau_list(config))
+
+
+    def small_enough() -> None:
+        largest = max(tau_list(config), key=abs)
+        if abs(largest) > _LARGEST_TAU:
+            raise ValueError(f"a τ of {largest:g} is out of all proportion; at most ±{_LARGEST_TAU}")
+
+    return _trial("loss.args.tau_list", small_enough)
 
 
 def _loss_sees_experts(config: dict[str, Any]) -> list[str]:
@@ -165,7 +192,7 @@ def _logits_mix_only_by_mixup(config: dict[str, Any]) -> list[str]:
 _RULES: tuple[tuple[set[str], Callable[[dict[str, Any]], list[str]]], ...] = (
     ({"name"}, _name_is_one_folder),
     ({"arch"}, _arch_can_be_built),
-    ({"optimizer", "lr_scheduler"}, _optimizer_and_schedule_can_be_built),
+    ({"optimizer", "lr_scheduler", "trainer"}, _optimizer_and_schedule_can_be_built),
     ({"loss", "arch"}, _tau_fits_experts),
     ({"loss", "arch", "add_extra_info"}, _loss_sees_experts),
     ({"trainer", "metrics"}, _monitor_is_recorded),
@@ -179,6 +206,7 @@ def _trial(path: str, build: Callable[[], object]) -> list[str]:
     """Build something to see whether it can be; what it says against it, as one line."""
     try:
         build()
-    except (ValueError, TypeError) as error:
-        return [f"{path}: {str(error).splitlines()[0]}"]
+    except Exception as error:  # torch's constructors raise nearly anything
+        reason = str(error.args[0] if error.args else "").strip() or type(error).__name__
+        return [f"{path}: {reason.splitlines()[0]}"]
     return []

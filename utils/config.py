@@ -30,6 +30,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except _DuplicateKeyError as error:
         raise UserError(f"{path}: the key '{error}' stands twice in one object; which one counts?") from None
+    except (ValueError, RecursionError) as error:  # an integer of thousands of digits, thousands of brackets
+        raise UserError(f"{path}: can't be read as a configuration ({error})") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a JSON object with keys; got a {type(content).__name__}")
     return content

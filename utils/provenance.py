@@ -53,11 +53,14 @@ def read_processes(folder: Path) -> list[dict[str, Any]]:
     """
     path = folder / RUN_FACTS_NAME
     try:
-        return list(json.loads(path.read_text(encoding="utf8"))["processes"])
+        processes = json.loads(path.read_text(encoding="utf8"))["processes"]
     except FileNotFoundError:
         raise UserError(f"{path}: no such file; is {folder} the folder of a run?") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: can't be read ({error})") from None
+    if not (isinstance(processes, list) and processes and all(isinstance(process, dict) for process in processes)):
+        raise UserError(f"{path}: can't be read (it lists no processes)")
+    return processes
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,9 @@ one line that starts with the JSON path. Beyond the plain hints it knows three k
 from __future__ import annotations
 
 import inspect
-import math
+import json
+import re
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
@@ -21,6 +23,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from utils.errors import nearest
 from utils.ranges import Range
 
+_SHOWN_LENGTH = 60
+_INTEGERS = 2**63  # what PyTorch and NumPy count with
 _LISTS = (list, tuple, Sequence, Iterable)
 _TYPING_ONLY = {"Callable": Callable, "Iterable": Iterable, "Sequence": Sequence}  # torch has them for checkers only
 _JSON_NAMES = {
@@ -115,6 +119,11 @@ def fields_of(constructor: Callable[..., Any]) -> dict[str, Argument]:
     }
 
 
+def _key(name: str) -> str:
+    """A key as part of a path: in quotation marks where it would be taken for something else."""
+    return name if re.fullmatch(r"[\w$-]+", name) and len(name) <= _SHOWN_LENGTH else _cut(json.dumps(name))
+
+
 def _wrong_choice(value: Any, choices: Sequence[str], path: str) -> str:
     hint = nearest(value, choices) if isinstance(value, str) else ""
     return f"{path}: {_shown(value)} is not one of {', '.join(choices)}{hint}"
@@ -133,7 +142,7 @@ def _section_problems(
         if key in injected:
             yield f"{dot}{key}: is set by the program and can't be set here"
         elif key not in allowed:
-            yield f"{dot}{key}: unknown key" + (nearest(key, allowed) or f"; allowed here: {', '.join(allowed)}")
+            yield f"{dot}{_key(key)}: unknown key" + (nearest(key, allowed) or f"; allowed here: {', '.join(allowed)}")
         else:
             yield from problems(item, allowed[key].annotation, f"{dot}{key}")
     for name in missing:
@@ -167,21 +176,38 @@ def _union_problems(value: Any, options: tuple[Any, ...], annotation: Any, path:
 
 
 def _is_plain(value: Any, kind: Any) -> bool:
-    """Whether a JSON value is of a Python type, as JSON has it: an integer is a number, a boolean and NaN are not."""
+    """Whether a JSON value is of a Python type, as JSON has it: an integer is a number, a boolean and NaN are not.
+
+    Numbers are those that the machine can calculate with, text is what can be written to a file or name one.
+    """
     if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
+        return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _INTEGERS
+    if kind is str:
+        return isinstance(value, str) and _is_text(value)
     return kind in (bool, str, list, dict, tuple, type(None)) and isinstance(value, kind)
 
 
+def _is_text(value: str) -> bool:
+    """Whether a string has neither zero characters nor halves of characters."""
+    return not re.search(r"[\0\ud800-\udfff]", value)
+
+
 def _mismatch(value: Any, annotation: Any, path: str) -> str:
-    return f"{path}: expected {describe(annotation)}; got {_shown(value)}"
+    huge = isinstance(value, int) and abs(value) >= _INTEGERS
+    return f"{path}: expected {describe(annotation)}; got {_shown(value)}{' (too large)' if huge else ''}"
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    try:
+        return _cut(repr(value))
+    except (ValueError, RecursionError):  # Python writes no integers of more than 4300 digits
+        return "a value too long to show"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 3]}..."
 
 
 def describe(annotation: Any) -> str:  # noqa: PLR0911 - one return a kind of hint

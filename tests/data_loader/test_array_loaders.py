@@ -184,7 +184,7 @@ def test_files_of_another_origin_are_never_trained_on_unasked(
     monkeypatch.setattr("urllib.request.urlopen", urlopen)
     loader = ImbalanceCIFAR100DataLoader(data_dir=str(cifar_files), batch_size=128)
     for look in (lambda: loader.cls_num_list, lambda: next(loader.epoch(0)), loader.split_test):
-        with pytest.raises(UserError, match=r"no intact CIFAR-100 .*verify=false") as caught:
+        with pytest.raises(UserError, match=r"no intact CIFAR-100, .*verify=false") as caught:
             look()
         assert "\n" not in str(caught.value)
 

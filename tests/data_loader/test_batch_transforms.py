@@ -9,6 +9,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, Normalize
 from torchvision.transforms import functional as F
 
+from data_loader import pipeline
 from data_loader.batch_transforms import BatchTransform, CropFlipRotate, Cutout, Normalise
 from data_loader.pipeline import Pipeline, apply_all
 from utils.streams import Stream, uniforms
@@ -213,12 +214,22 @@ def test_normalise_by_hand() -> None:
     torch.testing.assert_close(normalised.flatten(), torch.tensor([-2.0, 0.0, 2.0]))
 
 
-class Named:
+class Named(BatchTransform):
     def __init__(self, number: int, per_image: bool) -> None:
-        self.number, self.per_image = number, per_image
+        self.number, self.per_image = number, per_image  # type: ignore[misc]
 
-    def __call__(self, images: Tensor, keys: np.ndarray) -> Tensor:
+    def apply(self, images: Tensor, draws: object) -> Tensor:
         return images * 10 + self.number
+
+
+def test_a_chain_applied_in_blocks_gives_what_it_gives_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, keys = pictures(37), keys_of(37)
+    chain = [CropFlipRotate(3, 4, True, 15.0), Cutout(3, 8), Normalise((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))]
+    monkeypatch.setattr(pipeline, "_BLOCK_VALUES", 10**9)
+    at_once = apply_all(chain, images, keys)
+    for values in (1, 5 * images[0].numel(), 36 * images[0].numel()):
+        monkeypatch.setattr(pipeline, "_BLOCK_VALUES", values)
+        assert torch.equal(apply_all(chain, images, keys), at_once)
 
 
 @pytest.mark.parametrize(
@@ -229,9 +240,9 @@ def test_a_pipeline_is_cut_behind_its_last_slow_transform_and_keeps_its_order(
     per_image: list[bool], in_worker: int
 ) -> None:
     chain = [Named(number + 1, slow) for number, slow in enumerate(per_image)]
-    pipeline = Pipeline.of(chain)
-    assert len(pipeline.in_worker) == in_worker
-    assert [*pipeline.in_worker, *pipeline.on_device] == chain
+    cut = Pipeline.of(chain)
+    assert len(cut.in_worker) == in_worker
+    assert [*cut.in_worker, *cut.on_device] == chain
     images, keys = torch.zeros(1, dtype=torch.int64), keys_of(1)
-    passed = apply_all(pipeline.on_device, apply_all(pipeline.in_worker, images, keys), keys)
+    passed = apply_all(cut.on_device, apply_all(cut.in_worker, images, keys), keys)
     assert passed.item() == int("0" + "".join(str(step.number) for step in chain))

@@ -1,0 +1,300 @@
+"""Configurations made wrong at random: each is either refused in lines that begin with a JSON path, or can be built.
+
+    python -m tests.trainer.config_mutator --count 2000
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import re
+import string
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import lr_scheduler
+
+import data_loader.data_loaders as loaders
+import model.loss
+import model.model as networks
+from base import TrainerOptions
+from data_loader.loader import ImageDataLoader
+from trainer import schedules
+from trainer.build import build_combiner, build_criterion, build_model
+from trainer.doubts import find_doubts
+from trainer.recipe import find_problems, monitor_of
+from utils.config import ConfigParser, read_json
+from utils.errors import ConfigError, UserError
+from utils.schema import fields_of
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+RECIPES = {str(path.relative_to(CONFIGS)): read_json(path) for path in sorted(CONFIGS.rglob("*.json"))}
+
+MODULES = {
+    "arch": (networks,),
+    "data_loader": (loaders,),
+    "optimizer": (torch.optim,),
+    "lr_scheduler": (schedules, lr_scheduler),
+    "loss": (model.loss,),
+}
+NUMBERS = (
+    *(0, 1, 2, 3, -1, 7, 0.5, -0.5, 1.5, -0.0, 1e-320, 1e-9, 1e9, 1e38, 1e308, -1e308),
+    *(2**31, 2**63 - 1, 2**63, -(2**63), 10**30, 10**400, float("nan"), float("inf"), float("-inf")),
+)
+WORDS = (
+    *("", " ", "0", "1e3", "nan", "None", "true", "auto", "off", "max", "min", "max val_accuracy", "min val_loss"),
+    *("limits", "uniform", "0;1;2", "1;x", "mixup", "cutmix", "mixup_cutmix", "mix_logits", "..", "/", "a/b", "a: b"),
+    *("a\nb", "a\0b", "\ud800", "é", "x" * 5000, "SGD", "AdamW", "CustomLR", "StepLR", "step", "exp"),
+)
+OTHERS = (None, True, False, [], {}, [0], [0.9, 0.999], [1, 2, 3], [None], [[1]], ["a"], {"type": "SGD"}, {"a": {"b": 1}})
+DIGITS = loaders.ImbalanceDigitsDataLoader
+EPOCHS_TRIED = 5
+KEY = r'(?:[\w$-]+|"(?:[^"\\]|\\.)*(?:"|\.\.\.))'
+
+Place = tuple[Any, Any]
+"""A container and a key or index in it."""
+
+
+def places(value: Any) -> Iterator[Place]:
+    """Every value inside a configuration, by where it stands."""
+    keys = list(value) if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        yield value, key
+        yield from places(value[key])
+
+
+def junk(random: Random) -> Any:
+    """Any JSON value, small or extreme."""
+    return copy.deepcopy(random.choice(random.choice((NUMBERS, WORDS, OTHERS))))
+
+
+def drop(config: Any, random: Random) -> None:
+    container, key = random.choice(list(places(config)))
+    del container[key]
+
+
+def misspell(config: Any, random: Random) -> None:
+    """Another letter in a key's name, or a key with something strange in it."""
+    container, key = random.choice([place for place in places(config) if isinstance(place[0], dict)])
+    at = random.randrange(len(key) + 1)
+    letter = random.choice((*string.ascii_lowercase, "_", ".", "\n", ": ", "\ud800"))
+    container[key[:at] + letter + key[at + random.randrange(2) :]] = container.pop(key)
+
+
+def add(config: Any, random: Random) -> None:
+    """A key more: another's name, or another's value."""
+    container, key = random.choice([place for place in places(config) if isinstance(place[0], dict)])
+    names = [other for _, other in places(config) if isinstance(other, str)]
+    container[random.choice([*names, f"{key}s", "", "type", "args"])] = copy.deepcopy(
+        random.choice([container[key], junk(random)])
+    )
+
+
+def replace(config: Any, random: Random) -> None:
+    container, key = random.choice(list(places(config)))
+    container[key] = junk(random)
+
+
+def renumber(config: Any, random: Random) -> None:
+    """An extreme number in a number's place."""
+    numbers = [place for place in places(config) if type(place[0][place[1]]) in (int, float)]
+    if numbers:
+        container, key = random.choice(numbers)
+        container[key] = random.choice(NUMBERS)
+
+
+def reword(config: Any, random: Random) -> None:
+    """A wrong word in a word's place."""
+    container, key = random.choice([place for place in places(config) if isinstance(place[0][place[1]], str)])
+    container[key] = random.choice(WORDS)
+
+
+def bury(config: Any, random: Random) -> None:
+    """A value inside lists and objects."""
+    container, key = random.choice(list(places(config)))
+    for _ in range(random.choice((1, 2, 50))):
+        container[key] = [container[key]] if random.random() < 0.5 else {"x": container[key]}
+
+
+def swap(config: Any, random: Random) -> None:
+    """Two values, sections among them, change places."""
+    found = list(places(config))
+    (one, i), (other, j) = random.choice(found), random.choice(found)
+    one[i], other[j] = copy.deepcopy(other[j]), copy.deepcopy(one[i])
+
+
+def retype(config: Any, random: Random) -> None:
+    """Another type that exists; its arguments stay those of the old one."""
+    name = random.choice(list(MODULES))
+    if isinstance(config.get(name), dict):
+        config[name]["type"] = random.choice([kind for module in MODULES[name] for kind in module.__all__])
+
+
+def refit(config: Any, random: Random) -> None:
+    """Another type with none of the old arguments, but perhaps some of its own."""
+    name = random.choice(list(MODULES))
+    if isinstance(config.get(name), dict):
+        retype(config, random)
+        config[name]["args"] = {}
+        for _ in range(random.randrange(3)):
+            argue(config, random)
+
+
+def argue(config: Any, random: Random) -> None:
+    """An argument that the type really has, with any value, so that more gets past the schema."""
+    name = random.choice(list(MODULES))
+    section = config.get(name)
+    kinds = {kind: getattr(module, kind) for module in MODULES[name] for kind in module.__all__}
+    if not isinstance(section, dict) or not isinstance(section.get("type"), str) or section["type"] not in kinds:
+        return
+    if isinstance(section.setdefault("args", {}), dict) and callable(kinds[section["type"]]):
+        argument = random.choice(list(fields_of(kinds[section["type"]])) or ["x"])
+        section["args"][argument] = random.choice((junk(random), random.choice(NUMBERS), None, True, 1, 0.1, 3, 20))
+
+
+def option(config: Any, random: Random) -> None:
+    """The same in the section `trainer`."""
+    if isinstance(config.get("trainer"), dict):
+        argument = random.choice(list(fields_of(TrainerOptions)))
+        config["trainer"][argument] = random.choice((junk(random), random.choice(NUMBERS), True, 1, 0.1, 3))
+
+
+MUTATIONS: tuple[Callable[[Any, Random], None], ...] = (
+    *(drop, misspell, add, replace, renumber, reword, bury, swap),
+    *(retype, refit, refit, argue, argue, argue, argue, option, option),
+)
+
+
+def mutant(seed: int) -> tuple[str, dict[str, Any]]:
+    """A published configuration with one to three mutations, and a word on what they are."""
+    random = Random(seed)
+    recipe = random.choice(list(RECIPES))
+    config = copy.deepcopy(RECIPES[recipe])
+    chosen = random.choices(MUTATIONS, k=random.choice((1, 1, 2, 3)))
+    for mutate in chosen:
+        mutate(config, random)
+    return f"{seed}: {recipe}: {', '.join(mutate.__name__ for mutate in chosen)}", config
+
+
+def judge(config: dict[str, Any]) -> str:
+    """What becomes of a configuration: "refused" or "built"; anything else raises.
+
+    Raises:
+        AssertionError: it is refused in lines that do not begin with a path.
+        Exception: the check crashed, or the check passed and building failed.
+    """
+    before = repr(config)
+    found = find_problems(config)
+    assert repr(config) == before, "the check changed the configuration"
+    parser = ConfigParser(config, source="a mutant")
+    if not found:
+        build(parser)
+        return "built"
+    try:
+        parser.validate(lambda _: found)
+    except ConfigError as error:
+        assert error.problems and len(error.problems) == len(found)
+        for line in error.problems:
+            assert begins_with_a_path(line, config), line
+            assert line.endswith("(in a mutant)")
+            line.encode()
+        assert len(str(error).splitlines()) == len(found)
+        return "refused"
+    raise AssertionError("problems were found and not raised")
+
+
+def begins_with_a_path(line: str, config: dict[str, Any]) -> bool:
+    """Whether the keys before the colon lead into the configuration, all but the last (which may be missing)."""
+    path = re.match(rf"{KEY}(\.{KEY}|\[\d+\])*(?=: \S)", line)
+    if path is None:
+        return False
+    *parents, last = re.findall(rf"{KEY}|\[\d+\]", path[0])
+    value: Any = config
+    for name in parents:
+        key = int(name[1:-1]) if name.startswith("[") else name
+        if name == "args" and key not in value and last in line:
+            return True  # the whole section is missing, and with it what it must hold
+        if not (isinstance(value, dict) and key in value or isinstance(value, list) and isinstance(key, int)):
+            return False
+        value = value[key]
+    return True
+
+
+def build(parser: ConfigParser) -> None:
+    """Build what the configuration describes, as far as it can be without data and without memory for the network."""
+    config = parser.config
+    with torch.device("meta"):
+        network = build_model(parser, torch.device("meta"))
+    criterion = build_criterion(parser, [5] * min(network.num_classes, 1000))
+    logits = torch.zeros(network.num_experts, 4, min(network.num_classes, 1000))
+    assert criterion(logits.mean(0), torch.zeros(4, dtype=torch.int64), {"logits": logits}).isfinite()
+
+    weight = nn.Parameter(torch.ones(2, 2))
+    optimizer = parser.init_obj("optimizer", torch.optim, [weight])
+    named = config["lr_scheduler"]["type"]
+    schedule = parser.init_obj("lr_scheduler", schedules if named in schedules.__all__ else lr_scheduler, optimizer)
+    for _ in range(EPOCHS_TRIED):
+        weight.grad = torch.full_like(weight, 1e-3)
+        optimizer.step()
+        schedule.step(*([0.5] if isinstance(schedule, lr_scheduler.ReduceLROnPlateau) else []))
+
+    combiner_of = build_combiner(parser)
+    images = torch.zeros(8, 3, 4, 4)
+    for epoch in (1, 10**6):
+        assert 0 <= combiner_of(epoch)(images, torch.arange(8), epoch=epoch, step=0).mix_lambda <= 1
+    read(parser.init_obj("data_loader", loaders, seed=parser.get("seed", 1)))
+    TrainerOptions(**config["trainer"])
+    monitor_of(config)
+    for line in find_doubts(config):
+        assert begins_with_a_path(line, config) and "\n" not in line
+    json.dumps(config, ensure_ascii=False, allow_nan=False).encode()
+    assert b"\0" not in os.fsencode(parser.runs_folder())
+
+
+def read(loader: ImageDataLoader) -> None:
+    """A first batch of each split, where the data are at hand: a mistake that the data reveal is one line, too."""
+    if not isinstance(loader, DIGITS):
+        return
+    loader.num_workers = 0
+    try:
+        for split in (loader, loader.split_validation(), loader.split_test()):
+            batch = next(iter(split.epoch(1)))
+            assert split.transform(batch.images, batch.keys).isfinite().all()
+    except UserError as error:
+        assert len(str(error).splitlines()) == 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    outcomes: Counter[str] = Counter()
+    slowest, begin = (0.0, ""), time.monotonic()
+    for seed in range(options.first, options.first + options.count):
+        description, config = mutant(seed)
+        started = time.monotonic()
+        try:
+            outcomes[judge(config)] += 1
+        except Exception as error:  # whatever it is, it is what this looks for
+            outcomes["failed"] += 1
+            print(f"{description}: {type(error).__name__}: {str(error)[:300]}", flush=True)
+        slowest = max(slowest, (time.monotonic() - started, description))
+    print(f"{options.count} mutants of {len(RECIPES)} recipes in {time.monotonic() - begin:.0f} s: {dict(outcomes)}")
+    print(f"slowest: {slowest[0]:.1f} s, {slowest[1]}")
+    sys.exit(1 if outcomes["failed"] else 0)
+
+
+if __name__ == "__main__":
+    main()
