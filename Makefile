@@ -22,7 +22,7 @@ lint: $(INSTALLED_DEV)
 	$(VENV)/bin/mypy
 
 bench: $(INSTALLED)
-	$(RUN) benchmarks/decode_throughput.py
+	$(RUN) -m benchmarks.decode_throughput --out saved/bench/decode_throughput.json
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis saved/demo

@@ -140,6 +140,7 @@ def main() -> None:
         for name, ratio in result["ratio"].items():
             rate, (low, high) = result["images_a_second"][name], result["ratio_range"][name]
             print(f"  {name:6} {rate:.0f} images/s, ratio {ratio:.2f} (rounds: {low:.2f} to {high:.2f})")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
 
 

@@ -142,7 +142,6 @@ def _tau_fits_experts(config: dict[str, Any]) -> list[str]:
     if "tau_list" not in config["loss"].get("args", {}):
         return []
 
-
     def small_enough() -> None:
         largest = max(tau_list(config), key=abs)
         if abs(largest) > _LARGEST_TAU:

@@ -1,6 +1,6 @@
 """Configurations made wrong at random: each is either refused in lines that begin with a JSON path, or can be built.
 
-    python -m tests.trainer.config_mutator --count 2000
+python -m tests.trainer.config_mutator --count 2000
 """
 
 from __future__ import annotations
@@ -56,7 +56,21 @@ WORDS = (
     *("limits", "uniform", "0;1;2", "1;x", "mixup", "cutmix", "mixup_cutmix", "mix_logits", "..", "/", "a/b", "a: b"),
     *("a\nb", "a\0b", "\ud800", "é", "x" * 5000, "SGD", "AdamW", "CustomLR", "StepLR", "step", "exp"),
 )
-OTHERS = (None, True, False, [], {}, [0], [0.9, 0.999], [1, 2, 3], [None], [[1]], ["a"], {"type": "SGD"}, {"a": {"b": 1}})
+OTHERS = (
+    None,
+    True,
+    False,
+    [],
+    {},
+    [0],
+    [0.9, 0.999],
+    [1, 2, 3],
+    [None],
+    [[1]],
+    ["a"],
+    {"type": "SGD"},
+    {"a": {"b": 1}},
+)
 DIGITS = loaders.ImbalanceDigitsDataLoader
 EPOCHS_TRIED = 5
 KEY = r'(?:[\w$-]+|"(?:[^"\\]|\\.)*(?:"|\.\.\.))'

@@ -33,7 +33,7 @@ def test_a_mutant_is_refused_at_a_path_or_can_be_built(block: int) -> None:
     assert "refused" in outcomes
 
 
-def test_the_mutants_are_many_different_ones_and_some_of_them_are_sound() -> None:
+def test_the_mutants_are_many_different_ones() -> None:
     texts = [json.dumps(mutant(seed)[1], default=str) for seed in range(MUTANTS)]
     assert len(set(texts)) > 0.95 * MUTANTS
     assert mutant(7)[0] == mutant(7)[0]
@@ -79,7 +79,10 @@ def test_the_test_knows_a_path(line: str, good: bool) -> None:
 FOUND: dict[str, tuple[dict[str, Any], str]] = {
     "an integer that no machine counts to": ({"data_loader__args__batch_size": 10**30}, "data_loader.args.batch_size"),
     "an integer that is no float": ({"arch__args__s": 10**400}, "arch.args.s"),
-    "a billion experts": ({"arch__args__num_experts": 10**9, "loss__args__tau_list": "limits"}, "arch.args.num_experts"),
+    "a billion experts": (
+        {"arch__args__num_experts": 10**9, "loss__args__tau_list": "limits"},
+        "arch.args.num_experts",
+    ),
     "a τ that is infinite in float32": ({"loss__args__tau_list": [0, 1e300]}, "loss.args.tau_list"),
     "a zero in a path": ({"trainer__save_dir": "a\0b"}, "trainer.save_dir"),
     "half a character": ({"name": "\ud800"}, "name"),
@@ -108,7 +111,10 @@ FOUND: dict[str, tuple[dict[str, Any], str]] = {
         {"lr_scheduler": {"type": "ExponentialLR", "args": {"gamma": 1e200}}, "trainer__epochs": 4},
         "lr_scheduler",
     ),
-    "a rate that becomes negative": ({"lr_scheduler": {"type": "ExponentialLR", "args": {"gamma": -0.5}}}, "lr_scheduler"),
+    "a rate that becomes negative": (
+        {"lr_scheduler": {"type": "ExponentialLR", "args": {"gamma": -0.5}}},
+        "lr_scheduler",
+    ),
     "a schedule that begins in the middle": (
         {"lr_scheduler": {"type": "ExponentialLR", "args": {"gamma": 0.5, "last_epoch": 3}}},
         "lr_scheduler",
