@@ -29,7 +29,7 @@ STRONG = {
     "arch__args__dropout": 0.3,
     "combiner__mode": "mixup_cutmix",
     "combiner__mixup__alpha": 0.6,
-    "data_loader__args__batch_size": 40,
+    "data_loader__args__batch_size": 30,
     "data_loader__args__randaugm": True,
     "data_loader__args__cutout": True,
     "loss__return_expert_losses": True,
@@ -38,7 +38,7 @@ STRONG = {
     "metrics": ["accuracy", "top_k_acc"],
     "lr_scheduler__args__warmup_epoch": 2,
 }
-STEPS, VALIDATION_BATCHES = 3, 13  # ⌈82/40⌉ and ⌈500/40⌉
+STEPS, VALIDATION_BATCHES = 3, 17  # 78 and 500 images
 
 
 def stop_at(trainer: Trainer, places: set[Place]) -> None:
@@ -296,7 +296,7 @@ Train = Callable[..., Ended]
 def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Train:
     """`train("-r", "auto")` runs the small configuration in an empty folder, one step an epoch."""
     config = small_config(
-        trainer__epochs=2, trainer__save_dir="saved", trainer__verbosity=1, data_loader__args__batch_size=82
+        trainer__epochs=2, trainer__save_dir="saved", trainer__verbosity=1, data_loader__args__batch_size=78
     )
     (tmp_path / "small.json").write_text(json.dumps(config))
     monkeypatch.chdir(tmp_path)
@@ -452,7 +452,7 @@ def test_a_run_that_began_from_weights_alone_is_continued_exactly(train: Train, 
 
 @pytest.mark.parametrize(("keep", "left"), [(0, [1, 2, 3, 4]), (1, [4]), (2, [3, 4])])
 def test_only_the_last_checkpoints_are_kept_where_that_is_asked_for(tmp_path: Path, keep: int, left: list[int]) -> None:
-    config = small_config(trainer__epochs=4, trainer__keep_last=keep, data_loader__args__batch_size=82)
+    config = small_config(trainer__epochs=4, trainer__keep_last=keep, data_loader__args__batch_size=78)
     trainer = small_trainer(tmp_path, config)
     trainer.folder.keep_last = keep
     trainer.train()
