@@ -1,0 +1,66 @@
+"""Legal configurations that are surely not meant get a warning; published ones get none."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from trainer.doubts import find_doubts
+
+ROOT = Path(__file__).parents[2]
+RECIPES = sorted((ROOT / "configs").rglob("*.json"))
+CIFAR = ROOT / "configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json"
+IMAGENET = ROOT / "configs/mixup/standard_training/config_imagenet_lt_resnet50_bs-experts.json"
+
+
+def changed(path: Path, changes: dict[str, Any]) -> dict[str, Any]:
+    config = json.loads(path.read_text(encoding="utf8"))
+    for key, value in changes.items():
+        *parents, last = key.split(".")
+        section = config
+        for parent in parents:
+            section = section.setdefault(parent, {})
+        section[last] = value
+    return config
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_nothing_is_doubted_about_the_recipes_of_the_repository(path: Path) -> None:
+    assert find_doubts(changed(path, {})) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "changes", "doubted"),
+    [
+        (CIFAR, {"loss.args.tau_list": "0;0;0"}, "loss.args.tau_list: the mean τ is 0; .* frequent"),
+        (CIFAR, {"loss.args.tau_list": [2, 2, 2]}, "loss.args.tau_list: the mean τ is 2; .* rare"),
+        (CIFAR, {"lr_scheduler.args.step2": 100}, "lr_scheduler.args.step2: 100 comes before step1 = 160"),
+        (CIFAR, {"lr_scheduler.args.step2": 200}, "lr_scheduler.args.step2: 200 is never reached in 200 epochs"),
+        (CIFAR, {"lr_scheduler.args.warmup_epoch": 200}, "lr_scheduler.args.warmup_epoch: 200 epochs of warm-up"),
+        (IMAGENET, {"trainer.epochs": 90}, "lr_scheduler.args.T_max: 180 against 90 epochs: .* never reaches its end"),
+        (IMAGENET, {"trainer.epochs": 200}, "lr_scheduler.args.T_max: 180 against 200 epochs: .* rises again"),
+        (CIFAR, {"trainer.early_stop": 5}, "trainer.early_stop: 'max val_accuracy' is only known with validation"),
+        (CIFAR, {"trainer.early_stop": 5, "trainer.monitor": "off"}, "trainer.early_stop: nothing is monitored"),
+        (CIFAR, {"data_loader.args.balanced": True}, "data_loader.args.balanced: .* correct twice"),
+    ],
+)
+def test_what_is_surely_not_meant_is_doubted_once(path: Path, changes: dict[str, Any], doubted: str) -> None:
+    (doubt,) = find_doubts(changed(path, changes))
+    assert re.match(doubted, doubt)
+
+
+@pytest.mark.parametrize(
+    ("path", "changes"),
+    [
+        (CIFAR, {"loss.args.tau_list": "0.5;1;2"}),
+        (CIFAR, {"lr_scheduler.args.step2": 199}),
+        (CIFAR, {"trainer.early_stop": 5, "trainer.validate": True}),
+        (CIFAR, {"data_loader.args.balanced": True, "loss": {"type": "CrossEntropyLoss", "args": {}}}),
+    ],
+)
+def test_what_may_well_be_meant_is_not(path: Path, changes: dict[str, Any]) -> None:
+    assert find_doubts(changed(path, changes)) == []
