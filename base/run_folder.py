@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import logging
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,6 +69,7 @@ class RunFolder:
         except OSError:  # a file system without locks
             pass
         self._lock = file
+        os.register_at_fork(after_in_child=self.__exit__)  # a loader's process must not hold on to it
         for leftover in self.path.glob(".*.pth.*"):
             leftover.unlink(missing_ok=True)
         return True

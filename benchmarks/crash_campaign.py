@@ -61,8 +61,8 @@ def finish(folder: Path, options: argparse.Namespace) -> Path:
     return last
 
 
-def kill_at_random(folder: Path, options: argparse.Namespace, *, longest: float, while_writing: bool) -> str:
-    """Start a run and SIGKILL it; says when."""
+def kill_at_random(folder: Path, options: argparse.Namespace, *, longest: float, while_writing: bool) -> str | None:
+    """Start a run and SIGKILL it; says when, None where it ended first."""
     process = start(folder, options)
     begin, delay = time.monotonic(), random.uniform(0, longest)
     while process.poll() is None:
@@ -73,7 +73,7 @@ def kill_at_random(folder: Path, options: argparse.Namespace, *, longest: float,
             process.wait()
             return f"{'while writing a checkpoint' if while_writing else 'at random'}, {waited:.2f} s after the start"
         time.sleep(0.0005)
-    return "it ended before"
+    return None
 
 
 def logits_of(checkpoint: Path) -> np.ndarray:
@@ -126,8 +126,11 @@ def main() -> None:
     equal, trials = 0, []
     for trial in range(1, options.kills + 1):
         folder = root / f"trial{trial}"
-        folder.mkdir()
-        moment = kill_at_random(folder, options, longest=longest, while_writing=trial % 2 == 0)
+        moment = None
+        while moment is None:  # a run that ends before the moment comes is no trial
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            moment = kill_at_random(folder, options, longest=longest, while_writing=trial % 2 == 0)
         found = compare(finish(folder, options), reference)
         equal += not found
         trials.append({"moment": moment, "differences": found})

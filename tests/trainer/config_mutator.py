@@ -238,7 +238,7 @@ def begins_with_a_path(line: str, config: dict[str, Any]) -> bool:
         key = int(name[1:-1]) if name.startswith("[") else name
         if name == "args" and key not in value and last in line:
             return True  # the whole section is missing, and with it what it must hold
-        if not (isinstance(value, dict) and key in value or isinstance(value, list) and isinstance(key, int)):
+        if not ((isinstance(value, dict) and key in value) or (isinstance(value, list) and isinstance(key, int))):
             return False
         value = value[key]
     return True

@@ -1,0 +1,101 @@
+"""A loader process that dies or hangs ends the run in one line; batch systems' signals leave it alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from data_loader.data_loaders import ImbalanceDigitsDataLoader
+from data_loader.lost_workers import lost_workers_told
+from utils.errors import RunError
+
+LOSES_A_WORKER = """
+import os, sys
+from data_loader.data_loaders import ImbalanceDigitsDataLoader
+from data_loader.lost_workers import lost_workers_told
+from utils.errors import run_main
+
+def main():
+    loader = ImbalanceDigitsDataLoader(batch_size=8, num_workers=2, randaugm=True, worker_timeout=1.0)
+    with lost_workers_told():
+        for number, _ in enumerate(loader.epoch(1)):
+            if number == 0:
+                os.kill(loader._torch_loader._iterator._workers[0].pid, int(sys.argv[1]))
+
+run_main(main)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_worker_that_dies_or_hangs_is_told_in_one_line(how: signal.Signals) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LOSES_A_WORKER, str(int(how))],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert "a loader process is lost" in line
+    assert "continue the run with -r" in line
+
+
+KEEPS_ITS_WORKERS = """
+from data_loader.data_loaders import ImbalanceDigitsDataLoader
+
+loader = ImbalanceDigitsDataLoader(batch_size=8, num_workers=2, randaugm=True)
+batches = loader.epoch(1)
+print(len(next(batches).keys))
+"""
+
+
+def test_a_process_that_ends_with_workers_at_work_does_not_wait_for_them() -> None:
+    """They ignore SIGTERM, and Python would send them that and wait."""
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", KEEPS_ITS_WORKERS],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "8\n", "")
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_no_worker_is_left_once_one_is_lost() -> None:
+    """And the loaders that are made afterwards work as ever."""
+    loader = ImbalanceDigitsDataLoader(batch_size=8, num_workers=2, randaugm=True)
+    with pytest.raises(RunError, match="a loader process is lost"), lost_workers_told():
+        for _ in loader.epoch(1):
+            os.kill(loader._torch_loader._iterator._workers[1].pid, signal.SIGKILL)  # type: ignore[union-attr]
+    assert multiprocessing.active_children() == []
+    fresh = ImbalanceDigitsDataLoader(batch_size=8, num_workers=1, randaugm=True)
+    assert sum(len(batch.keys) for batch in fresh.epoch(1)) == fresh.num_images
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+def test_signals_that_end_a_run_do_not_end_its_workers(number: signal.Signals) -> None:
+    loader = ImbalanceDigitsDataLoader(batch_size=8, num_workers=2, randaugm=True)
+    undisturbed = [batch.keys.tolist() for batch in loader.epoch(1)]
+    read = []
+    for batch in loader.epoch(1):
+        for worker in loader._torch_loader._iterator._workers:  # type: ignore[union-attr]
+            os.kill(worker.pid, number)
+        read.append(batch.keys.tolist())
+    assert read == undisturbed
+
+
+def test_other_errors_pass_through() -> None:
+    with pytest.raises(RuntimeError, match="of another kind"), lost_workers_told():
+        raise RuntimeError("of another kind")
