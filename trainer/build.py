@@ -131,7 +131,8 @@ def build_trainer(
         loader: of the training split.
         device: to train on.
         folder: the run's folder.
-        resumed: content of the checkpoint to continue from; with `resume_state_dict_only` its weights alone count.
+        resumed: content of the checkpoint to continue from; with `resume_state_dict_only` the weights alone of another
+            run's count.
     """
     network = build_model(config, device)
     criterion = build_criterion(config, loader.cls_num_list).to(device)
@@ -142,7 +143,8 @@ def build_trainer(
     if resumed is not None:
         assert config.resume is not None
         load_weights(network, resumed, config.resume)
-        if not config.get("resume_state_dict_only"):
+        in_its_own_folder = config.resume.parent.resolve() == folder.path.resolve()
+        if in_its_own_folder or not config.get("resume_state_dict_only"):
             parts = {"optimizer": optimizer, "lr_scheduler": schedule, "criterion": criterion, "meters": meters}
             state = _continue_from(resumed, config.resume, parts)
     options = TrainerOptions(**config["trainer"])
@@ -184,4 +186,5 @@ def _continue_from(content: Mapping[str, Any], checkpoint: Path, parts: Mapping[
         except (ValueError, KeyError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"{checkpoint}: its '{name}' does not fit the configuration: {reason}") from None
+    vars(parts["optimizer"])["_opt_called"] = True  # by the process before this one; else torch warns of a wrong order
     return RunState(**content["progress"])

@@ -30,7 +30,7 @@ def read_resumed(config: ConfigParser) -> tuple[Path | None, Mapping[str, Any] |
     if config.resume is None:
         return None, None
     content = load_checkpoint(config.resume)
-    if config.get("resume_state_dict_only") or not _is_run_of(config, config.resume.parent):
+    if not _is_run_of(config, config.resume.parent):
         logger.info("The configuration is not the one beside %s: this is a new run.", config.resume)
         return None, content
     return config.resume.parent, content

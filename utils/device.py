@@ -29,4 +29,6 @@ def choose_device(n_gpu: int, visible: str | None = None) -> torch.device:
     if not present:
         logger.info("No GPU at hand: this runs on the CPU.")
         return torch.device("cpu")
+    if n_gpu > 1:
+        logger.info("n_gpu is %d; one GPU is used: the batch has to fit on it.", n_gpu)
     return torch.device("cuda", 0)

@@ -242,7 +242,6 @@ def test_two_step_checkpoints_are_kept_and_none_once_the_epoch_is_done(
     assert checkpoint_names(tmp_path) == {"checkpoint-epoch1.pth", "checkpoint-epoch2.pth"}
 
 
-@pytest.mark.xfail(strict=True, reason="torch is not told that the optimiser has made steps before")
 def test_going_on_after_an_epochs_last_step_warns_of_nothing(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -449,7 +448,6 @@ def test_weights_alone_begin_a_new_run(train: Train) -> None:
     assert len(runs()) == 2
 
 
-@pytest.mark.xfail(strict=True, reason="its own configuration says resume_state_dict_only, and that is believed")
 @pytest.mark.parametrize("automatic", [False, True])
 def test_a_run_that_began_from_weights_alone_is_continued_exactly(train: Train, automatic: bool) -> None:
     train()
