@@ -84,9 +84,14 @@ def _version(name: str) -> str | None:
 
 
 def _git(*arguments: str) -> str | None:
-    """The output of a git command in the repository; None where there is no git or no repository."""
+    """The output of a git command in the repository; None where there is no git or no repository.
+
+    Without optional locks: a run that is killed while git looks must not leave a lock in the user's repository.
+    """
     try:
-        answer = subprocess.run(["git", "-C", str(_ROOT), *arguments], capture_output=True, text=True, check=True)
+        answer = subprocess.run(
+            ["git", "--no-optional-locks", "-C", str(_ROOT), *arguments], capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return None
     return answer.stdout.strip()

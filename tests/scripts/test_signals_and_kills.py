@@ -1,0 +1,97 @@
+"""Runs in processes of their own that are signalled, killed or out of disk: nothing is lost, and one line says so."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.scripts.command_line import ROOT, in_own_process
+from tests.trainer.small_runs import small_config
+from utils.checkpoint import load_checkpoint
+
+LONG = small_config(trainer__epochs=10**5, trainer__save_period=10**5, trainer__verbosity=1)
+_PATIENCE = 120.0
+
+
+@contextmanager
+def training(folder: Path, config: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
+    """`train.py` at work in `folder`, past its first epoch; it does not outlive the block."""
+    (folder / "small.json").write_text(json.dumps(config))
+    command = [sys.executable, str(ROOT / "train.py"), "-c", "small.json", "--save_dir", "saved"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        deadline = time.monotonic() + _PATIENCE
+        while not any("epoch 1/" in log.read_text() for log in folder.glob("saved/models/small/*/info.log")):
+            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "workers"), [(signal.SIGTERM, 143, 2), (signal.SIGINT, 130, 0), (signal.SIGUSR1, 0, 0)]
+)
+def test_a_signal_ends_a_run_with_a_checkpoint_and_names_the_command_that_continues_it(
+    tmp_path: Path, number: signal.Signals, code: int, workers: int
+) -> None:
+    loader = small_config(data_loader__args__randaugm=bool(workers), data_loader__args__num_workers=workers)
+    with training(tmp_path, {**LONG, "data_loader": loader["data_loader"]}) as process:
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=_PATIENCE)
+    assert process.returncode == code
+    (checkpoint,) = tmp_path.glob("saved/models/small/*/checkpoint-*.pth")
+    said = f"stopped by {number.name}; continue with: python train.py -r {checkpoint.relative_to(tmp_path)}"
+    assert errors.splitlines() == [said]
+    progress = load_checkpoint(checkpoint)["progress"]
+    assert progress["epoch"] == len(progress["history"]) >= 1
+
+
+def test_a_full_disk_ends_a_run_in_one_line_and_leaves_its_last_checkpoint(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: a checkpoint exceeds it, the log does not."""
+    config = small_config(trainer__epochs=1, trainer__verbosity=1)
+    (tmp_path / "small.json").write_text(json.dumps(config))
+    assert in_own_process("train.py", "-c", tmp_path / "small.json", "--save_dir", tmp_path / "saved").code == 0
+    (first,) = tmp_path.glob("saved/models/small/*/checkpoint-epoch1.pth")
+    before = first.read_bytes()
+    longer = json.loads((first.parent / "config.json").read_text())
+    longer["trainer"]["epochs"] = 2
+    (first.parent / "config.json").write_text(json.dumps(longer))
+
+    full = subprocess.run(
+        [sys.executable, "train.py", "-r", str(first)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
+        capture_output=True,
+        text=True,
+        timeout=_PATIENCE,
+        check=False,
+    )
+    assert full.returncode == 2
+    (line,) = full.stderr.splitlines()
+    assert line.startswith(f"error: {first.parent}/checkpoint-epoch2.pth: can't be written")
+    assert "Traceback" not in full.stdout
+    assert first.read_bytes() == before
+    assert [path.name for path in first.parent.glob("*checkpoint*")] == [first.name]
+
+
+def test_killed_runs_end_as_undisturbed_ones() -> None:
+    campaign = in_own_process("benchmarks/crash_campaign.py", "--kills", "2", "--epochs", "2")
+    assert (campaign.code, campaign.out.splitlines()[-1]) == (0, "2/2")
