@@ -57,6 +57,26 @@ def test_the_printed_command_repeats_the_run(
     assert (again / "checkpoint-epoch1.pth").read_bytes() == first
 
 
+def test_what_a_run_began_from_is_part_of_the_command(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shell: Shell
+) -> None:
+    """Another run's checkpoint is; its own, or that it looks for one, is not."""
+    checkpoint = trained / "checkpoint-epoch1.pth"
+    assert shell("train.py", f"--resume={checkpoint}", "--epochs", "2", "--name", "longer").code == 0
+    longer = the_run(trained.parents[2], "longer")
+    out, _ = answer(longer, monkeypatch, capsys)
+    assert out.split() == ["python", "train.py", "-c", f"{longer}/config.json", "-r", str(checkpoint)]
+    assert reproduce.origin([{"command": f"python train.py -r {checkpoint}"}], trained) == []
+    assert reproduce.origin([{"command": "python train.py -c small.json -r auto"}], trained) == []
+
+
+def test_a_damaged_record_is_one_line(trained: Path) -> None:
+    for text in ("", "[]", "{}", '{"processes": []}', '{"processes": [3]}'):
+        (trained / RUN_FACTS_NAME).write_text(text)
+        with pytest.raises(UserError, match="can't be read"):
+            read_processes(trained)
+
+
 def test_what_has_changed_since_is_warned_of(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
