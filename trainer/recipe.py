@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -128,7 +127,7 @@ def _optimizer_and_schedule_can_be_built(config: dict[str, Any]) -> list[str]:
         schedule = getattr(schedules if name in schedules.__all__ else lr_scheduler, name)(optimizer, **arguments)
         for epoch in range(1, min(config["trainer"]["epochs"], _EPOCHS_TRIED) + 1):
             rate = float(optimizer.param_groups[0]["lr"])
-            if not 0 <= rate < math.inf:
+            if not 0 <= rate <= torch.finfo(torch.float32).max:
                 raise ValueError(f"the learning rate of epoch {epoch} would be {rate:g}")
             schedule.step(*([0.0] if isinstance(schedule, ReduceLROnPlateau) else []))
 

@@ -193,3 +193,9 @@ def test_a_number_of_classes_that_disagrees_with_the_data_names_both_numbers_and
     assert line.startswith("arch.args.num_classes: 12 ")
     assert "10 classes" in line
     assert "(set by --set)" in line
+
+
+def test_a_rate_beyond_single_precision_is_refused_by_its_path() -> None:
+    cosine = {"type": "CosineAnnealingLR", "args": {"T_max": 2, "eta_min": 1e308}}
+    (line,) = find_problems(small_config(lr_scheduler=cosine))
+    assert line.startswith("lr_scheduler: the learning rate of epoch 2 would be ")
