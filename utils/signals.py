@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
-import multiprocessing.util  # its own end-of-process work is registered by this, so that it comes after ours
+import multiprocessing
 import signal
 import threading
+from multiprocessing import util
 from types import FrameType, TracebackType
 
 from utils.errors import EXIT_INTERRUPTED, EarlyEnd
@@ -51,7 +51,6 @@ def leave_signals_to_the_parent(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-@atexit.register
 def end_workers() -> None:
     """Kill the loaders' processes: they ignore SIGTERM, with which Python would end them and then wait for ever."""
     workers = [process for process in multiprocessing.active_children() if process.daemon]
@@ -63,3 +62,13 @@ def end_workers() -> None:
     for process in workers:
         process.join()
     signal.signal(signal.SIGCHLD, handler)
+
+
+def _end_workers_at_exit(_: object = None) -> None:
+    util.Finalize(None, end_workers, exitpriority=100)
+
+
+# Not by `atexit`: processes that multiprocessing has started, to train on further devices, run none of that. And what
+# was registered before a fork is forgotten after it.
+_end_workers_at_exit()
+util.register_after_fork(end_workers, _end_workers_at_exit)

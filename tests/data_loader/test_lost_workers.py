@@ -80,6 +80,25 @@ def test_a_process_that_ends_with_workers_at_work_does_not_wait_for_them() -> No
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "8\n", "")
 
 
+def _keep_workers() -> None:
+    global kept  # noqa: PLW0603 - alive when the process ends
+    loader = ImbalanceDigitsDataLoader(batch_size=8, num_workers=2, randaugm=True)
+    kept = loader.epoch(1)
+    next(kept)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_nor_does_one_that_multiprocessing_has_started() -> None:
+    """Such processes run no `atexit` functions."""
+    process = multiprocessing.get_context("fork").Process(target=_keep_workers)
+    process.start()
+    process.join(30)
+    code = process.exitcode
+    process.kill()
+    process.join()
+    assert code == 0
+
+
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_no_worker_is_left_once_one_is_lost() -> None:
     """And the loaders that are made afterwards work as ever."""
