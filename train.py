@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import logging
+import sys
 
-from trainer.build import build_loader, build_trainer
-from trainer.doubts import find_doubts
+from trainer.parallel import processes_to_start
 from trainer.recipe import find_problems
-from trainer.run_folders import open_folder, read_resumed
+from trainer.training import train_run, verbosity
 from utils.command_line import script_parser
 from utils.config import ConfigParser
-from utils.device import choose_device
+from utils.device import choose_device, show_gpus
+from utils.distributed import described_by_environment, joined, one_voice
 from utils.errors import run_main
+from utils.launch import start_processes
 from utils.logger import set_up_logging
 from utils.overrides import add_override_flags
-from utils.provenance import record_process
 from utils.tensorboard import require_wandb
 
 EXAMPLES = """  python train.py -c configs/digits/config_digits_ir40_bs-experts.json --val
   python train.py -c configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json --seed 1 --num_experts 7"""
-
-logger = logging.getLogger(__name__)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -32,32 +30,24 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main() -> None:
-    """Parse, build, train."""
+    """Parse and check; train here, or start a process for each GPU, which comes here again."""
     arguments = build_parser().parse_args()
-    config = ConfigParser.from_args(arguments)
-    config.config.setdefault("seed", 1)
-    config.validate(find_problems)
-    verbosity = config["trainer"].get("verbosity", 2)
-    set_up_logging(verbosity, config_file=arguments.log_config)
-    device = choose_device(config.get("n_gpu", 1), arguments.device)
-    if config["trainer"].get("wandb"):
-        require_wandb()
-    path, resumed = read_resumed(config)
-    loader = build_loader(config)
-    with open_folder(config, path) as folder:
-        set_up_logging(verbosity, folder=folder.path, config_file=arguments.log_config)
-        for doubt in find_doubts(config.config):
-            logger.warning("warning: %s", doubt)
-        if config["trainer"].get("validate") and loader.validates_on_test_split:
-            logger.warning("warning: validation on the test split; data_loader.args.validation_split holds out images")
-        counts = loader.cls_num_list
-        images = f"{sum(counts)} training images of {len(counts)} classes, {max(counts)} to {min(counts)} a class"
-        logger.info("%s: %s, on %s", config["name"], images, device)
-        trainer = build_trainer(config, loader=loader, device=device, folder=folder, resumed=resumed)
-        record_process(folder.path, device, config["seed"])
-        trainer.train()
-        newest = next(iter(folder.checkpoints()), config.resume)
-    print(f"The run lies in {folder.path}; next: python test.py -r {newest}")
+    alone = described_by_environment()
+    with one_voice(alone):
+        config = ConfigParser.from_args(arguments)
+        config.config.setdefault("seed", 1)
+        config.validate(find_problems)
+        show_gpus(arguments.device)
+    processes = processes_to_start(config["trainer"].get("parallel", "ddp"), config.get("n_gpu", 1), alone)
+    if processes:
+        sys.exit(start_processes(main, processes))
+    with one_voice(alone):
+        set_up_logging(verbosity(config, alone), config_file=arguments.log_config)
+        device = choose_device(config.get("n_gpu", 1), alone)
+        if config["trainer"].get("wandb"):
+            require_wandb()
+    with joined(alone, device) as world:
+        train_run(config, world, device, log_config=arguments.log_config)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from base.base_data_loader import BaseDataLoader, Batch, count_batches
 from base.base_trainer import BaseTrainer, RunState, Stateful, TrainerOptions
 from base.monitor import Monitor
 from base.run_folder import RunFolder
+from base.shares import Share, micro_batches, share_of
 
 __all__ = [
     "BaseDataLoader",
@@ -12,7 +13,10 @@ __all__ = [
     "Monitor",
     "RunFolder",
     "RunState",
+    "Share",
     "Stateful",
     "TrainerOptions",
     "count_batches",
+    "micro_batches",
+    "share_of",
 ]

@@ -21,7 +21,7 @@ def count_batches(num_images: int, batch_size: int) -> int:
 
 
 class Batch(NamedTuple):
-    """One batch as it leaves the loader.
+    """One batch as it leaves the loader, or a process's share of one.
 
     Attributes:
         images: uint8, shape [B, 3, H, W].
@@ -32,6 +32,10 @@ class Batch(NamedTuple):
     images: Tensor
     targets: Tensor
     keys: np.ndarray
+
+    def cut(self, begin: int, end: int) -> Batch:
+        """Images `begin` … `end` − 1 of the batch."""
+        return Batch(self.images[begin:end], self.targets[begin:end], self.keys[begin:end])
 
 
 class BaseDataLoader(ABC):
@@ -60,8 +64,18 @@ class BaseDataLoader(ABC):
         """Images an epoch."""
 
     @abstractmethod
-    def epoch(self, epoch: int, *, first_step: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch in their order, from step `first_step` on (counted from 0)."""
+    def epoch(
+        self, epoch: int, *, first_step: int = 0, every: int = 1, rank: int = 0, size: int = 1
+    ) -> Iterator[Batch]:
+        """The batches of an epoch in their order.
+
+        Args:
+            epoch: which; the order of a training split is a function of it.
+            first_step: begin with this batch (counted from 0).
+            every: and take every so many-th one from there: how processes share an evaluation.
+            rank: of each batch the share of process `rank` of `size`, see `base.shares`: how they share training.
+            size: processes that share a batch.
+        """
 
     @abstractmethod
     def transform(self, images: Tensor, keys: np.ndarray) -> Tensor:
@@ -83,6 +97,11 @@ class BaseDataLoader(ABC):
     def __len__(self) -> int:
         """Batches an epoch, see `count_batches`."""
         return count_batches(self.num_images, self.batch_size)
+
+    def images_of_step(self, step: int) -> int:
+        """Images of the global batch of a step (counted from 0)."""
+        last = len(self) - 1
+        return self.batch_size if step < last else self.num_images - last * self.batch_size
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of epoch 0."""

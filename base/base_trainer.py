@@ -13,9 +13,15 @@ from typing import Any, Literal, Protocol
 
 from base.monitor import Monitor
 from base.run_folder import BEST_NAME, RunFolder, checkpoint_name
+from utils.distributed import Agreement, World
 from utils.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
-from utils.signals import RunStopped, StopSignals
+from utils.signals import EXIT_CODES, RunStopped, StopSignals
 from utils.tensorboard import Recorder
+
+PrecisionName = Literal["fp32", "tf32", "bf16", "fp16", "auto"]
+
+_CHECKPOINT_DUE = 1  # what a process asks the others for, unless it is a signal
+_SIGNALS = sorted(EXIT_CODES)
 
 
 class Stateful(Protocol):
@@ -41,6 +47,18 @@ class TrainerOptions:
         early_stop: end after so many epochs without improvement; 0: never.
         validate: evaluate on the validation split after each epoch.
         wandb: send scalars to Weights & Biases, too.
+        parallel: what several GPUs are used by: "ddp": a process for each, started by the program itself or by
+            torchrun; "dp": DataParallel, one process; "none": one GPU.
+        sync_batchnorm: BatchNorm's statistics over the images of all processes (GPUs only), not of each alone.
+        precision: of the network: "fp32"; "tf32": convolutions in TF32 on GPUs that have it, PyTorch's own default;
+            "bf16" or "fp16" by autocast; "auto": the fastest that is safe on the device. Losses, log-priors and the
+            cosine classifier are computed in float32 always.
+        accumulate_steps: micro-batches that each process takes its share of a batch in, one after the other, to need
+            less memory; "auto": as few as fit into the GPU's memory; null: as many as keep the images that a GPU has
+            at once what they are on `n_gpu` GPUs.
+        activation_checkpointing: keep each block's input only, and compute the block again for the gradient: less
+            memory, a third more time.
+        compile: let torch.compile fuse the network's operations.
         channels_last: keep images with their channels innermost in memory, which convolutions on CPUs and on GPUs in
             half precision are faster with; the results are the same but for rounding.
         on_nonfinite: what to do about a loss that is no finite number: end the run, or skip the step.
@@ -57,6 +75,12 @@ class TrainerOptions:
     early_stop: NonNegativeInt = 0
     validate: bool = False
     wandb: bool = False
+    parallel: Literal["ddp", "dp", "none"] = "ddp"
+    sync_batchnorm: bool = False
+    precision: PrecisionName = "tf32"
+    accumulate_steps: PositiveInt | Literal["auto"] | None = None
+    activation_checkpointing: bool = False
+    compile: bool = False
     channels_last: bool = True
     on_nonfinite: Literal["stop", "skip"] = "stop"
     max_skipped_steps: PositiveInt = 100
@@ -72,6 +96,7 @@ class RunState:
         best: the best value of the monitored quantity so far.
         best_epoch: when it was reached; 0: not yet.
         skipped_steps: steps skipped for a loss that was no finite number.
+        accumulate_steps: what "auto" has found for `accumulate_steps`; 0: nothing yet.
         history: what each completed epoch logged.
     """
 
@@ -80,6 +105,7 @@ class RunState:
     best: float | None = None
     best_epoch: int = 0
     skipped_steps: int = 0
+    accumulate_steps: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -94,6 +120,7 @@ class BaseTrainer(ABC):
         parts: name in the checkpoint → part of the run.
         facts: further plain data that each checkpoint holds (the configuration, class names, …).
         state: where the run stands.
+        world: the processes that train; rank 0 writes.
     """
 
     def __init__(
@@ -106,6 +133,7 @@ class BaseTrainer(ABC):
         parts: Mapping[str, Stateful],
         facts: Mapping[str, Any],
         state: RunState,
+        world: World,
     ) -> None:
         self.options = options
         self.monitor = monitor
@@ -114,8 +142,10 @@ class BaseTrainer(ABC):
         self.parts = parts
         self.facts = facts
         self.state = state
-        self.signals = StopSignals()
+        self.world = world
+        self.signals = StopSignals(impatient=world.group is None)
         self.logger = logging.getLogger(type(self).__name__)
+        self._agree = Agreement(world)
         self._last_save = time.monotonic()
 
     @abstractmethod
@@ -134,6 +164,10 @@ class BaseTrainer(ABC):
     def check_losses(self) -> None:
         """See to it that no loss since the last call was other than a finite number; called before each checkpoint."""
 
+    @abstractmethod
+    def before_save(self) -> None:
+        """Bring what the processes know apart together in rank 0."""
+
     def train(self) -> None:
         """Run all epochs that are left; a signal ends the run between two steps, with a checkpoint."""
         begin, begin_epoch = time.monotonic(), self.state.epoch
@@ -148,24 +182,40 @@ class BaseTrainer(ABC):
         self.recorder.close()
 
     def between_steps(self) -> None:
-        """Obey a signal, or write the checkpoint that is due by the clock; the state is whole at this moment."""
-        received = self.signals.received
-        if received is not None:
+        """Obey a signal, or write the checkpoint that is due by the clock; the state is whole at this moment.
+
+        All processes do so after the same step, whichever of them was signalled.
+        """
+        agreed = self._agree(self._wish)
+        if agreed > _CHECKPOINT_DUE:
+            received = _SIGNALS[agreed - _CHECKPOINT_DUE - 1]
             path = self.save(checkpoint_name(self.state.epoch, self.state.step))
             self.recorder.close()
-            raise RunStopped(received, f"stopped by {received.name}; continue with: python train.py -r {path}")
-        minutes = self.options.checkpoint_minutes
-        if minutes and time.monotonic() - self._last_save >= 60 * minutes:
+            self.world.from_main(None)  # a launcher that sees one process end gives the others half a minute
+            told = f"stopped by {received.name}; continue with: python train.py -r {path}"
+            raise RunStopped(received, told if self.world.is_main else "")
+        if agreed == _CHECKPOINT_DUE:
             self.save(checkpoint_name(self.state.epoch, self.state.step))
 
+    def _wish(self) -> int:
+        """What this process would do now: nothing (0), write the checkpoint that is due (1), or obey a signal."""
+        if self.signals.received is not None:
+            return _CHECKPOINT_DUE + 1 + _SIGNALS.index(self.signals.received)
+        seconds = 60 * self.options.checkpoint_minutes
+        due = self.world.is_main and seconds and time.monotonic() - self._last_save >= seconds
+        return _CHECKPOINT_DUE if due else 0
+
     def save(self, name: str) -> Path:
-        """Write a checkpoint with everything a continuation needs into the run's folder."""
+        """Write a checkpoint with everything a continuation needs into the run's folder; all processes must call."""
         self.check_losses()
-        content = {name: part.state_dict() for name, part in self.parts.items()}
-        progress = {"epoch": self.state.epoch, "monitor_best": self.state.best, "progress": asdict(self.state)}
-        path = self.folder.save(name, {**self.facts, **progress, **content})
+        self.before_save()
+        path = self.folder.path / name
+        if self.world.is_main:
+            content = {name: part.state_dict() for name, part in self.parts.items()}
+            progress = {"epoch": self.state.epoch, "monitor_best": self.state.best, "progress": asdict(self.state)}
+            self.folder.save(name, {**self.facts, **progress, **content})
+            self.logger.debug("saved %s", path)
         self._last_save = time.monotonic()
-        self.logger.debug("saved %s", path)
         return path
 
     def _run_epoch(self, epoch: int) -> None:

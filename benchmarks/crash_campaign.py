@@ -30,9 +30,11 @@ sys.path.insert(0, str(ROOT))
 
 from trainer.build import build_loader, build_model, load_weights  # noqa: E402
 from trainer.evaluation import predict  # noqa: E402
+from trainer.precision import Precision  # noqa: E402
 from utils.checkpoint import load_checkpoint  # noqa: E402
 from utils.config import CONFIG_NAME, ConfigParser, read_json  # noqa: E402
 
+CPU = torch.device("cpu")
 CONFIG = "configs/digits/config_digits_ir40_bs-experts.json"
 
 
@@ -79,9 +81,11 @@ def kill_at_random(folder: Path, options: argparse.Namespace, *, longest: float,
 def logits_of(checkpoint: Path) -> np.ndarray:
     path = checkpoint.parent / CONFIG_NAME
     config = ConfigParser(read_json(path), source=str(path))
-    network = build_model(config, torch.device("cpu"))
+    network = build_model(config, CPU)
     load_weights(network, load_checkpoint(checkpoint), checkpoint)
-    return predict(network, build_loader(config).split_test(), torch.device("cpu"))[0]
+    predicted = predict(network, build_loader(config).split_test(), CPU, precision=Precision("fp32", CPU))
+    assert predicted is not None
+    return predicted[0]
 
 
 def differences(one: object, other: object, path: str = "") -> list[str]:

@@ -143,9 +143,11 @@ class ImageDataLoader(BaseDataLoader):
             return balanced_keys(self.seed, epoch, self.targets, self.num_images)
         return shuffled_keys(self.seed, epoch, len(self.images))
 
-    def epoch(self, epoch: int, *, first_step: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch in their order, from step `first_step` on (counted from 0)."""
-        self._key_batches.start(self.epoch_keys(epoch), first_step)
+    def epoch(
+        self, epoch: int, *, first_step: int = 0, every: int = 1, rank: int = 0, size: int = 1
+    ) -> Iterator[Batch]:
+        """The batches of an epoch in their order, or a process's part of them; see `BaseDataLoader.epoch`."""
+        self._key_batches.start(self.epoch_keys(epoch), first_step=first_step, every=every, rank=rank, size=size)
         return _checked(iter(self._torch_loader))
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-from base import count_batches
+from base import count_batches, share_of
 from utils.streams import Stream, uniforms
 
 
@@ -60,22 +60,22 @@ def balanced_keys(seed: int, epoch: int, targets: np.ndarray, length: int) -> np
 
 
 class KeyBatches(Sampler[np.ndarray]):
-    """Cuts an epoch's keys into batches for torch's DataLoader; `start` says which epoch comes next."""
+    """Cuts an epoch's keys into batches for torch's DataLoader; `start` says which epoch comes next, and what of it."""
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
-        self._keys = np.empty((0, 3), np.int64)
-        self._first_step = 0
+        self._batches: list[np.ndarray] = []
 
-    def start(self, keys: np.ndarray, first_step: int) -> None:
-        """Set the keys of the epoch that the next iteration yields, and the step that it begins with."""
-        self._keys, self._first_step = keys, first_step
+    def start(self, keys: np.ndarray, *, first_step: int = 0, every: int = 1, rank: int = 0, size: int = 1) -> None:
+        """Set the keys of the epoch that the next iteration yields; see `BaseDataLoader.epoch` for the rest."""
+        count = count_batches(len(keys), self.batch_size)
+        bounds = [step * self.batch_size for step in range(count)] + [len(keys)]
+        batches = [keys[bounds[step] : bounds[step + 1]] for step in range(first_step, count, every)]
+        shares = [share_of(len(batch), rank, size) for batch in batches]
+        self._batches = [batch[share.begin : share.end] for batch, share in zip(batches, shares, strict=True)]
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        keys, size = self._keys, self.batch_size  # held here: a later `start` must not change an epoch under way
-        last = count_batches(len(keys), size) - 1
-        steps = range(self._first_step, last + 1)
-        return (keys[step * size : (step + 1) * size if step < last else None] for step in steps)
+        return iter(self._batches)  # this list: a later `start` must not change an epoch under way
 
     def __len__(self) -> int:
-        return max(count_batches(len(self._keys), self.batch_size) - self._first_step, 0)
+        return len(self._batches)

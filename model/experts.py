@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.activation_checkpointing import run_stage
 from model.blocks import BlockFactory, ResidualBlock, make_stage
 
 ModelOutput = Tensor | dict[str, Tensor]
@@ -87,7 +88,14 @@ class ExpertBackbone(nn.Module):
         num_shared: the first `num_shared` stages are shared.
         make_classifier: D → a module that maps [B, D] to [B, C].
         dropout: probability of dropping a feature before the classifier, in training.
+
+    Attributes:
+        checkpoints_activations: in training, keep only each residual block's input for the backward pass, and compute
+            the rest a second time there: less memory, more time, the same numbers. To be set from outside; no part of
+            the state dict.
     """
+
+    checkpoints_activations: bool = False
 
     def __init__(
         self,
@@ -132,10 +140,12 @@ class ExpertBackbone(nn.Module):
     def expert_features(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] → pooled features [B, E, D]."""
         x = self.max_pool(F.relu(self.bn1(self.conv1(images)), inplace=True))
+        checkpoints = self.checkpoints_activations and self.training and torch.is_grad_enabled()
         streams = [x]  # one tensor up to the last shared stage, one for each expert after it
         for number in range(1, self.num_stages + 1):
             copies = self._copies(f"layer{number}")
-            streams = [copy(x) for copy, x in zip(copies, _broadcast(streams, len(copies)), strict=True)]
+            inputs = _broadcast(streams, len(copies))
+            streams = [run_stage(copy, x, checkpoints=checkpoints) for copy, x in zip(copies, inputs, strict=True)]
         pooled = [x.mean(dim=(2, 3)) for x in streams]  # [B, D, H, W] → [B, D]
         return torch.stack(_broadcast(pooled, self.num_experts), dim=1)  # E × [B, D] → [B, E, D]
 

@@ -14,6 +14,7 @@ import torch
 from utils.command_line import OneLineParser
 from utils.config import AUTOMATIC, CONFIG_NAME, ConfigParser, read_json
 from utils.device import choose_device
+from utils.distributed import World
 from utils.errors import run_main
 from utils.provenance import differences, process_facts, read_processes
 
@@ -40,7 +41,7 @@ def main() -> None:
     then = processes[-1]
     path = folder / CONFIG_NAME
     config = ConfigParser(read_json(path), source=str(path))
-    device = choose_device(config.get("n_gpu", 1)) if torch.cuda.is_available() else torch.device("cpu")
+    device = choose_device(config.get("n_gpu", 1), World()) if torch.cuda.is_available() else torch.device("cpu")
     changed = differences(then, process_facts(device))
     for line in changed:
         print(f"warning: {line}", file=sys.stderr)

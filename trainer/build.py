@@ -20,19 +20,26 @@ from data_loader.loader import ImageDataLoader
 from model.experts import ExpertModel
 from trainer import schedules
 from trainer.mixing import Combiner, CombinerOptions, FinetuningCombinerOptions, MixupOptions
+from trainer.parallel import Parallel, gpus_in_use
+from trainer.precision import Precision
 from trainer.recipe import monitor_of, tau_list
 from trainer.trainer import Ingredients, Trainer
 from utils.checkpoint import CheckpointError, without_parallel_prefix
 from utils.config import ConfigParser
+from utils.distributed import World
 from utils.meters import RunningMeans
 from utils.schema import fields_of
-from utils.tensorboard import Recorder
+from utils.tensorboard import Recorder, SilentRecorder
 
 logger = logging.getLogger(__name__)
 
 
-def build_loader(config: ConfigParser) -> ImageDataLoader:
+def build_loader(config: ConfigParser, *, processes: int = 1) -> ImageDataLoader:
     """The loader of the training split (or whichever the configuration asks for), its data read.
+
+    Args:
+        config: validated.
+        processes: of this run on this machine; `num_workers` is for all of them together.
 
     Raises:
         ConfigError: the network has another number of classes than the data.
@@ -42,16 +49,52 @@ def build_loader(config: ConfigParser) -> ImageDataLoader:
     expected = config["arch"]["args"]["num_classes"]
     if loader.num_classes != expected:
         config.fail(f"arch.args.num_classes: {expected} does not fit the data, which have {loader.num_classes} classes")
+    loader.num_workers = -(-loader.num_workers // processes)
     return loader
 
 
 def build_model(config: ConfigParser, device: torch.device) -> ExpertModel:
     """The network, its weights drawn from the run's seed."""
     torch.manual_seed(config.get("seed", 1))
-    channels_last = config["trainer"].get("channels_last", True)
-    return config.init_obj("arch", networks).to(
-        device, memory_format=torch.channels_last if channels_last else torch.contiguous_format
+    options = TrainerOptions(**config["trainer"])
+    network = config.init_obj("arch", networks).to(
+        device, memory_format=torch.channels_last if options.channels_last else torch.contiguous_format
     )
+    network.backbone.checkpoints_activations = options.activation_checkpointing
+    if options.compile:
+        network.compile()
+    return network
+
+
+def build_precision(config: ConfigParser, device: torch.device) -> Precision:
+    """The precision that networks run in, in this whole process."""
+    precision = Precision(config["trainer"].get("precision", "tf32"), device)
+    precision.allow_tf32()
+    return precision
+
+
+def build_parallel(
+    network: ExpertModel, options: TrainerOptions, *, n_gpu: int, device: torch.device, world: World, found: int
+) -> Parallel:
+    """How a network runs on the devices there are.
+
+    Args:
+        network: on `device`.
+        options: section `trainer`.
+        n_gpu: GPUs that the configuration asks for; where there are fewer, each takes its share in more parts.
+        device: this process's own.
+        world: the processes that train.
+        found: what "auto" found for `accumulate_steps` earlier in the run; 0: nothing.
+    """
+    in_use = gpus_in_use(options.parallel, world, torch.cuda.device_count())
+    steps = options.accumulate_steps
+    if steps is None:
+        steps = max(-(-n_gpu // in_use), 1)
+        if steps > 1:
+            logger.info("n_gpu is %d and %d at work: a share of a batch is taken in %d parts", n_gpu, in_use, steps)
+    elif steps == "auto":
+        steps = max(found, 1)
+    return Parallel(network, device=device, world=world, mode=options.parallel, accumulate_steps=steps)
 
 
 def build_criterion(config: ConfigParser, class_counts: list[int]) -> nn.Module:
@@ -123,6 +166,7 @@ def build_trainer(
     device: torch.device,
     folder: RunFolder,
     resumed: Mapping[str, Any] | None,
+    world: World | None = None,
 ) -> Trainer:
     """Put a run together, and take it up where a checkpoint left it.
 
@@ -133,8 +177,13 @@ def build_trainer(
         folder: the run's folder.
         resumed: content of the checkpoint to continue from; with `resume_state_dict_only` the weights alone of another
             run's count.
+        world: the processes that train; None: this one alone.
     """
+    world, options = world or World(), TrainerOptions(**config["trainer"])
     network = build_model(config, device)
+    if options.sync_batchnorm and world.group is not None and device.type == "cuda":
+        network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
+    precision = build_precision(config, device)
     criterion = build_criterion(config, loader.cls_num_list).to(device)
     optimizer = config.init_obj("optimizer", torch.optim, network.parameters())
     schedule_module = schedules if config["lr_scheduler"]["type"] in schedules.__all__ else lr_scheduler
@@ -145,12 +194,22 @@ def build_trainer(
         load_weights(network, resumed, config.resume)
         in_its_own_folder = config.resume.parent.resolve() == folder.path.resolve()
         if in_its_own_folder or not config.get("resume_state_dict_only"):
-            parts = {"optimizer": optimizer, "lr_scheduler": schedule, "criterion": criterion, "meters": meters}
+            parts = {
+                "optimizer": optimizer,
+                "lr_scheduler": schedule,
+                "criterion": criterion,
+                "meters": meters,
+                "precision": precision,
+            }
             state = _continue_from(resumed, config.resume, parts)
-    options = TrainerOptions(**config["trainer"])
+            if not world.is_main:
+                meters.reset()  # rank 0 goes on with what all had counted
+    n_gpu, found = config.get("n_gpu", 1), state.accumulate_steps
     return Trainer(
         Ingredients(
             model=network,
+            parallel=build_parallel(network, options, n_gpu=n_gpu, device=device, world=world, found=found),
+            precision=precision,
             criterion=criterion,
             optimizer=optimizer,
             schedule=schedule,
@@ -167,10 +226,16 @@ def build_trainer(
         options=options,
         monitor=monitor_of(config.config),
         folder=folder,
-        recorder=Recorder(folder.path, first_epoch=state.epoch + 1, wandb=options.wandb, config=config.config),
+        recorder=_recorder(config, folder, state) if world.is_main else SilentRecorder(),
         facts={"arch": config["arch"]["type"], "config": config.config, "class_names": loader.class_names},
         state=state,
+        world=world,
     )
+
+
+def _recorder(config: ConfigParser, folder: RunFolder, state: RunState) -> Recorder:
+    wandb = config["trainer"].get("wandb", False)
+    return Recorder(folder.path, first_epoch=state.epoch + 1, wandb=wandb, config=config.config)
 
 
 def _continue_from(content: Mapping[str, Any], checkpoint: Path, parts: Mapping[str, Any]) -> RunState:

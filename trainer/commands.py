@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from data_loader.loader import ImageDataLoader
-from trainer.build import build_loader, build_model, load_weights
+from trainer.build import build_loader, build_model, build_precision, load_weights
 from trainer.evaluation import Predictions, predict, stored_predictions
 from trainer.protocols import PRESETS, Distribution, distributions, evaluate
 from trainer.recipe import find_problems
@@ -18,7 +19,8 @@ from trainer.results import class_table, result_row, results_table, write_result
 from utils.checkpoint import load_checkpoint
 from utils.command_line import script_parser
 from utils.config import ConfigParser
-from utils.device import choose_device
+from utils.device import choose_device, show_gpus
+from utils.distributed import World, described_by_environment, joined, one_voice
 from utils.errors import UserError
 from utils.logger import set_up_logging
 
@@ -61,24 +63,40 @@ class TestRun:
         )
 
 
-def open_run(arguments: argparse.Namespace) -> TestRun:
-    """Load the checkpoint that `-r` names with the configuration beside it, and predict its test split once."""
-    if not arguments.resume:
-        raise UserError("no checkpoint: give one with -r CHECKPOINT")
-    config = ConfigParser.from_args(arguments)
-    config.validate(find_problems)
-    set_up_logging(config["trainer"].get("verbosity", 2), config_file=arguments.log_config)
-    device = choose_device(config.get("n_gpu", 1), arguments.device)
-    checkpoint = Path(arguments.resume)
-    content = load_checkpoint(checkpoint)
-    loader = build_loader(config).split_test()
+def open_run(arguments: argparse.Namespace) -> TestRun | None:
+    """Load the checkpoint that `-r` names with the configuration beside it, and predict its test split once.
 
-    def run_network() -> tuple[np.ndarray, np.ndarray]:
+    Processes that torchrun has started share the work, and all but rank 0 end with None.
+    """
+    alone = described_by_environment()
+    with one_voice(alone):
+        if not arguments.resume:
+            raise UserError("no checkpoint: give one with -r CHECKPOINT")
+        config = ConfigParser.from_args(arguments)
+        config.validate(find_problems)
+        set_up_logging(config["trainer"].get("verbosity", 2) if alone.is_main else 0, config_file=arguments.log_config)
+        show_gpus(arguments.device)
+        device = choose_device(config.get("n_gpu", 1), alone)
+    with joined(alone, device) as world:
+        return _predicted(config, Path(arguments.resume), device, world)
+
+
+def _predicted(config: ConfigParser, checkpoint: Path, device: torch.device, world: World) -> TestRun | None:
+    with world.main_first():
+        content = load_checkpoint(checkpoint)
+        loader = build_loader(config, processes=world.local_size).split_test()
+    precision = build_precision(config, device)
+
+    def run_network() -> tuple[np.ndarray, np.ndarray] | None:
         network = build_model(config, device)
         load_weights(network, content, checkpoint)
-        return predict(network, loader, device)
+        return predict(network, loader, device, precision=precision, world=world)
 
-    predictions = stored_predictions(checkpoint, config.config, loader.targets, run_network)
+    predictions = stored_predictions(
+        checkpoint, config.config, loader.targets, run_network, precision=precision, world=world
+    )
+    if predictions is None:
+        return None
     description = (
         f"{config['name']}, {checkpoint.name} (epoch {content.get('epoch', 'unknown')}): trained on "
         f"{sum(loader.cls_num_list)} images of {loader.num_classes} classes, {max(loader.cls_num_list)} to "
@@ -94,6 +112,8 @@ def run_test() -> None:
         "  python test.py -r saved/digits/ir40/models/NAME/RUN/checkpoint-epoch60.pth",
     )
     run = open_run(parser.parse_args())
+    if run is None:
+        return
     uniform = Distribution("uniform", np.arange(len(run.predictions.targets)))
     experts: list[int | None] = [None]
     if run.predictions.logits.shape[1] > 1:
@@ -122,6 +142,8 @@ def run_sweep(preset_name: str) -> None:
     )
     arguments = parser.parse_args()
     run = open_run(arguments)
+    if run is None:
+        return
     rows = [
         run.score(distribution, protocol="shifts", correct_prior=arguments.posthoc_bias_correction)
         for distribution in distributions(run.loader, preset.ratios)

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from base import RunFolder, RunState
 from utils.config import CONFIG_NAME
+from utils.distributed import World
 from utils.errors import RunError
 from utils.files import write_text
 
-_ACCELERATOR_INTERVAL = 50  # steps between two looks: each makes the host wait for the device
+_INTERVAL = 50  # steps between two looks where each makes the host wait for a device or for other processes
 
 REPORT_NAME = "nonfinite-loss.json"
 
@@ -41,16 +42,25 @@ class LossGuard:
         network: whose buffers to restore.
         state: counts the skipped steps.
         folder: the run's, where the report of the step that ended the run goes.
+        world: the processes that share each batch: they look at the loss of the whole, and judge alike.
     """
 
     def __init__(
-        self, action: Literal["stop", "skip"], max_skipped: int, network: nn.Module, state: RunState, folder: RunFolder
+        self,
+        action: Literal["stop", "skip"],
+        max_skipped: int,
+        network: nn.Module,
+        state: RunState,
+        folder: RunFolder,
+        *,
+        world: World,
     ) -> None:
         self.action = action
         self.max_skipped = max_skipped
         self.network = network
         self.state = state
         self.folder = folder
+        self.world = world
         self._pending: list[_Step] = []
         self._last: _Step | None = None
         self._buffers: list[Tensor] = []
@@ -61,7 +71,9 @@ class LossGuard:
             self._buffers = [buffer.clone() for buffer in self.network.buffers()]
 
     def admits(self, loss: Tensor, *, epoch: int, step: int, rate: float, keys: np.ndarray) -> bool:
-        """Whether the weights may be updated from this loss (0-dim, on its device).
+        """Whether the weights may be updated, given this process's part of the batch's loss (0-dim, on its device).
+
+        The parts of all processes add up to the loss. `keys` are those of this process's images.
 
         Raises:
             RunError: the run has to end.
@@ -69,7 +81,8 @@ class LossGuard:
         self._pending.append(_Step(loss.detach(), epoch, step, rate, keys))
         if self.action == "skip":
             return self._admits_or_restores()
-        if loss.device.type == "cpu" or len(self._pending) >= _ACCELERATOR_INTERVAL:
+        looking_is_free = loss.device.type == "cpu" and self.world.size == 1
+        if looking_is_free or len(self._pending) >= _INTERVAL:
             self._check_losses()
         return True
 
@@ -83,36 +96,44 @@ class LossGuard:
         if self._last is None:
             return
         tensors = [value for value in self.network.state_dict().values() if value.is_floating_point()]
-        if not bool(torch.stack([value.isfinite().all() for value in tensors]).all()):
+        finite = bool(torch.stack([value.isfinite().all() for value in tensors]).all())
+        if not all(self.world.gather(finite)):
             raise RunError(self._report("weights become infinite or nan", self._last))
         self._last = None
 
     def _check_losses(self) -> None:
         if not self._pending:
             return
-        losses = torch.stack([entry.loss for entry in self._pending]).cpu().tolist()
-        for loss, entry in zip(losses, self._pending, strict=True):
-            if not np.isfinite(loss):
-                raise RunError(self._report(f"the loss is {loss}", entry))
-        self._last = self._pending[-1]
+        for entry in self._looked_at():
+            if not entry.loss.isfinite():
+                raise RunError(self._report(f"the loss is {float(entry.loss)}", entry))
+            self._last = entry
+
+    def _looked_at(self) -> list[_Step]:
+        """The pending steps with the losses of their whole batches, on the CPU; none is pending any more."""
+        losses = self.world.sum(torch.stack([entry.loss for entry in self._pending]).cpu())
+        looked_at = [entry._replace(loss=loss) for loss, entry in zip(losses, self._pending, strict=True)]
         self._pending.clear()
+        return looked_at
 
     def _admits_or_restores(self) -> bool:
-        if bool(torch.isfinite(self._pending[-1].loss)):
-            self._last = self._pending[-1]
-            self._pending.clear()
+        (entry,) = self._looked_at()
+        if entry.loss.isfinite():
+            self._last = entry
             return True
         self.state.skipped_steps += 1
         if self.state.skipped_steps > self.max_skipped:
-            self._check_losses()
-        self._pending.clear()
+            raise RunError(self._report(f"the loss is {float(entry.loss)}", entry))
         with torch.no_grad():
             for buffer, kept in zip(self.network.buffers(), self._buffers, strict=True):
                 buffer.copy_(kept)
         return False
 
     def _report(self, what: str, at: _Step) -> str:
-        """Write the facts of the step into the run's folder; returns the line for the user."""
+        """Write the facts of the step into the run's folder; returns the line for the user ("" but in rank 0)."""
+        keys = np.concatenate(self.world.gather(at.keys))
+        if not self.world.is_main:
+            return ""
         path = self.folder.path / REPORT_NAME
         checkpoints = self.folder.checkpoints()
         again = f"-r {checkpoints[0]}" if checkpoints else f"-c {self.folder.path / CONFIG_NAME}"
@@ -123,8 +144,8 @@ class LossGuard:
             "epoch": at.epoch,
             "step": at.step,
             "learning_rate": at.rate,
-            "indices": at.keys[:, 1].tolist(),
-            "repeats": at.keys[:, 2].tolist(),
+            "indices": keys[:, 1].tolist(),
+            "repeats": keys[:, 2].tolist(),
             "skipped_steps": self.state.skipped_steps,
             "repeat_with": command,
         }

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from base import Share
+from base.shares import groups
 from utils.ranges import PositiveFloat, PositiveInt
 from utils.streams import Stream, generator
-
-_LARGEST_GROUP = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,8 +103,19 @@ class Combiner:
         self.options = options
         self.seed = seed
 
-    def __call__(self, images: Tensor, targets: Tensor, *, epoch: int, step: int) -> MixedBatch:
-        """Mix one batch: images float [B, 3, H, W], targets int64 [B]."""
+    def __call__(
+        self, images: Tensor, targets: Tensor, *, epoch: int, step: int, part: Share | None = None
+    ) -> MixedBatch:
+        """Mix a batch, or a part of one that consists of whole groups, as it would be mixed within the whole.
+
+        Args:
+            images: float, shape [B, 3, H, W].
+            targets: int64, shape [B].
+            epoch: of the batch.
+            step: of the batch.
+            part: where these images stand in the global batch; None: they are all of it.
+        """
+        part = part or Share(0, len(images), len(images))
         mode, mixup = self.options.mode, self.options.mixup
         if mode == "default":
             return MixedBatch(images, targets)
@@ -114,7 +124,8 @@ class Combiner:
             mode = "mixup" if random.random() < 0.5 else "cutmix"
         alpha = mixup.alpha if mode == "mixup" else mixup.cutmix_alpha
         mix_lambda = float(random.beta(alpha, alpha))
-        partner = torch.from_numpy(draw_partners(random, len(images))).to(images.device, non_blocking=True)
+        partners = draw_partners(random, part.total)[part.begin : part.end] - part.begin
+        partner = torch.from_numpy(partners).to(images.device, non_blocking=True)
         if mixup.target_mix_strategy == "mix_logits":
             return MixedBatch(images, targets, partner, mix_lambda, mixes_logits=True)
         if mode == "mixup":
@@ -126,20 +137,10 @@ class Combiner:
         return MixedBatch(mixed, targets, partner, kept)
 
 
-def group_size(batch_size: int) -> int:
-    """Images of a pairing group: at most 16, and small enough that a batch of 16 or more has eight groups.
-
-    A batch's last group may have fewer, or one more.
-    """
-    return max(2, min(_LARGEST_GROUP, batch_size // 8))
-
-
 def draw_partners(random: np.random.Generator, batch_size: int) -> np.ndarray:
-    """A partner for each image: a random cycle through each group; int64, shape [B]."""
-    # an image left over by itself joins the group before it: alone it would be its own partner
-    begins = range(0, max(batch_size - 1, 1), group_size(batch_size))
+    """A partner for each image of a batch: a random cycle through each group; int64, shape [B]."""
     partners = np.empty(batch_size, np.int64)
-    for begin, end in pairwise([*begins, batch_size]):
+    for begin, end in groups(batch_size):
         cycle = begin + np.argsort(random.random(end - begin), kind="stable")
         partners[cycle] = np.roll(cycle, -1)
     return partners

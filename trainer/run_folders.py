@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +12,33 @@ from base import RunFolder
 from base.run_folder import locked
 from utils.checkpoint import load_checkpoint
 from utils.config import CONFIG_NAME, ConfigParser, read_json
+from utils.distributed import World
 from utils.errors import UserError
+from utils.provenance import RUN_FACTS_NAME, read_processes
+
+WHERE_NOT_WHAT = ("n_gpu", "trainer.parallel", "data_loader.args.num_workers")
+"""Keys with which a run may be continued in its own folder on another machine."""
 
 logger = logging.getLogger(__name__)
 
 
-def read_resumed(config: ConfigParser) -> tuple[Path | None, Mapping[str, Any] | None]:
+def read_resumed(config: ConfigParser, world: World) -> tuple[Path | None, Mapping[str, Any] | None]:
     """The folder to go on in and the checkpoint's content to go on from, before anything is written.
 
     Either may be None: a run that starts anew has neither; one that takes over the weights of another, or changes
     its configuration, has content and gets a new folder; one that died before its first checkpoint has a folder.
+    Processes that torchrun has had to start again go on where they were, whatever `-r` said when they began.
 
     Raises:
         UserError: the checkpoint that `-r` names can't be used.
     """
+    if world.restarts:
+        folders = [*config.runs_folder().glob("*/"), *([config.resume.parent] if config.resume else [])]
+        begun = [path for path in folders if (path / RUN_FACTS_NAME).is_file() and _was_begun_by(world, path)]
+        if begun:
+            return _newest_of(config, begun)
     if config.resumes_automatically:
-        return _newest_run(config)
+        return _newest_of(config, config.runs_folder().glob("*/"))
     if config.resume is None:
         return None, None
     content = load_checkpoint(config.resume)
@@ -42,10 +54,9 @@ def open_folder(config: ConfigParser, path: Path | None) -> RunFolder:
     return locked(RunFolder(folder, keep_last=config["trainer"].get("keep_last", 0)))
 
 
-def _newest_run(config: ConfigParser) -> tuple[Path | None, Mapping[str, Any] | None]:
+def _newest_of(config: ConfigParser, candidates: Iterable[Path]) -> tuple[Path | None, Mapping[str, Any] | None]:
     """The newest run of the same configuration, and its newest intact checkpoint."""
-    runs = config.runs_folder()
-    folders = sorted((path for path in runs.glob("*/") if _is_run_of(config, path)), key=_age, reverse=True)
+    folders = sorted({path for path in candidates if _is_run_of(config, path)}, key=_age, reverse=True)
     for path in folders:
         found = RunFolder(path).newest_good()
         if found is not None:
@@ -55,8 +66,13 @@ def _newest_run(config: ConfigParser) -> tuple[Path | None, Mapping[str, Any] | 
     if folders:
         logger.info("No intact checkpoint yet in %s: starting it again.", folders[0])
         return folders[0], None
-    logger.info("No run of this configuration in %s yet: starting one.", runs)
+    logger.info("No run of this configuration in %s yet: starting one.", config.runs_folder())
     return None, None
+
+
+def _was_begun_by(world: World, folder: Path) -> bool:
+    """Whether the processes of this launch have worked on a run."""
+    return any(process.get("launch") == world.launch for process in read_processes(folder))
 
 
 def _age(folder: Path) -> tuple[str, int]:
@@ -67,8 +83,21 @@ def _age(folder: Path) -> tuple[str, int]:
 
 
 def _is_run_of(config: ConfigParser, folder: Path) -> bool:
-    """Whether a folder holds a run of exactly this configuration."""
+    """Whether a folder holds a run of this configuration, wherever it was run."""
     try:
-        return read_json(folder / CONFIG_NAME) == config.config
+        return _what(read_json(folder / CONFIG_NAME)) == _what(config.config)
     except UserError:
         return False
+
+
+def _what(config: Mapping[str, Any]) -> Any:
+    """A configuration without the keys that say where it is run and not what."""
+    content = deepcopy(dict(config))
+    for path in WHERE_NOT_WHAT:
+        *parents, last = path.split(".")
+        section: Any = content
+        for name in parents:
+            section = section.get(name) if isinstance(section, dict) else None
+        if isinstance(section, dict):
+            section.pop(last, None)
+    return content

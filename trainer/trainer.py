@@ -1,7 +1,8 @@
 """The training loop: one step on one screen.
 
 One image's trip: loader (file → batch) → `loader.transform` (augmented and normalised on the device) → `combiner`
-(mixed) → `model` (experts) → `criterion` (loss).
+(mixed) → `model` (experts) → `criterion` (loss). A batch is the global one; a process has its share of it, and takes
+that in one part or several.
 
 `B` batch, `E` experts, `C` classes.
 """
@@ -19,14 +20,17 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from base import BaseDataLoader, BaseTrainer, Batch, Stateful
+from base import BaseDataLoader, BaseTrainer, Batch, Share, Stateful
 from data_loader.lost_workers import lost_workers_told
 from model.calibration import negative_log_likelihood
 from model.experts import expert_logits_of
+from model.loss import at_least_float32
 from model.scores import balanced_accuracy, confusion_matrix, normalise_rows
 from trainer.evaluation import predict
 from trainer.loss_guard import LossGuard
 from trainer.mixing import Combiner, MixedBatch
+from trainer.parallel import Parallel
+from trainer.precision import Precision
 from utils.meters import RunningMeans
 from utils.plots import confusion_figure
 from utils.progress import progress_bar
@@ -41,6 +45,8 @@ class Ingredients:
 
     Args:
         model: images [B, 3, H, W] → see `model.experts.ExpertModel.forward`.
+        parallel: runs the model on the devices that there are.
+        precision: that the model runs in.
         criterion: see `model.loss.ExpertLoss`.
         optimizer: over the model's parameters.
         schedule: stepped once an epoch.
@@ -56,6 +62,8 @@ class Ingredients:
     """
 
     model: nn.Module
+    parallel: Parallel
+    precision: Precision
     criterion: nn.Module
     optimizer: Optimizer
     schedule: LRScheduler
@@ -81,44 +89,68 @@ class Trainer(BaseTrainer):
             "lr_scheduler": ingredients.schedule,
             "criterion": ingredients.criterion,
             "meters": ingredients.meters,
+            "precision": ingredients.precision,
         }
         super().__init__(parts=parts, **run)
         self.ingredients = ingredients
         self.guard = LossGuard(
-            self.options.on_nonfinite, self.options.max_skipped_steps, ingredients.model, self.state, self.folder
+            self.options.on_nonfinite,
+            self.options.max_skipped_steps,
+            ingredients.model,
+            self.state,
+            self.folder,
+            world=self.world,
         )
 
     def train_step(self, batch: Batch, epoch: int, step: int) -> None:
-        """One update of the weights from one batch."""
+        """One update of the weights from a batch, of which this process has its share."""
         use = self.ingredients
-        _seed_forward_pass(use.seed, epoch, step)
+        share = use.parallel.share(use.train_loader.images_of_step(step))
+        parts = use.parallel.micro_batches(share)
+        self.guard.before_forward()
+        use.optimizer.zero_grad(set_to_none=True)
+        measured = []
+        for part in parts:
+            images_of_part = batch.cut(part.begin - share.begin, part.end - share.begin)
+            with use.parallel.exchange(now=part is parts[-1]):
+                measured.append(self.add_gradients(images_of_part, part, epoch, step))
+
+        loss = torch.stack([part.weight * values["loss"] for part, values in zip(parts, measured, strict=True)]).sum()
+        if self.guard.admits(loss, epoch=epoch, step=step, rate=self._rate, keys=batch.keys):
+            use.precision.update(use.optimizer)
+            for part, values in zip(parts, measured, strict=True):
+                self.meters.add(values, part.images)
+
+    def add_gradients(self, batch: Batch, part: Share, epoch: int, step: int) -> dict[str, Tensor]:
+        """Forward and backward pass of a part of a global batch; returns its losses and metrics."""
+        use = self.ingredients
+        _seed_forward_pass(use.seed, epoch, step, part.begin)
         images = use.train_loader.transform(batch.images.to(use.device, non_blocking=True), batch.keys)
         targets = batch.targets.to(use.device, non_blocking=True)
-        mixed = use.combiner_of(epoch)(images, targets, epoch=epoch, step=step)
+        mixed = use.combiner_of(epoch)(images, targets, epoch=epoch, step=step, part=part)
 
-        self.guard.before_forward()
-        expert_logits = mixed.mix_logits(expert_logits_of(use.model(mixed.images)))  # [B, E, C]
+        with use.precision.autocast():
+            answer = use.parallel.forward(mixed.images)
+        expert_logits = mixed.mix_logits(at_least_float32(expert_logits_of(answer)))  # [B, E, C]
         output = expert_logits.mean(dim=1)
         losses = self._losses(mixed, output, expert_logits)
-        if not self.guard.admits(losses["loss"], epoch=epoch, step=step, rate=self._rate, keys=batch.keys):
-            return
-
-        use.optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
-        use.optimizer.step()
-        self.meters.add({**losses, **self._metrics(mixed, output.detach())}, len(targets))
+        use.precision.backward(losses["loss"] * use.parallel.loss_factor(part))
+        return {**losses, **self._metrics(mixed, output.detach())}
 
     def train_steps(self, epoch: int) -> None:
         """Train the steps of an epoch (counted from 1) that are left, `between_steps` after each."""
         use, first_step = self.ingredients, self.state.step
         use.model.train()
         title = f"epoch {epoch}/{self.options.epochs}"
-        with progress_bar(title, use.train_loader.num_images) as bar, lost_workers_told():
+        batches = use.train_loader.epoch(epoch, first_step=first_step, rank=self.world.rank, size=self.world.size)
+        with progress_bar(title, use.train_loader.num_images, shown=self.world.is_main) as bar, lost_workers_told():
             bar.update(first_step * use.train_loader.batch_size)
-            for step, batch in enumerate(use.train_loader.epoch(epoch, first_step=first_step), first_step):
+            for step, batch in enumerate(batches, first_step):
                 self.train_step(batch, epoch, step)
                 self.state.step = step + 1
-                if bar.update(len(batch.targets)):  # the bar is being redrawn: the moment to wait for the device
+                if bar.update(
+                    use.train_loader.images_of_step(step)
+                ):  # it is redrawn: the moment to wait for the device
                     loss = self.meters.means().get("loss", math.nan)
                     bar.set_postfix(loss=f"{loss:.3f}", lr=f"{self._rate:.2g}", refresh=False)
                 self.between_steps()
@@ -126,21 +158,22 @@ class Trainer(BaseTrainer):
     def validate(self, epoch: int) -> dict[str, float]:
         """Evaluate on the validation split: cross-entropy of the ensemble, balanced accuracy and the metrics."""
         use = self.ingredients
-        logits, targets = predict(
-            use.model, use.valid_loader, use.device, title="validation", between_batches=self.between_steps
+        self.world.copy_from_main(use.model.buffers())  # BatchNorm's statistics: each process has its own
+        predicted = predict(
+            use.model,
+            use.valid_loader,
+            use.device,
+            precision=use.precision,
+            world=self.world,
+            title="validation",
+            between_batches=self.between_steps,
         )
-        output = logits.mean(axis=1)  # [N, E, C] → [N, C]
-        balanced = balanced_accuracy(output.argmax(axis=1), targets, use.train_loader.num_classes)
-        log = {"val_loss": negative_log_likelihood(output, targets), "val_balanced_accuracy": balanced}
-        for name, metric in use.metrics.items():
-            log[f"val_{name}"] = float(metric(torch.from_numpy(output), torch.from_numpy(targets)))
-        if epoch % self.options.save_period == 0 or epoch == self.options.epochs:
-            self._record_confusion(output.argmax(axis=1), targets, epoch)
-        return log
+        return self.world.from_main(None if predicted is None else self._score(*predicted, epoch))
 
     def finish_epoch(self, validation: Mapping[str, float]) -> dict[str, float]:
         """Losses, metrics and learning rate of the epoch; the meters start anew and the schedule moves on."""
-        log = {**self.meters.means(), "lr": self._rate}
+        self.meters.merge(self.world)
+        log = self.world.from_main({**self.meters.means(), "lr": self._rate})
         self.meters.reset()
         schedule = self.ingredients.schedule
         if isinstance(schedule, ReduceLROnPlateau):
@@ -152,6 +185,22 @@ class Trainer(BaseTrainer):
     def check_losses(self) -> None:
         """See to it that no loss since the last call was other than a finite number."""
         self.guard.check()
+
+    def before_save(self) -> None:
+        """Bring what the processes have counted together in rank 0."""
+        self.meters.merge(self.world)
+
+    def _score(self, logits: np.ndarray, targets: np.ndarray, epoch: int) -> dict[str, float]:
+        """What is logged of the validation split, from each expert's logits [N, E, C] and labels [N]."""
+        use = self.ingredients
+        output = logits.mean(axis=1)  # [N, E, C] → [N, C]
+        balanced = balanced_accuracy(output.argmax(axis=1), targets, use.train_loader.num_classes)
+        log = {"val_loss": negative_log_likelihood(output, targets), "val_balanced_accuracy": balanced}
+        for name, metric in use.metrics.items():
+            log[f"val_{name}"] = float(metric(torch.from_numpy(output), torch.from_numpy(targets)))
+        if epoch % self.options.save_period == 0 or epoch == self.options.epochs:
+            self._record_confusion(output.argmax(axis=1), targets, epoch)
+        return log
 
     @property
     def _rate(self) -> float:
@@ -187,6 +236,6 @@ class Trainer(BaseTrainer):
         self.recorder.figure("confusion_matrix", confusion_figure(confusion, names), epoch)
 
 
-def _seed_forward_pass(seed: int, epoch: int, step: int) -> None:
-    """Seed what the network itself draws (dropout): a function of the step, not of what was drawn before."""
-    torch.manual_seed(sample_seeds(seed, Stream.FORWARD, np.array([[epoch, step, 0]]))[0])
+def _seed_forward_pass(seed: int, epoch: int, step: int, begin: int) -> None:
+    """Seed what the network itself draws (dropout): a function of the step and the part's place in the batch."""
+    torch.manual_seed(sample_seeds(seed, Stream.FORWARD, np.array([[epoch, step, begin]]))[0])

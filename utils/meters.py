@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from utils.distributed import World
+
 
 class RunningMeans:
     """Means of named values, weighted by how many images each stands for."""
@@ -23,10 +25,17 @@ class RunningMeans:
 
     def add(self, values: Mapping[str, Tensor], weight: int) -> None:
         """Count 0-dim tensors, each a mean over `weight` images."""
-        for name, value in values.items():
-            term = value.detach().double() * weight
-            self._sums[name] = self._sums[name] + term if name in self._sums else term
-        self._weight += weight
+        self._add_sums({name: value.detach().double() * weight for name, value in values.items()}, weight)
+
+    def merge(self, world: World) -> None:
+        """Bring what all processes have counted together in rank 0; the others start from nothing."""
+        if world.size == 1:
+            return
+        states = world.gather(self.state_dict())
+        self.reset()
+        if world.is_main:
+            for state in states:
+                self._add_sums({name: value.to(self._device) for name, value in state["sums"].items()}, state["weight"])
 
     def means(self) -> dict[str, float]:
         """The means so far; waits for the device."""
@@ -34,6 +43,11 @@ class RunningMeans:
             return {}
         stacked = torch.stack(list(self._sums.values())).cpu() / self._weight
         return dict(zip(self._sums, stacked.tolist(), strict=True))
+
+    def _add_sums(self, sums: Mapping[str, Tensor], weight: int) -> None:
+        for name, value in sums.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+        self._weight += weight
 
     def state_dict(self) -> dict[str, Any]:
         """What a continuation in the middle of an epoch needs."""

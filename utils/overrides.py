@@ -54,10 +54,28 @@ OVERRIDES: dict[str, tuple[Override, ...]] = {
     "run": _group(
         ("-s/--seed", "seed", "seed of everything random (default 1)"),
         ("--name", "name", "name of the run: the folder below <save_dir>/models/", str),
-        ("--n_gpu", "n_gpu", "GPUs to train on; with none at hand the CPU trains"),
+        ("--n_gpu", "n_gpu", "GPUs to train on, a process each; with none at hand the CPU trains"),
         ("--epochs", "trainer.epochs", "epochs to train"),
         ("--save_period", "trainer.save_period", "a checkpoint every so many epochs"),
         ("--save_dir", "trainer.save_dir", "folder for runs", str),
+    ),
+    "devices and memory": _group(
+        (
+            "--precision",
+            "trainer.precision",
+            "fp32, tf32, bf16, fp16, or auto: the fastest that is safe",
+            str,
+        ),
+        ("--parallel", "trainer.parallel", "several GPUs by ddp (a process each), dp (one process), or none", str),
+        (
+            "--accumulate_steps",
+            "trainer.accumulate_steps",
+            "micro-batches that a process takes its share of a batch in; auto: as few as fit into the GPU",
+        ),
+        ("--activation_checkpointing", "trainer.activation_checkpointing", "true: less memory, more time", _switch),
+        ("--compile", "trainer.compile", "true: torch.compile the network", _switch),
+        ("--channels_last", "trainer.channels_last", "false: images with their channels outermost", _switch),
+        ("--sync_batchnorm", "trainer.sync_batchnorm", "true: BatchNorm over the images of all GPUs", _switch),
     ),
     "optimiser and schedule": _group(
         ("--lr/--learning_rate", "optimizer.args.lr", "base learning rate"),
@@ -70,7 +88,7 @@ OVERRIDES: dict[str, tuple[Override, ...]] = {
         ("--eta_min", "lr_scheduler.args.eta_min", "CosineAnnealingLR: last learning rate"),
     ),
     "data": _group(
-        ("--bs/--batch_size", "data_loader.args.batch_size", "images a step"),
+        ("--bs/--batch_size", "data_loader.args.batch_size", "images a step, of all GPUs together"),
         ("--data_dir", "data_loader.args.data_dir", "folder of the data set", str),
         ("--randaugm", "data_loader.args.randaugm", "true: the strong augmentation of the long recipes", _switch),
         ("--cutout", "data_loader.args.cutout", "true: one square hole in each training image", _switch),

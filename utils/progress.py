@@ -7,6 +7,14 @@ from typing import Any
 from tqdm import tqdm
 
 
-def progress_bar(title: str, total: int, unit: str = "img") -> Any:
-    """A bar on standard error that vanishes when it is done; none where nobody watches (no terminal)."""
-    return tqdm(total=total, desc=title, unit=unit, leave=False, disable=None, dynamic_ncols=True, smoothing=0.1)
+def progress_bar(title: str, total: int, unit: str = "img", *, shown: bool = True) -> Any:
+    """A bar on standard error that vanishes when it is done; none where nobody watches (no terminal).
+
+    Args:
+        title: what is being done.
+        total: of the units that are counted.
+        unit: short name of what is counted.
+        shown: false: no bar in any case, since another process shows one.
+    """
+    hidden = None if shown else True  # None: where there is no terminal
+    return tqdm(total=total, desc=title, unit=unit, leave=False, disable=hidden, dynamic_ncols=True, smoothing=0.1)

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from utils.distributed import World
 from utils.errors import UserError
 from utils.files import write_text
 
@@ -37,11 +38,12 @@ def process_facts(device: torch.device) -> dict[str, Any]:
     }
 
 
-def record_process(folder: Path, device: torch.device, seed: int) -> None:
-    """Add this process to those that have worked on the run in `folder`."""
+def record_process(folder: Path, device: torch.device, seed: int, world: World) -> None:
+    """Add this process (and those beside it) to those that have worked on the run in `folder`."""
     path = folder / RUN_FACTS_NAME
     processes = read_processes(folder) if path.is_file() else []
-    content = {"processes": [*processes, {"seed": seed, **process_facts(device)}]}
+    facts = {"seed": seed, **process_facts(device), "at_once": world.size, "launch": world.launch}
+    content = {"processes": [*processes, facts]}
     write_text(path, json.dumps(content, indent=1) + "\n")
 
 

@@ -24,9 +24,15 @@ class RunStopped(EarlyEnd):
 
 
 class StopSignals:
-    """While open, SIGTERM, SIGINT and SIGUSR1 are only noted; a second SIGINT ends the process at once."""
+    """While open, SIGTERM, SIGINT and SIGUSR1 are only noted.
 
-    def __init__(self) -> None:
+    Args:
+        impatient: a second SIGINT ends the process at once. Not so in one of several: the terminal sends each of them
+            a SIGINT and their launcher passes its own on.
+    """
+
+    def __init__(self, *, impatient: bool = True) -> None:
+        self.impatient = impatient
         self.received: signal.Signals | None = None
         self._previous: dict[signal.Signals, object] = {}
 
@@ -41,7 +47,7 @@ class StopSignals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
-        if number == signal.SIGINT:
+        if number == signal.SIGINT and self.impatient:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

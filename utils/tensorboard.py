@@ -68,6 +68,22 @@ class Recorder:
             raise UserError(f"{self._folder}: TensorBoard's curves can't be written: {error.strerror}") from None
 
 
+class SilentRecorder(Recorder):
+    """Records nothing: another process does."""
+
+    def __init__(self) -> None:
+        pass
+
+    def scalars(self, values: Mapping[str, float], epoch: int) -> None:
+        """Nothing."""
+
+    def figure(self, name: str, figure: Figure, epoch: int) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
 _print_traceback = threading.excepthook
 
 

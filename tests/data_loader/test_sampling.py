@@ -98,11 +98,11 @@ def test_classes_are_mixed_within_a_balanced_epoch() -> None:
 def test_resuming_at_a_step_gives_the_tail_of_the_epoch(first_step: int) -> None:
     keys = shuffled_keys(1, 2, 18)
     batches = KeyBatches(4)
-    batches.start(keys, 0)
+    batches.start(keys, first_step=0)
     whole = list(batches)
     assert [len(batch) for batch in whole] == [4, 4, 4, 4, 2]
     assert np.array_equal(np.concatenate(whole), keys)
-    batches.start(keys, first_step)
+    batches.start(keys, first_step=first_step)
     assert len(batches) == max(5 - first_step, 0)
     tail = list(batches)
     assert len(tail) == len(batches)
@@ -112,11 +112,11 @@ def test_resuming_at_a_step_gives_the_tail_of_the_epoch(first_step: int) -> None
 def test_starting_another_epoch_does_not_change_one_under_way() -> None:
     batches = KeyBatches(2)
     first, second = sequential_keys(0, 4), sequential_keys(1, 4)
-    batches.start(first, 0)
+    batches.start(first, first_step=0)
     under_way = iter(batches)
     waiting = iter(batches)
     head = next(under_way)
-    batches.start(second, 1)
+    batches.start(second, first_step=1)
     assert np.array_equal(np.concatenate([head, *under_way]), first)
     assert np.array_equal(np.concatenate(list(waiting)), first)
     assert np.array_equal(np.concatenate(list(batches)), second[2:])

@@ -15,6 +15,7 @@ from trainer.recipe import find_problems
 from trainer.trainer import Trainer
 from utils.checkpoint import load_checkpoint
 from utils.config import ConfigParser
+from utils.distributed import World
 
 CPU = torch.device("cpu")
 
@@ -58,18 +59,22 @@ def small_config(**changes: Any) -> dict[str, Any]:
     return config
 
 
-def small_trainer(folder: Path, config: Mapping[str, Any], *, resume: Path | None = None) -> Trainer:
+def small_trainer(
+    folder: Path, config: Mapping[str, Any], *, resume: Path | None = None, world: World | None = None
+) -> Trainer:
     """A trainer that writes into `folder`, which is made; `resume` is a checkpoint to continue from."""
     folder.mkdir(parents=True, exist_ok=True)
     parser = ConfigParser(config, source="a test", resume=resume)
     parser.validate(find_problems)
-    parser.write(folder)
+    if world is None or world.is_main:
+        parser.write(folder)
     return build_trainer(
         parser,
         loader=build_loader(parser),
         device=CPU,
         folder=RunFolder(folder),
         resumed=load_checkpoint(resume) if resume else None,
+        world=world,
     )
 
 

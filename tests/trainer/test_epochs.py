@@ -12,6 +12,7 @@ import torch
 
 from base import BaseTrainer, Monitor, RunFolder, RunState, TrainerOptions
 from utils.checkpoint import load_checkpoint
+from utils.distributed import World
 
 NAN = math.nan
 NAMES = ["loss", "val_accuracy", "val_loss"]
@@ -56,6 +57,7 @@ class Scripted(BaseTrainer):
             parts={"state_dict": self.network},
             facts={"class_names": ["a", "b"]},
             state=RunState(),
+            world=World(),
         )
 
     def train_steps(self, epoch: int) -> None:
@@ -68,6 +70,9 @@ class Scripted(BaseTrainer):
         return {"loss": 1.0}
 
     def check_losses(self) -> None:
+        pass
+
+    def before_save(self) -> None:
         pass
 
 

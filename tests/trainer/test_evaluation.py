@@ -12,13 +12,22 @@ import pytest
 import torch
 
 from tests.trainer.small_runs import CPU, small_config, small_trainer
-from trainer.evaluation import predict, stored_predictions
+from trainer.evaluation import Predictions, predict
+from trainer.evaluation import stored_predictions as stored_predictions_of
+from trainer.precision import Precision
 from utils.errors import UserError
 
+FP32 = Precision("fp32", CPU)
 N, E, C = 6, 2, 3
 LOGITS = np.random.default_rng(0).normal(size=(N, E, C)).astype(np.float32)
 TARGETS = np.array([0, 1, 2, 0, 1, 2])
 CONFIG = {"arch": {"type": "A", "args": {"s": 30}}, "data_loader": {"type": "D", "args": {"imb_factor": 0.1}}}
+
+
+def stored_predictions(checkpoint: Path, config: Any, targets: np.ndarray, compute: Any) -> Predictions:
+    predictions = stored_predictions_of(checkpoint, config, targets, compute, precision=FP32)
+    assert predictions is not None
+    return predictions
 
 
 class Network:
@@ -169,7 +178,7 @@ def test_predict_gives_each_images_logits_in_file_order_whatever_the_batches(tmp
     network = trainer.ingredients.model
     loader = trainer.ingredients.train_loader.split_test()
     network.train()
-    logits, targets = predict(network, loader, CPU)
+    logits, targets = predict(network, loader, CPU, precision=FP32)
     trainer.recorder.close()
     assert logits.shape == (500, 2, 10)
     assert (logits.dtype, targets.dtype) == (np.float32, np.int64)
@@ -187,5 +196,5 @@ def test_predict_of_one_expert_has_an_axis_of_one(tmp_path: Path) -> None:
     config = small_config(arch__args__num_experts=1, loss__args__tau_list=[1])
     trainer = small_trainer(tmp_path, config)
     trainer.recorder.close()
-    logits, _ = predict(trainer.ingredients.model, trainer.ingredients.train_loader.split_test(), CPU)
+    logits, _ = predict(trainer.ingredients.model, trainer.ingredients.train_loader.split_test(), CPU, precision=FP32)
     assert logits.shape == (500, 1, 10)

@@ -19,6 +19,7 @@ from tests.trainer.small_runs import run, same_weights, small_config, small_trai
 from trainer.loss_guard import REPORT_NAME, LossGuard
 from trainer.trainer import Trainer
 from utils.checkpoint import load_checkpoint
+from utils.distributed import World
 from utils.errors import RunError
 
 NAN, INF = math.nan, math.inf
@@ -34,7 +35,7 @@ def guard_of(
     folder: Path, *, action: Any = "stop", max_skipped: int = 2, network: nn.Module | None = None
 ) -> LossGuard:
     network = nn.Linear(2, 2) if network is None else network
-    return LossGuard(action, max_skipped, network, RunState(), RunFolder(folder))
+    return LossGuard(action, max_skipped, network, RunState(), RunFolder(folder), world=World())
 
 
 def show(guard: LossGuard, losses: list[float], *, device: str = "cpu") -> list[bool]:
@@ -96,7 +97,7 @@ def test_the_report_names_the_step_and_its_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("at", [0, 3, 4])
 def test_a_late_look_finds_the_exact_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
-    monkeypatch.setattr(trainer.loss_guard, "_ACCELERATOR_INTERVAL", 5)
+    monkeypatch.setattr(trainer.loss_guard, "_INTERVAL", 5)
     guard = guard_of(tmp_path)
     losses = [1.0] * at + [NAN] * (5 - at)
     assert show(guard, losses[:4], device="cuda") == [True] * 4, "nobody has looked yet"

@@ -1,0 +1,77 @@
+"""How a global batch is cut: into groups that mix among themselves, and by whole groups into shares and micro-batches.
+
+The groups are a function of the batch's size alone. So the processes that share a batch, and the micro-batches that a
+process takes one after the other, mix the very images that one process mixes at once, and none has to be sent around.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+_LARGEST_GROUP = 16
+
+
+@dataclass(frozen=True)
+class Share:
+    """Images `begin` … `end` − 1 of a global batch of `total`.
+
+    Attributes:
+        counts: false where a process without images of its own has borrowed some, to take part in the exchange of
+            gradients: they must not count twice.
+    """
+
+    begin: int
+    end: int
+    total: int
+    counts: bool = True
+
+    def __len__(self) -> int:
+        return self.end - self.begin
+
+    @property
+    def images(self) -> int:
+        """Images that count: their number, or 0."""
+        return len(self) if self.counts else 0
+
+    @property
+    def weight(self) -> float:
+        """The share's part in the mean over the global batch, 0 … 1."""
+        return self.images / self.total
+
+
+def group_size(batch_size: int) -> int:
+    """Images of a group: at most 16, and small enough that a batch of 16 or more has eight groups."""
+    return max(2, min(_LARGEST_GROUP, batch_size // 8))
+
+
+def groups(batch_size: int) -> list[tuple[int, int]]:
+    """(begin, end) of each group of a batch; the last may have fewer images than the others, or one more."""
+    # an image left over by itself joins the group before it: alone it would be its own partner
+    begins = range(0, max(batch_size - 1, 1), group_size(batch_size))
+    return list(pairwise([*begins, batch_size]))
+
+
+def share_of(batch_size: int, rank: int, size: int) -> Share:
+    """What process `rank` of `size` takes of a global batch: whole groups, as evenly as they go.
+
+    Where there are fewer groups than processes, some borrow the last group; it does not count for them.
+    """
+    found = _split(groups(batch_size), size)[rank]
+    if not found:
+        begin, end = groups(batch_size)[-1]
+        return Share(begin, end, batch_size, counts=False)
+    return Share(found[0][0], found[-1][1], batch_size)
+
+
+def micro_batches(share: Share, count: int) -> list[Share]:
+    """A share cut into `count` parts of whole groups, as evenly as they go; fewer where there are fewer groups."""
+    within = [(begin, end) for begin, end in groups(share.total) if share.begin <= begin < share.end]
+    parts = [part for part in _split(within, count) if part]
+    return [Share(part[0][0], part[-1][1], share.total, share.counts) for part in parts]
+
+
+def _split(items: list[tuple[int, int]], count: int) -> list[list[tuple[int, int]]]:
+    """`count` runs of consecutive items whose lengths differ by one at most; the empty ones are not the first."""
+    bounds = [-(-number * len(items) // count) for number in range(count + 1)]
+    return [items[begin:end] for begin, end in pairwise(bounds)]

@@ -1,0 +1,85 @@
+"""What `train.py` does once it knows its configuration, its device and the processes beside it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+from base import RunFolder
+from data_loader.loader import ImageDataLoader
+from trainer.build import build_loader, build_trainer
+from trainer.doubts import find_doubts
+from trainer.fitting import fit_memory
+from trainer.run_folders import open_folder, read_resumed
+from utils.config import ConfigParser
+from utils.distributed import World
+from utils.errors import RunError
+from utils.logger import set_up_logging
+from utils.provenance import record_process
+
+logger = logging.getLogger(__name__)
+
+
+def train_run(config: ConfigParser, world: World, device: torch.device, *, log_config: str | None = None) -> None:
+    """Build a run and train it; several processes do so together, and rank 0 reads and writes the run's folder.
+
+    Args:
+        config: validated.
+        world: the processes that train.
+        device: this process's own.
+        log_config: file of a logging configuration, see `utils.logger.set_up_logging`.
+    """
+    with world.main_first():
+        path, resumed = read_resumed(config, world) if world.is_main else (None, None)
+        loader = build_loader(config, processes=world.local_size)
+        folder = open_folder(config, path) if world.is_main else RunFolder(Path())
+    folder.path, config.resume, resumed = world.from_main((folder.path, config.resume, resumed))
+    with folder:
+        if world.is_main:
+            set_up_logging(verbosity(config, world), folder=folder.path, config_file=log_config)
+            _introduce(config, loader, device, world)
+            record_process(folder.path, device, config["seed"], world)
+        with _lack_of_memory_told():
+            trainer = build_trainer(config, loader=loader, device=device, folder=folder, resumed=resumed, world=world)
+            if config["trainer"].get("accumulate_steps") == "auto":
+                fit_memory(trainer)
+            trainer.train()
+        newest = next(iter(folder.checkpoints()), config.resume)
+    if world.is_main:
+        print(f"The run lies in {folder.path}; next: python test.py -r {newest}")
+
+
+def verbosity(config: ConfigParser, world: World) -> int:
+    """How much a process says: what the configuration asks for in rank 0, warnings in the others."""
+    return config["trainer"].get("verbosity", 2) if world.is_main else 0
+
+
+def _introduce(config: ConfigParser, loader: ImageDataLoader, device: torch.device, world: World) -> None:
+    """Log what is about to be trained, and what about it is surely not meant."""
+    for doubt in find_doubts(config.config):
+        logger.warning("warning: %s", doubt)
+    if config["trainer"].get("validate") and loader.validates_on_test_split:
+        logger.warning("warning: validation on the test split; data_loader.args.validation_split holds out images")
+    if config["trainer"].get("sync_batchnorm") and (device.type != "cuda" or world.group is None):
+        logger.warning("warning: trainer.sync_batchnorm is for several processes on GPUs: it does nothing here")
+    counts = loader.cls_num_list
+    images = f"{sum(counts)} training images of {len(counts)} classes, {max(counts)} to {min(counts)} a class"
+    processes = f", {world.size} processes" if world.size > 1 else ""
+    logger.info("%s: %s, on %s%s", config["name"], images, device, processes)
+
+
+@contextmanager
+def _lack_of_memory_told() -> Iterator[None]:
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        asked = str(error).partition(".")[0]
+        raise RunError(
+            f"the GPU's memory does not suffice ({asked}); what helps: --accumulate_steps auto, "
+            "--activation_checkpointing true, --precision bf16, a smaller --batch_size; "
+            "python -m tools.estimate CONFIG says what a run needs"
+        ) from None

@@ -1,0 +1,285 @@
+"""The processes of a run: which of them this one is, and what they ask one another.
+
+PyTorch's launchers (torchrun, or this project's own start of it, `utils.launch`) set the variables that are read here;
+without them a process is alone, and everything here does nothing. Numbers and plain data go through a group of their
+own on the CPU (gloo), whatever the devices exchange gradients by.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
+
+from utils.errors import EarlyEnd, RunError, UserError
+
+_PATIENCE = timedelta(minutes=30)  # rank 0 may be downloading or reading a data set while the others wait
+_LOST = re.compile(r"[Cc]onnection (closed|reset|refused)( by \w+)?|[Bb]roken pipe|[Tt]imed out|NCCL \w+|gloo")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """The processes that work on one run, as one of them sees it; by default it is alone.
+
+    Args:
+        rank: this process among all; 0 writes files and talks.
+        size: processes.
+        local_rank: this process among those of its machine, and hence which GPU is its own.
+        local_size: processes on this machine.
+        restarts: how often the launcher has had to start the processes again.
+        launch: what tells this start of torchrun from others; "" where nobody launched.
+        group: for numbers and plain data; None for a process that is alone.
+    """
+
+    rank: int = 0
+    size: int = 1
+    local_rank: int = 0
+    local_size: int = 1
+    restarts: int = 0
+    launch: str = ""
+    group: dist.ProcessGroup | None = None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes files and talks."""
+        return self.rank == 0
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum over all processes of a tensor on the CPU, of the same shape everywhere."""
+        if self.group is None:
+            return values
+        total = values.clone()
+        dist.all_reduce(total, group=self.group)
+        return total
+
+    def gather(self, value: T) -> list[T]:
+        """Plain data of every process, by rank, to every process."""
+        if self.group is None:
+            return [value]
+        gathered: list[Any] = [None] * self.size
+        dist.all_gather_object(gathered, value, group=self.group)
+        return gathered
+
+    def from_main(self, value: T | None) -> T:
+        """Plain data of rank 0, to every process; what the others give is ignored."""
+        if self.group is None:
+            return cast(T, value)
+        holder = [value]
+        dist.broadcast_object_list(holder, src=0, group=self.group)
+        return cast(T, holder[0])
+
+    def send_to_main(self, values: Tensor) -> None:
+        """Hand a tensor on the CPU to rank 0, which calls `receive`."""
+        dist.send(values.contiguous(), dst=0, group=self.group)
+
+    def receive(self, values: Tensor, source: int) -> None:
+        """Fill a contiguous tensor on the CPU with what process `source` sends."""
+        dist.recv(values, src=source, group=self.group)
+
+    def copy_from_main(self, tensors: Iterable[Tensor]) -> None:
+        """Overwrite tensors on the device by those of rank 0."""
+        if self.group is not None:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+    @contextmanager
+    def main_first(self) -> Iterator[None]:
+        """Around something that only one process must do first (downloading), and whose failure all would report.
+
+        Rank 0 runs the block, then the others do; where it fails in a way to be told, they end without a word.
+        """
+        if not self.is_main:
+            code = self.from_main(0)
+            if code:
+                raise Silently(code)
+            yield
+            return
+        code = 1
+        try:
+            yield
+            code = 0
+        except EarlyEnd as error:
+            code = error.exit_code
+            raise
+        finally:
+            self.from_main(code)
+
+
+@contextmanager
+def one_voice(world: World) -> Iterator[None]:
+    """Around what every process finds out for itself (a wrong configuration): one of each machine tells it."""
+    try:
+        yield
+    except EarlyEnd as error:
+        if world.local_rank == 0:
+            raise
+        raise Silently(error.exit_code) from None
+
+
+class Silently(EarlyEnd):
+    """The end of a process whose reason another process of the run tells."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__("")
+        self.exit_code = exit_code
+
+
+class Agreement:
+    """What the processes have been asked for, known to all of them one call later, so that none ever waits.
+
+    A signal may reach one process only, and the others must stop after the same step.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._pending: tuple[dist.Work, Tensor] | None = None
+
+    def __call__(self, wish: Callable[[], int]) -> int:
+        """The greatest wish that any process had at the call before; all must call equally often.
+
+        Once something is agreed on nobody is asked: the wish that it fulfils would be heard twice.
+        """
+        if self._world.group is None:
+            return wish()
+        agreed = 0
+        if self._pending is not None:
+            work, wishes = self._pending
+            work.wait()
+            agreed = int(wishes)
+        wishes = torch.tensor(0 if agreed else wish())
+        work = dist.all_reduce(wishes, op=dist.ReduceOp.MAX, group=self._world.group, async_op=True)
+        self._pending = (work, wishes)
+        return agreed
+
+
+def described_by_environment() -> World:
+    """The world as a launcher describes it, before anybody has been talked to.
+
+    Raises:
+        UserError: the launcher's variables contradict one another.
+    """
+    variables = os.environ
+    if "RANK" not in variables or "WORLD_SIZE" not in variables:
+        return World()
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
+    defaults = (0, 1, 0, 1, 0)
+    try:
+        rank, size, local_rank, local_size, restarts = (
+            int(variables.get(name, default)) for name, default in zip(names, defaults, strict=True)
+        )
+    except ValueError as error:
+        raise UserError(f"{', '.join(names)}: the launcher set something that is no number ({error})") from None
+    if not 0 <= rank < size:
+        raise UserError(f"RANK is {rank} and WORLD_SIZE {size}: expected 0 ≤ RANK < WORLD_SIZE")
+    return World(
+        rank=rank,
+        size=size,
+        local_rank=local_rank,
+        local_size=local_size,
+        restarts=restarts,
+        launch=_launch(variables.get("TORCHELASTIC_RUN_ID", "none")),
+    )
+
+
+@contextmanager
+def joined(described: World, device: torch.device) -> Iterator[World]:
+    """Meet the other processes, and leave them in an orderly way; a process that is alone stays so.
+
+    Args:
+        described: see `described_by_environment`.
+        device: this process's own; gradients are exchanged by NCCL between GPUs, by gloo between CPUs.
+
+    Raises:
+        RunError: the others can't be reached, or one is lost while they work.
+    """
+    if "RANK" not in os.environ:
+        yield described
+        return
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+    try:
+        store, _, _ = next(rendezvous("env://", timeout=_PATIENCE))
+        dist.init_process_group(
+            backend,
+            store=dist.PrefixStore(_common_token(store, described), store),
+            rank=described.rank,
+            world_size=described.size,
+            timeout=_PATIENCE,
+            device_id=device if device.type == "cuda" else None,
+        )
+        group = dist.new_group(backend="gloo", timeout=_PATIENCE)
+    except (RuntimeError, ValueError) as error:
+        raise RunError(f"the other processes can't be reached through {address}: {_first_line(error)}") from None
+    world = World(**{**vars(described), "group": group})
+    try:
+        yield world
+    except RuntimeError as error:
+        how = _LOST.search(str(error))
+        if how is None:
+            raise
+        if not world.is_main:
+            raise Silently(RunError.exit_code) from None
+        raise RunError(
+            f"another process of this run is lost ({how[0]}); its reason, if it had one, stands beside this line; "
+            "continue the run with -r from its newest checkpoint"
+        ) from None
+    finally:
+        dist.destroy_process_group()
+
+
+def _common_token(store: dist.Store, world: World) -> str:
+    """A name for this meeting of the processes, the same for all.
+
+    torchrun's store outlives processes that it starts again, and in it lie the addresses of the dead: whoever read
+    one would wait for nobody. The restarts can't be counted: each machine counts its own. So rank 0 clears away what
+    old processes have said, and answers each new one by the name that it has given itself.
+    """
+    if world.is_main:
+        token = uuid.uuid4().hex
+        greetings = [f"hello/{rank}" for rank in range(1, world.size)]
+        for greeting in greetings:
+            store.delete_key(greeting)
+        for greeting in greetings:
+            store.set(f"answer/{store.get(greeting).decode()}", token)
+        return token
+    own_name = uuid.uuid4().hex
+    deadline = time.monotonic() + _PATIENCE.total_seconds()
+    while True:
+        store.set(f"hello/{world.rank}", own_name)  # again and again: rank 0 may have cleared it away
+        try:
+            store.wait([f"answer/{own_name}"], timedelta(seconds=1))
+            return store.get(f"answer/{own_name}").decode()
+        except dist.DistStoreError:
+            if time.monotonic() > deadline:
+                raise
+
+
+def _launch(run_id: str) -> str:
+    """What stays the same when torchrun starts processes again, and is another where torchrun was started again."""
+    if run_id != "none":
+        return run_id
+    launcher = os.getppid()
+    try:
+        begun = Path(f"/proc/{launcher}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        begun = ""
+    return f"{platform.node()}:{launcher}:{begun}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
