@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data_loader.batch_transforms import BatchTransform
+from data_loader.batch_transforms import ValueTransform
 from utils.streams import Stream, uniforms
 
 _GREY = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it
@@ -18,7 +18,7 @@ _ORDERS = np.array(list(permutations((_BRIGHTNESS, _CONTRAST, _SATURATION))))  #
 
 
 @dataclass(frozen=True)
-class ColourJitter(BatchTransform):
+class ColourJitter(ValueTransform):
     """torchvision's ColorJitter without hue, on batches; in floating point, not rounded after each step.
 
     Every step blends an image with something grey: x·f + g·(1 − f), where g is black for brightness, the image's mean
@@ -45,25 +45,25 @@ class ColourJitter(BatchTransform):
         rest = 1 - factors
         return np.stack([factors, rest * (kinds == _CONTRAST), rest * (kinds == _SATURATION)], 2).astype(np.float32)
 
-    def apply(self, images: Tensor, draws: np.ndarray) -> Tensor:
-        """uint8 images [B, 3, H, W] → float32 in 0 … 255, of the same shape."""
-        pixels = images.float()
-        steps = torch.as_tensor(draws, device=images.device)[..., None, None, None]  # [B, 3, 3, 1, 1, 1]
-        for number in range(draws.shape[1]):
-            largest, *greys = np.abs(draws[:, number]).max(axis=0)  # a grey is computed where some image needs it
-            factor, *weights = steps[:, number].unbind(1)  # each [B, 1, 1, 1]
-            mean_grey = _grey(pixels.mean((2, 3), keepdim=True)) if greys[0] else None  # [B, 1, 1, 1]
-            own_grey = _grey(pixels) if greys[1] else None  # [B, 1, H, W]
+    def apply_(self, pixels: Tensor, draws: np.ndarray) -> None:
+        """Pixels [B, 3, H, W] in 0 … 255, which they stay in."""
+        terms = torch.as_tensor(draws, device=pixels.device).flatten(1)[..., None, None, None].unbind(1)
+        largest = np.abs(draws).max(axis=0)  # [3 steps, 3 terms]: what no image of the batch needs is left out
+        for step, (largest_factor, needs_mean_grey, needs_own_grey) in enumerate(largest.tolist()):
+            factor, mean_weight, own_weight = terms[3 * step : 3 * step + 3]  # each [B, 1, 1, 1]
+            greys = []
+            if needs_mean_grey:
+                greys.append(_grey(pixels.mean((2, 3), keepdim=True)).mul_(mean_weight))  # [B, 1, 1, 1]
+            if needs_own_grey:
+                greys.append(_grey(pixels).mul_(own_weight))  # [B, 1, H, W]
             pixels.mul_(factor)
-            for grey, weight in zip((mean_grey, own_grey), weights, strict=True):
-                if grey is not None:
-                    pixels.add_(grey.mul_(weight))
-            if largest > 1:  # smaller factors keep the pixels within the range
+            for grey in greys:
+                pixels.add_(grey)
+            if largest_factor > 1:  # smaller factors keep the pixels within the range
                 pixels.clamp_(0, 255)
-        return pixels
 
 
 def _grey(channels: Tensor) -> Tensor:
     """[B, 3, …] → its grey value [B, 1, …]."""
-    red, green, blue = channels[:, :1], channels[:, 1:2], channels[:, 2:]
+    red, green, blue = channels.chunk(3, dim=1)
     return (red * _GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2])

@@ -62,7 +62,8 @@ def _read_bytes(path: str) -> bytearray:
         raise UnreadableImageError(f"{path}: no such file") from None
     except OSError as error:
         raise UnreadableImageError(f"{path}: can't be read ({error.strerror or error})") from None
-    content = content[:filled] + rest if rest else content[:filled]
+    del content[filled:]
+    content += rest or b""
     if not content:
         raise UnreadableImageError(f"{path}: the file is empty")
     return content

@@ -54,14 +54,12 @@ class FileSet(ImageSet):
         Raises:
             UserError: an image can't be read and nothing may stand in for it.
         """
-        indices, images = keys[:, 1].copy(), []
+        indices, size = keys[:, 1].copy(), self.frame.size
+        images = torch.empty((len(keys), 3, size, size), dtype=torch.uint8)
         for row, draws in enumerate(self.frame.draws(keys)):
-            try:
-                image = read_image(self.path(indices[row]))
-            except UnreadableImageError as error:
-                indices[row], image = self._stand_in(keys[row], error)
-            images.append(self.frame(image, draws))
-        return torch.stack(images), self.targets[indices]
+            # the whole image isn't kept, so that the next one is decoded into its memory, which the cache holds
+            indices[row], images[row] = self._read_framed(keys[row], draws)
+        return images, self.targets[indices]
 
     def subset(self, indices: np.ndarray) -> FileSet:
         """The images at `indices`, in that order."""
@@ -71,6 +69,15 @@ class FileSet(ImageSet):
         """The same images cut by `frame`; unreadable ones are an "error", or one to "skip"."""
         stand_ins = StandIns(seed, torch.zeros(len(self), dtype=torch.bool)) if on_bad_image == "skip" else None
         return replace(self, frame=frame, stand_ins=stand_ins)
+
+    def _read_framed(self, key: np.ndarray, draws: np.ndarray) -> tuple[int, Tensor]:
+        """Index and pixels [3, S, S] of the image of `key`, or of its stand-in, framed as `draws` say."""
+        index = int(key[1])
+        try:
+            image = read_image(self.path(index))
+        except UnreadableImageError as error:
+            index, image = self._stand_in(key, error)
+        return index, self.frame(image, draws)
 
     def _stand_in(self, key: np.ndarray, error: UnreadableImageError) -> tuple[int, Tensor]:
         """Index and pixels of the image that takes the place of the one of `key`, which raised `error`."""

@@ -31,6 +31,11 @@ class Box(NamedTuple):
 class Frame(Protocol):
     """Images of any size → images of one size."""
 
+    @property
+    def size(self) -> int:
+        """The side S of the result, in pixels."""
+        ...
+
     def draws(self, keys: np.ndarray) -> np.ndarray:
         """The random numbers of a batch with keys [B, 3]: shape [B, n]."""
         ...

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from data_loader.batch_transforms import BatchTransform
+from data_loader.batch_transforms import BatchTransform, ValueTransform
 
 _BLOCK_VALUES = 2**18  # a megabyte of floats
 
@@ -35,26 +34,37 @@ class Pipeline:
 
 
 def apply_all(transforms: Sequence[BatchTransform], images: Tensor, keys: np.ndarray) -> Tensor:
-    """Images [B, 3, H, W] through a chain of transforms.
+    """Images [B, 3, H, W] through a chain of transforms; without any, as they are.
 
-    On a CPU a block of images goes through the whole chain before the next does, so that it stays in the cache.
+    On a CPU a block of images goes through the whole chain before the next does, so that it stays in the cache. For
+    the same reason the chain's last transforms, as far as they only change values, do so in the result's own memory.
     """
+    if not transforms:
+        return images
     draws = [transform.draws(keys) for transform in transforms]
+    first, last = _split_in_place(transforms)
     images_at_once = max(_BLOCK_VALUES // images[0].numel(), 1) if images.device.type == "cpu" else len(images)
-    if images_at_once >= len(images):
-        return _chain(transforms, images, draws)
-    blocks = (slice(begin, begin + images_at_once) for begin in range(0, len(images), images_at_once))
     result: Tensor | None = None
-    for block in blocks:
-        part = _chain(transforms, images[block], [rows[block] for rows in draws])
+    for begin in range(0, len(images), images_at_once):
+        block = slice(begin, begin + images_at_once)
+        rows = [of_all[block] for of_all in draws]
+        part = images[block]
+        for transform, its_rows in zip(first, rows, strict=False):
+            part = transform.apply(part, its_rows)
         if result is None:
-            result = torch.empty((len(images), *part.shape[1:]), dtype=part.dtype)
-        result[block] = part
+            result = torch.empty_like(images, dtype=torch.float32 if last else part.dtype)
+        pixels = result[block].copy_(part)
+        for change, its_rows in zip(last, rows[len(first) :], strict=True):
+            change.apply_(pixels, its_rows)
     assert result is not None
     return result
 
 
-def _chain(transforms: Sequence[BatchTransform], images: Tensor, draws: Sequence[Any]) -> Tensor:
-    for transform, rows in zip(transforms, draws, strict=True):
-        images = transform.apply(images, rows)
-    return images
+def _split_in_place(transforms: Sequence[BatchTransform]) -> tuple[list[BatchTransform], list[ValueTransform]]:
+    """A chain as two: what makes new images, and the run of transforms at its end that work in place."""
+    last: list[ValueTransform] = []
+    for transform in reversed(transforms):
+        if not isinstance(transform, ValueTransform):
+            break
+        last.insert(0, transform)
+    return list(transforms[: len(transforms) - len(last)]), last

@@ -10,7 +10,15 @@ from torchvision.transforms import InterpolationMode, Normalize
 from torchvision.transforms import functional as F
 
 from data_loader import pipeline
-from data_loader.batch_transforms import BatchTransform, CropFlipRotate, Cutout, Normalise
+from data_loader.batch_transforms import (
+    BatchTransform,
+    CropFlipRotate,
+    Cutout,
+    HorizontalFlip,
+    Normalise,
+    ValueTransform,
+)
+from data_loader.colour import ColourJitter
 from data_loader.pipeline import Pipeline, apply_all
 from utils.streams import Stream, uniforms
 
@@ -214,6 +222,14 @@ def test_normalise_by_hand() -> None:
     torch.testing.assert_close(normalised.flatten(), torch.tensor([-2.0, 0.0, 2.0]))
 
 
+def test_normalise_is_exact_to_float32_rounding() -> None:
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, -1, -1)
+    exact = Normalize(mean, std)(levels.double() / 255)
+    errors = (Normalise(mean, std)(levels, keys_of(1)) - exact).abs()
+    assert errors.max() < 5e-7  # values are up to 2.64, where float32's steps are 2.4e-7
+
+
 class Named(BatchTransform):
     def __init__(self, number: int, per_image: bool) -> None:
         self.number, self.per_image = number, per_image  # type: ignore[misc]
@@ -230,6 +246,42 @@ def test_a_chain_applied_in_blocks_gives_what_it_gives_at_once(monkeypatch: pyte
     for values in (1, 5 * images[0].numel(), 36 * images[0].numel()):
         monkeypatch.setattr(pipeline, "_BLOCK_VALUES", values)
         assert torch.equal(apply_all(chain, images, keys), at_once)
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 40])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    "chain",
+    [
+        [Normalise((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))],
+        [HorizontalFlip(3), ColourJitter(3, 0.4), Normalise((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))],
+        [ColourJitter(3, 0.4), HorizontalFlip(3), Normalise((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))],
+        [ColourJitter(3, 0.4), Cutout(3, 8)],
+        [CIFAR, Cutout(3, 8)],
+    ],
+    ids=["normalise", "images", "jitter first", "hole last", "uint8"],
+)
+def test_a_chain_gives_what_its_transforms_give_one_after_the_other(
+    chain: list[BatchTransform], memory_format: torch.memory_format, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, keys = pictures(37).contiguous(memory_format=memory_format), keys_of(37)
+    before, expected = images.clone(), images
+    for transform in chain:
+        expected = transform(expected, keys)
+    monkeypatch.setattr(pipeline, "_BLOCK_VALUES", at_once * images[0].numel())
+    found = apply_all(chain, images, keys)
+    assert found.dtype == expected.dtype
+    assert found.is_contiguous(memory_format=memory_format)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3 if found.dtype.is_floating_point else 0)
+    assert torch.equal(images, before)
+
+
+@pytest.mark.parametrize("transform", [ColourJitter(SEED, 0.4), Normalise((0.5,) * 3, (0.2,) * 3)], ids=str)
+def test_values_changed_in_place_are_those_changed_in_a_copy(transform: ValueTransform) -> None:
+    pixels, draws = pictures(8).float(), transform.draws(keys_of(8))
+    expected = transform.apply(pixels, draws)
+    transform.apply_(pixels, draws)
+    assert torch.equal(pixels, expected)
 
 
 @pytest.mark.parametrize(

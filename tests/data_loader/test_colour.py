@@ -70,11 +70,20 @@ def test_an_image_is_transformed_the_same_whatever_its_batch(images, transform):
     assert torch.equal(transform(images[some], keys[some]), whole[some])
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("transform", [ColourJitter(seed=2, strength=0.4), HorizontalFlip(seed=2)])
-def test_the_batch_given_is_left_alone(images, transform):
+def test_the_batch_given_is_left_alone(images, transform, dtype):
+    images = images.to(dtype)
     before = images.clone()
     transform(images, keys_of(len(images)))
     assert torch.equal(images, before)
+
+
+def test_the_layout_of_the_batch_makes_no_difference_and_is_kept(images):
+    transform, keys = ColourJitter(seed=2, strength=0.4), keys_of(len(images))
+    found = transform(images.contiguous(memory_format=torch.channels_last), keys)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert (found - transform(images, keys)).abs().max() <= 0.01  # means are summed in another order
 
 
 def test_half_of_the_images_are_mirrored_and_the_others_are_not_touched(images):

@@ -1,5 +1,6 @@
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -115,3 +116,12 @@ def test_a_missing_file_and_a_folder_are_unreadable(tmp_path):
         read_image(str(tmp_path / "a.jpg"))
     with pytest.raises(UnreadableImageError, match="can't be read"):
         read_image(str(tmp_path))
+
+
+@pytest.mark.parametrize("announced", [0, 10, 5000], ids=["pipe", "has grown", "has shrunk"])
+def test_a_file_is_read_whole_whatever_size_it_was_said_to_have(tmp_path, monkeypatch, announced):
+    path = tmp_path / "a.png"
+    picture().save(path)
+    assert 10 < path.stat().st_size < 5000
+    monkeypatch.setattr(decoding.os, "fstat", lambda _: SimpleNamespace(st_size=announced))
+    assert torch.equal(read_image(str(path)), as_image_folder_reads(path))
