@@ -20,7 +20,7 @@ def unit_length(vectors: Tensor, dim: int) -> Tensor:
 
 def full_precision(device: torch.device) -> AbstractContextManager:
     """A region in which autocast does not lower the precision of operations on `device`."""
-    if not torch.amp.is_autocast_available(device.type):
+    if device.type == "meta":  # which autocast does not know
         return nullcontext()
     return torch.autocast(device.type, enabled=False)
 

@@ -223,7 +223,7 @@ def joined(described: World, device: torch.device) -> Iterator[World]:
             device_id=device if device.type == "cuda" else None,
         )
         group = dist.new_group(backend="gloo", timeout=_PATIENCE)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, TimeoutError) as error:
         raise RunError(f"the other processes can't be reached through {address}: {_first_line(error)}") from None
     world = World(**{**vars(described), "group": group})
     try:
@@ -261,12 +261,11 @@ def _common_token(store: dist.Store, world: World) -> str:
     deadline = time.monotonic() + _PATIENCE.total_seconds()
     while True:
         store.set(f"hello/{world.rank}", own_name)  # again and again: rank 0 may have cleared it away
-        try:
-            store.wait([f"answer/{own_name}"], timedelta(seconds=1))
+        if store.check([f"answer/{own_name}"]):
             return store.get(f"answer/{own_name}").decode()
-        except dist.DistStoreError:
-            if time.monotonic() > deadline:
-                raise
+        if time.monotonic() > deadline:
+            raise TimeoutError("rank 0 does not answer")
+        time.sleep(0.05)
 
 
 def _launch(run_id: str) -> str:

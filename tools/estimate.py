@@ -1,0 +1,375 @@
+"""What a recipe costs, before anything is trained: `python -m tools.estimate CONFIG`. It needs neither data nor a GPU.
+
+The network runs on tensors without storage, so that a figure is not measured but counted:
+
+- activations: the distinct storages that autograd keeps from the forward for the backward pass, weights aside; with
+  activation checkpointing also the largest residual block, which is there again while its gradient is computed
+  (half precision by the rules of autocast on a CPU);
+- optimiser state: what the optimiser holds for one parameter after one step;
+- a step's operations: 3 × the forward pass's, 4 × those of residual blocks with activation checkpointing;
+- gradients exchanged: 4 bytes a parameter; in a ring of N GPUs each sends 2(N − 1)/N times as much.
+
+Not counted: what CUDA itself holds, workspaces of convolutions, gradients of activations in flight, fragmentation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+import data_loader.data_loaders as loaders
+import model.model as networks
+from base import TrainerOptions, micro_batches, share_of
+from data_loader.file_loader import FileDataLoader
+from model.blocks import ResidualBlock
+from model.experts import ExpertModel
+from trainer.recipe import find_problems
+from utils.command_line import OneLineParser
+from utils.config import ConfigParser, read_json
+from utils.errors import UserError, run_main
+from utils.files import write_text
+from utils.overrides import read_overrides
+from utils.tables import NOTHING, table
+
+GIB, MIB = 2**30, 2**20
+TFLOPS = 20.0
+IMAGES_PER_CORE = 350.0
+GPUS = (1, 2, 4, 8)
+WAYS = {
+    "fp32": (torch.float32, False),
+    "bf16": (torch.bfloat16, False),
+    "fp32 chk.": (torch.float32, True),
+    "bf16 chk.": (torch.bfloat16, True),
+}
+"""Precision, and whether activations are checkpointed. tf32 keeps what fp32 does, and fp16 what bf16 does."""
+
+_SIDES = {loaders.ImbalanceDigitsDataLoader: 16, loaders.ImbalanceFashionMNISTDataLoader: 28}
+_CIFAR_SIDE = 32
+
+EXAMPLES = """examples:
+  python -m tools.estimate configs/mixup/standard_training/config_iNaturalist_resnet50_bs-experts.json
+  python -m tools.estimate configs/mixup/standard_training/config_imagenet_lt_resnet50_bs-experts.json \\
+      --gpus 8 16 --set data_loader.args.batch_size=256 --set trainer.activation_checkpointing=true
+
+A batch is the global one, of which each GPU has its share; where there are fewer than the recipe's n_gpu, a share is
+taken in several parts. Memory is what a GPU holds at the end of its forward pass: leave some air above it."""
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Bytes kept for the backward pass.
+
+    Attributes:
+        per_image: for each image, itself included.
+        fixed: whatever the number of images: above all the weights' copies in half precision.
+        recomputed: for each image, the largest residual block, with activation checkpointing; else 0.
+    """
+
+    per_image: int
+    fixed: int
+    recomputed: int
+
+    def bytes_of(self, images: int) -> int:
+        """Bytes for so many images at once."""
+        return self.fixed + images * (self.per_image + self.recomputed)
+
+
+@dataclass(frozen=True)
+class NetworkCosts:
+    """What the network alone costs.
+
+    Attributes:
+        parameters: their number.
+        weight_bytes: parameters and buffers.
+        forward: floating-point operations of a forward pass of an image, 2 a multiply-add.
+        in_blocks: those of them in residual blocks.
+        activations: name of the way (see `WAYS`) → what is kept.
+    """
+
+    parameters: int
+    weight_bytes: int
+    forward: int
+    in_blocks: int
+    activations: Mapping[str, Activations]
+
+    def training(self, *, checkpoints: bool) -> int:
+        """Operations of forward and backward pass of an image, 2 a multiply-add."""
+        return 3 * self.forward + (self.in_blocks if checkpoints else 0)
+
+
+def kept_bytes(network: ExpertModel, images: Tensor, way: str) -> tuple[int, list[int]]:
+    """What autograd keeps of a forward pass in training, beside the network's own tensors.
+
+    Args:
+        network: its mode and `checkpoints_activations` are set here.
+        images: [B, 3, H, W], B ≥ 2.
+        way: see `WAYS`.
+
+    Returns:
+        Bytes in all, and those of each residual block beside its input, in the order in which they run.
+    """
+    dtype, network.backbone.checkpoints_activations = WAYS[way]
+    own = {tensor.untyped_storage()._cdata for tensor in [*network.parameters(), *network.buffers()]}
+    kept: dict[int, torch.UntypedStorage] = {}  # held, so that no address is used twice
+    known: set[int] = set()
+    blocks: list[int] = []
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage
+        return tensor
+
+    def enter(block: nn.Module, inputs: tuple[Tensor]) -> None:
+        known.update(kept, [inputs[0].untyped_storage()._cdata])
+
+    def leave(*_: Any) -> None:
+        blocks.append(sum(storage.nbytes() for key, storage in kept.items() if key not in known))
+
+    hooks = []
+    for module in network.modules():
+        if isinstance(module, ResidualBlock):
+            hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+    half = torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), half:
+        network.train()(images)
+    for hook in hooks:
+        hook.remove()
+    return sum(storage.nbytes() for storage in kept.values()), blocks
+
+
+def count_activations(network: ExpertModel, side: int) -> dict[str, Activations]:
+    """Way (see `WAYS`) → what is kept of images of a side: a line through the bytes of two images and of four."""
+    found: dict[str, Activations] = {}
+    largest: dict[torch.dtype, int] = {}
+    for way, (dtype, checkpoints) in WAYS.items():
+        (two, blocks_of_two), (four, blocks_of_four) = (
+            kept_bytes(network, torch.empty(count, 3, side, side), way) for count in (2, 4)
+        )
+        per_image = (four - two) // 2
+        if not checkpoints:  # these come first: only they show what lies within blocks
+            largest[dtype] = max((b - a) // 2 for a, b in zip(blocks_of_two, blocks_of_four, strict=True))
+        found[way] = Activations(per_image, two - 2 * per_image, largest[dtype] if checkpoints else 0)
+    return found
+
+
+def network_costs(config: ConfigParser, side: int) -> NetworkCosts:
+    """Count what the network of a configuration costs with images of a side."""
+    with FakeTensorMode():
+        network: ExpertModel = config.init_obj("arch", networks).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            network(torch.empty(1, 3, side, side))
+        activations = count_activations(network, side)
+    by_module = counter.get_flop_counts()
+    blocks = [name for name, module in network.named_modules() if isinstance(module, ResidualBlock)]
+    return NetworkCosts(
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        weight_bytes=sum(tensor.nbytes for tensor in [*network.parameters(), *network.buffers()]),
+        forward=counter.get_total_flops(),
+        in_blocks=sum(sum(by_module[f"{type(network).__name__}.{name}"].values()) for name in blocks),
+        activations=activations,
+    )
+
+
+def optimizer_copies(config: ConfigParser) -> float:
+    """The optimiser's state in copies of the weights: what it holds for one parameter after one step."""
+    weight = nn.Parameter(torch.ones(64, 64))
+    weight.grad = torch.ones_like(weight)
+    optimizer = config.init_obj("optimizer", torch.optim, [weight])
+    optimizer.step()
+    held = [value for value in optimizer.state[weight].values() if isinstance(value, Tensor) and value.ndim]
+    return sum(value.nbytes for value in held) / weight.nbytes
+
+
+def image_side(config: ConfigParser) -> int:
+    """Pixels along a side of what the network sees."""
+    loader = getattr(loaders, config["data_loader"]["type"])
+    if issubclass(loader, FileDataLoader):
+        return config["data_loader"]["args"].get("image_size", loader.image_size)
+    return _SIDES.get(loader, _CIFAR_SIDE)
+
+
+def images_at_once(config: ConfigParser, gpus: int) -> tuple[int, int]:
+    """The largest share of a batch that one of N GPUs has, and how much of it it takes at once."""
+    batch = config["data_loader"]["args"]["batch_size"]
+    share = max((share_of(batch, rank, gpus) for rank in range(gpus)), key=len)
+    steps = TrainerOptions(**config["trainer"]).accumulate_steps
+    if steps is None:  # as many as on `n_gpu` GPUs
+        steps = max(math.ceil(config.get("n_gpu", 1) / gpus), 1)
+    return len(share), max(len(part) for part in micro_batches(share, 1 if steps == "auto" else steps))
+
+
+def costs_on(
+    config: ConfigParser, network: NetworkCosts, gpus: int, *, copies: float, tflops: float, images_per_core: float
+) -> dict[str, Any]:
+    """What each of N GPUs holds, and what they train, read and exchange a second."""
+    batch, (share, at_once) = config["data_loader"]["args"]["batch_size"], images_at_once(config, gpus)
+    gradients = 4 * network.parameters  # DDP's buckets are views of them
+    weights_and_state = network.weight_bytes + gradients * (1 + copies)
+    checkpoints = TrainerOptions(**config["trainer"]).activation_checkpointing
+    rate = tflops * 1e12 / network.training(checkpoints=checkpoints)
+    together = rate * batch / share  # the GPU with the largest share is the last to be ready
+    reads_files = issubclass(getattr(loaders, config["data_loader"]["type"]), FileDataLoader)
+    sent = 2 * (gpus - 1) / gpus * gradients
+    return {
+        "gpus": gpus,
+        "images_at_once": at_once,
+        "weights_gib": network.weight_bytes / GIB,
+        "gradients_gib": gradients / GIB,
+        "optimizer_gib": copies * gradients / GIB,
+        "total_gib": {way: (weights_and_state + network.activations[way].bytes_of(at_once)) / GIB for way in WAYS},
+        "images_a_second_each": rate,
+        "images_a_second": together,
+        "decoding_cores": math.ceil(together / images_per_core) if reads_files else None,
+        "all_reduced_bytes_a_step": gradients if gpus > 1 else 0,
+        "sent_bytes_a_step_each": sent,
+        "sent_bytes_a_second_each": sent * together / batch,
+    }
+
+
+def estimate(config: ConfigParser, gpus: Sequence[int], *, tflops: float, images_per_core: float) -> dict[str, Any]:
+    """Everything there is to say of a validated configuration, fit for JSON."""
+    side, batch = image_side(config), config["data_loader"]["args"]["batch_size"]
+    if max(gpus) > batch:
+        raise UserError(f"--gpus {max(gpus)}: a batch of {batch} has no image for each; fewer GPUs, or a larger batch")
+    network, copies = network_costs(config, side), optimizer_copies(config)
+    options = TrainerOptions(**config["trainer"])
+    given = {"copies": copies, "tflops": tflops, "images_per_core": images_per_core}
+    return {
+        "name": config["name"],
+        "network": config["arch"]["type"],
+        "experts": config["arch"]["args"].get("num_experts", 1),
+        "image_side": side,
+        "batch_size": batch,
+        "precision": options.precision,
+        "activation_checkpointing": options.activation_checkpointing,
+        "accumulate_steps": options.accumulate_steps,
+        "parameters": network.parameters,
+        "forward_flop": network.forward,
+        "training_flop": network.training(checkpoints=False),
+        "training_flop_checkpointed": network.training(checkpoints=True),
+        "optimizer": config["optimizer"]["type"],
+        "optimizer_copies": copies,
+        "activation_bytes": {way: asdict(kept) for way, kept in network.activations.items()},
+        "assumed": {"tflops": tflops, "images_per_core": images_per_core},
+        "on": [costs_on(config, network, count, **given) for count in gpus],
+    }
+
+
+def report(found: Mapping[str, Any]) -> str:
+    """What `estimate` found, for the screen."""
+    own = "with" if found["activation_checkpointing"] else "without"
+    kept = [
+        [title, *(f"{found['activation_bytes'][way][key] / MIB:.2f}" for way in WAYS)]
+        for title, key in (("kept an image", "per_image"), ("block at work, an image", "recomputed"), ("once", "fixed"))
+    ]
+    memory, speed = [], []
+    for row in found["on"]:
+        parts = [row[f"{part}_gib"] for part in ("weights", "gradients", "optimizer")]
+        totals = [row["total_gib"][way] for way in WAYS]
+        memory.append([str(row["gpus"]), str(row["images_at_once"]), *(f"{value:.2f}" for value in parts + totals)])
+        cores = NOTHING if row["decoding_cores"] is None else str(row["decoding_cores"])
+        sent = [f"{row['sent_bytes_a_step_each'] / MIB:.0f}", f"{row['sent_bytes_a_second_each'] / 1e9:.2f}"]
+        speed.append([str(row["gpus"]), f"{row['images_a_second']:.0f}", cores, *sent])
+    assumed = found["assumed"]
+    side, flop = found["image_side"], [found[f"{name}_flop"] / 1e9 for name in ("forward", "training")]
+    lines = [
+        f"{found['name']}: {found['network']} with {found['experts']} experts, images {side}×{side}, "
+        f"{found['batch_size']} a batch; {found['precision']}, {own} activation checkpointing",
+        f"parameters  {found['parameters']:,}",
+        f"forward     {flop[0]:.3f} GFLOP an image (2 a multiply-add)",
+        f"training    {flop[1]:.3f} GFLOP an image; "
+        f"{found['training_flop_checkpointed'] / 1e9:.3f} with activation checkpointing (chk.)",
+        f"{found['optimizer']:11} {found['optimizer_copies']:.2f} copies of the weights",
+        "",
+        table(["activations, MiB", *WAYS], kept),
+        "",
+        "Memory of a GPU, GiB; tf32 as fp32, fp16 as bf16 (CUDA itself, workspaces and more come on top: see --help):",
+        table(["GPUs", "images at once", "weights", "gradients", "optimiser", *WAYS], memory),
+        "",
+        f"Speed, ASSUMED from {assumed['tflops']:g} TFLOP/s sustained on each GPU"
+        f" (--tflops) and {assumed['images_per_core']:g} images/s decoded on a core (--images_per_core):",
+        table(["GPUs", "images/s to read", "cores to decode", "MiB sent a step", "GB/s sent by each GPU"], speed),
+    ]
+    return "\n".join(lines)
+
+
+def positive_number(text: str) -> float:
+    """A flag's value above 0; argparse names this function where it is none."""
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError
+    return value
+
+
+def positive_integer(text: str) -> int:
+    """Likewise, 1 or more."""
+    value = int(text)
+    if value < 1:
+        raise ValueError
+    return value
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All flags of this command."""
+    parser = OneLineParser(
+        prog="python -m tools.estimate",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLES,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("config", type=Path, metavar="CONFIG", help="the recipe (JSON)")
+    add(
+        "--gpus",
+        type=positive_integer,
+        nargs="+",
+        metavar="N",
+        help="numbers of GPUs; default: 1 2 4 8, and the recipe's own",
+    )
+    add(
+        "--tflops",
+        type=positive_number,
+        default=TFLOPS,
+        help="TFLOP/s that a GPU sustains in training; default: 20, a careful guess for a recent data-centre GPU in "
+        "half precision; small images reach far less. A measured run tells: images/s × GFLOP an image",
+    )
+    add(
+        "--images_per_core",
+        type=positive_number,
+        default=IMAGES_PER_CORE,
+        help="JPEGs that a core decodes a second; default: 350, on the careful side for 500×375 pixels. "
+        "`python -m benchmarks.decode_throughput` measures it",
+    )
+    add("--set", action="append", default=[], metavar="a.b.c=VALUE", help="set any key of the recipe; may be repeated")
+    add("--out", type=Path, metavar="FILE", help="write every figure as JSON, too")
+    return parser
+
+
+def main() -> None:
+    """Print, and write, what the recipe costs."""
+    arguments = build_parser().parse_args()
+    overrides = read_overrides(arguments)
+    config = ConfigParser(read_json(arguments.config), source=str(arguments.config), overrides=overrides)
+    config.validate(find_problems)
+    batch = config["data_loader"]["args"]["batch_size"]
+    gpus = arguments.gpus or [n for n in (*GPUS, config.get("n_gpu", 1)) if 1 <= n <= batch]
+    found = estimate(config, sorted(set(gpus)), tflops=arguments.tflops, images_per_core=arguments.images_per_core)
+    print(report(found))
+    if arguments.out:
+        write_text(arguments.out, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    run_main(main)
