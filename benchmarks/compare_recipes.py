@@ -4,7 +4,7 @@ Every row is `python train.py -c CONFIG FLAGS --seed S` followed by `python test
 deviation over the seeds.
 
     python benchmarks/compare_recipes.py digits --seeds 1 2 3
-    python benchmarks/compare_recipes.py fashion --seeds 1 2 --data_dir /usr/share/datasets/fashion-mnist
+    python benchmarks/compare_recipes.py fashion --seeds 1 2 3 --epochs 12 --data_dir /usr/share/datasets/fashion-mnist
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ def comparison(folder: str, name: str) -> list[Row]:
         ),
         Row("BalPoE, 3 experts, no mixup", config.format("bs-experts"), ("--combiner_type", "default")),
         Row("BalPoE, 3 experts, mixup", config.format("bs-experts")),
+        Row("BalPoE, 3 experts, mixup, bf16", config.format("bs-experts"), ("--precision", "bf16")),
     ]
 
 
