@@ -121,6 +121,7 @@ class ExpertBackbone(nn.Module):
             self._register(f"layer{number}", stage, shared=number <= num_shared)
             channels = cast(ResidualBlock, cast(nn.Sequential, self._copies(f"layer{number}")[0])[-1]).out_channels
         self.dropout = nn.Dropout(dropout)
+        self.feature_dim = channels
         self._register("linear", partial(make_classifier, channels), shared=False)
         self.apply(recipe.initialise)
 
@@ -149,10 +150,14 @@ class ExpertBackbone(nn.Module):
         pooled = [x.mean(dim=(2, 3)) for x in streams]  # [B, D, H, W] → [B, D]
         return torch.stack(_broadcast(pooled, self.num_experts), dim=1)  # E × [B, D] → [B, E, D]
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Images [B, 3, H, W] → logits [B, E, C] and features [B, E, D], as they are before dropout."""
+    def forward(self, images: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Images [B, 3, H, W] → logits [B, E, C] and features [B, E, D], as they are before dropout.
+
+        `kept` [B, E, D] stands for what dropout would draw by itself: 0, or 1 / (1 − its probability).
+        """
         features = self.expert_features(images)
-        inputs: Iterable[Tensor] = self.dropout(features).unbind(dim=1)  # [B, E, D] → E × [B, D]
+        left = self.dropout(features) if kept is None else features * kept
+        inputs: Iterable[Tensor] = left.unbind(dim=1)  # [B, E, D] → E × [B, D]
         logits = [classifier(x) for classifier, x in zip(self._copies("linear"), inputs, strict=True)]
         return torch.stack(logits, dim=1), features  # E × [B, C] → [B, E, C]
 
@@ -179,12 +184,12 @@ class ExpertModel(nn.Module):
         """Images [B, 3, H, W] → each expert's logits [B, E, C], for one expert too."""
         return self.backbone(images)[0]
 
-    def forward(self, images: Tensor) -> ModelOutput:
-        """Images [B, 3, H, W] → `output` [B, C], the mean over experts.
+    def forward(self, images: Tensor, kept: Tensor | None = None) -> ModelOutput:
+        """Images [B, 3, H, W] → `output` [B, C], the mean over experts; `kept`: see `ExpertBackbone.forward`.
 
         With `returns_feat` and several experts: {"output": [B, C], "logits": [B, E, C], "feat": [B, E, D]}.
         """
-        logits, features = self.backbone(images)
+        logits, features = self.backbone(images, kept)
         output = logits.mean(dim=1)  # [B, E, C] → [B, C]
         if self.num_experts == 1 or not self.returns_feat:
             return output

@@ -86,7 +86,7 @@ def build_parallel(
         world: the processes that train.
         found: what "auto" found for `accumulate_steps` earlier in the run; 0: nothing.
     """
-    in_use = gpus_in_use(options.parallel, world, torch.cuda.device_count())
+    in_use = gpus_in_use(options.parallel, n_gpu, world)
     steps = options.accumulate_steps
     if steps is None:
         steps = max(-(-n_gpu // in_use), 1)
@@ -94,7 +94,7 @@ def build_parallel(
             logger.info("n_gpu is %d and %d at work: a share of a batch is taken in %d parts", n_gpu, in_use, steps)
     elif steps == "auto":
         steps = max(found, 1)
-    return Parallel(network, device=device, world=world, mode=options.parallel, accumulate_steps=steps)
+    return Parallel(network, device=device, world=world, mode=options.parallel, n_gpu=n_gpu, accumulate_steps=steps)
 
 
 def build_criterion(config: ConfigParser, class_counts: list[int]) -> nn.Module:

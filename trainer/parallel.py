@@ -21,6 +21,7 @@ class Parallel:
         device: this process's own.
         world: the processes that share each batch.
         mode: see `base.TrainerOptions.parallel`.
+        n_gpu: GPUs that DataParallel uses at most.
         accumulate_steps: micro-batches that a process takes its share in.
     """
 
@@ -31,6 +32,7 @@ class Parallel:
         device: torch.device,
         world: World,
         mode: Literal["ddp", "dp", "none"],
+        n_gpu: int,
         accumulate_steps: int,
     ) -> None:
         self.world = world
@@ -42,7 +44,7 @@ class Parallel:
             self._distributed = DistributedDataParallel(network, device_ids=devices, gradient_as_bucket_view=True)
             self.forward = self._distributed
         elif mode == "dp" and device.type == "cuda":
-            self.forward = DataParallel(network)
+            self.forward = DataParallel(network, device_ids=list(range(gpus_in_use(mode, n_gpu, world))))
 
     def share(self, batch_size: int) -> Share:
         """What this process takes of a global batch."""
@@ -74,6 +76,8 @@ def processes_to_start(mode: str, n_gpu: int, world: World) -> int:
     return wanted if wanted > 1 else 0
 
 
-def gpus_in_use(mode: str, world: World, present: int) -> int:
+def gpus_in_use(mode: str, n_gpu: int, world: World) -> int:
     """How many GPUs share a batch; on a CPU, how many processes."""
-    return present if mode == "dp" and world.group is None else world.size
+    if mode == "dp" and world.group is None:
+        return max(min(n_gpu, torch.cuda.device_count()), 1)
+    return world.size

@@ -23,7 +23,7 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from base import BaseDataLoader, BaseTrainer, Batch, Share, Stateful
 from data_loader.lost_workers import lost_workers_told
 from model.calibration import negative_log_likelihood
-from model.experts import expert_logits_of
+from model.experts import ExpertModel, expert_logits_of
 from model.loss import at_least_float32
 from model.scores import balanced_accuracy, confusion_matrix, normalise_rows
 from trainer.evaluation import predict
@@ -34,7 +34,7 @@ from trainer.precision import Precision
 from utils.meters import RunningMeans
 from utils.plots import confusion_figure
 from utils.progress import progress_bar
-from utils.streams import Stream, sample_seeds
+from utils.streams import Stream, generator
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 
@@ -61,7 +61,7 @@ class Ingredients:
         meters: means of the epoch under way.
     """
 
-    model: nn.Module
+    model: ExpertModel
     parallel: Parallel
     precision: Precision
     criterion: nn.Module
@@ -124,13 +124,12 @@ class Trainer(BaseTrainer):
     def add_gradients(self, batch: Batch, part: Share, epoch: int, step: int) -> dict[str, Tensor]:
         """Forward and backward pass of a part of a global batch; returns its losses and metrics."""
         use = self.ingredients
-        _seed_forward_pass(use.seed, epoch, step, part.begin)
         images = use.train_loader.transform(batch.images.to(use.device, non_blocking=True), batch.keys)
         targets = batch.targets.to(use.device, non_blocking=True)
         mixed = use.combiner_of(epoch)(images, targets, epoch=epoch, step=step, part=part)
 
         with use.precision.autocast():
-            answer = use.parallel.forward(mixed.images)
+            answer = use.parallel.forward(mixed.images, self._kept_by_dropout(part, epoch, step))
         expert_logits = mixed.mix_logits(at_least_float32(expert_logits_of(answer)))  # [B, E, C]
         output = expert_logits.mean(dim=1)
         losses = self._losses(mixed, output, expert_logits)
@@ -202,6 +201,19 @@ class Trainer(BaseTrainer):
             self._record_confusion(output.argmax(axis=1), targets, epoch)
         return log
 
+    def _kept_by_dropout(self, part: Share, epoch: int, step: int) -> Tensor | None:
+        """What dropout keeps of a part's features [B, E, D], as factors; None without dropout.
+
+        It is drawn for the global batch, so that it does not depend on how that is cut.
+        """
+        use, backbone = self.ingredients, self.ingredients.model.backbone
+        probability = backbone.dropout.p
+        if not probability:
+            return None
+        shape = (part.total, backbone.num_experts, backbone.feature_dim)
+        kept = generator(use.seed, Stream.DROPOUT, epoch, step).random(shape, np.float32)[part.begin : part.end]
+        return torch.from_numpy(kept >= probability).to(use.device, torch.float32) / max(1 - probability, 1e-9)
+
     @property
     def _rate(self) -> float:
         return float(self.ingredients.optimizer.param_groups[0]["lr"])
@@ -234,8 +246,3 @@ class Trainer(BaseTrainer):
         names = self.ingredients.train_loader.class_names
         confusion = normalise_rows(confusion_matrix(predictions, targets, len(names)))
         self.recorder.figure("confusion_matrix", confusion_figure(confusion, names), epoch)
-
-
-def _seed_forward_pass(seed: int, epoch: int, step: int, begin: int) -> None:
-    """Seed what the network itself draws (dropout): a function of the step and the part's place in the batch."""
-    torch.manual_seed(sample_seeds(seed, Stream.FORWARD, np.array([[epoch, step, begin]]))[0])

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from base import RunFolder
+from base.shares import groups
 from data_loader.loader import ImageDataLoader
 from trainer.build import build_loader, build_trainer
 from trainer.doubts import find_doubts
@@ -66,6 +67,15 @@ def _introduce(config: ConfigParser, loader: ImageDataLoader, device: torch.devi
         logger.warning("warning: validation on the test split; data_loader.args.validation_split holds out images")
     if config["trainer"].get("sync_batchnorm") and (device.type != "cuda" or world.group is None):
         logger.warning("warning: trainer.sync_batchnorm is for several processes on GPUs: it does nothing here")
+    shared_by = len(groups(loader.batch_size))
+    if world.size > shared_by:
+        logger.warning(
+            "warning: a batch of %d goes to %d processes at most, here are %d: a larger data_loader.args.batch_size "
+            "would put all to work",
+            loader.batch_size,
+            shared_by,
+            world.size,
+        )
     counts = loader.cls_num_list
     images = f"{sum(counts)} training images of {len(counts)} classes, {max(counts)} to {min(counts)} a class"
     processes = f", {world.size} processes" if world.size > 1 else ""

@@ -30,7 +30,7 @@ class Stream(IntEnum):
     CUTOUT = 4
     COLOUR = 5
     MIXING = 6  # mixup's and CutMix's λ, box and pairing
-    FORWARD = 7  # dropout
+    DROPOUT = 7
     VALIDATION_SPLIT = 8
     REPLACEMENT = 9  # which image stands in for an unreadable one
     CROP = 10  # area, ratio and place of a resized crop

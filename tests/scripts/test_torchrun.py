@@ -166,7 +166,7 @@ def wait_for(process: subprocess.Popen[str], condition: Callable[[], object]) ->
         time.sleep(0.02)
 
 
-# -- processes that the program starts by itself, as it would on two GPUs ------------------------------------------------
+# -- processes that the program starts by itself, as it would on two GPUs ----------------------------------------------
 
 
 OWN_START = """

@@ -99,7 +99,9 @@ def train_and_watch(world: World, folder: Path, config: Mapping[str, Any]) -> tu
 
 @pytest.mark.parametrize(("mode", "strategy"), [("mixup_cutmix", "mix_input"), ("mixup", "mix_logits")])
 def test_samples_mixing_and_gradients_are_those_of_one_process(tmp_path: Path, mode: str, strategy: str) -> None:
-    config = small_config(**SMALL, combiner__mode=mode, combiner__mixup__target_mix_strategy=strategy)
+    config = small_config(
+        **SMALL, combiner__mode=mode, combiner__mixup__target_mix_strategy=strategy, arch__args__dropout=0.3
+    )
     (alone, (log,)), *_ = in_processes(train_and_watch, 1, tmp_path / "1", config)
     assert [len(step.keys) for step in alone] == [30, 30, 18]
     for size in (2, 3):
