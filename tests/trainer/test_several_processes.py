@@ -83,7 +83,7 @@ def without_norm() -> None:
 
     def build(config: ConfigParser, device: torch.device) -> ExpertModel:
         network = without_batchnorm(built(config, device)).double()
-        network.register_forward_pre_hook(lambda _, images: (images[0].double(),))
+        network.register_forward_pre_hook(lambda _, given: (given[0].double(), *given[1:]))
         return network
 
     trainer.build.build_model = build
