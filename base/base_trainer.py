@@ -20,6 +20,7 @@ from utils.tensorboard import Recorder
 
 PrecisionName = Literal["fp32", "tf32", "bf16", "fp16", "auto"]
 
+_LONGEST = 1e10  # seconds: three centuries, more than which no clock shows
 _CHECKPOINT_DUE = 1  # what a process asks the others for, unless it is a signal
 _SIGNALS = sorted(EXIT_CODES)
 
@@ -176,7 +177,7 @@ class BaseTrainer(ABC):
                 self._run_epoch(self.state.epoch + 1)
                 done = self.state.epoch
                 left = (time.monotonic() - begin) / (done - begin_epoch) * (self.options.epochs - done)
-                self.logger.info("%s, %s left", self._summary(), timedelta(seconds=round(left)))
+                self.logger.info("%s, %s left", self._summary(), timedelta(seconds=round(min(left, _LONGEST))))
         if self._exhausted():
             self.logger.info("%s has not improved since epoch %d: stopped.", self.monitor.name, self.state.best_epoch)
         self.recorder.close()

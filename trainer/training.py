@@ -86,10 +86,12 @@ def _introduce(config: ConfigParser, loader: ImageDataLoader, device: torch.devi
 def _lack_of_memory_told() -> Iterator[None]:
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        asked = str(error).partition(".")[0]
+    except RuntimeError as error:  # on a GPU torch.OutOfMemoryError, on a CPU nothing more special
+        if not (isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)):
+            raise
+        asked = str(error).strip().splitlines()[0]
         raise RunError(
-            f"the GPU's memory does not suffice ({asked}); what helps: --accumulate_steps auto, "
+            f"the memory does not suffice ({asked}); what helps: --accumulate_steps auto, "
             "--activation_checkpointing true, --precision bf16, a smaller --batch_size; "
             "python -m tools.estimate CONFIG says what a run needs"
         ) from None

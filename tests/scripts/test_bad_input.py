@@ -295,3 +295,12 @@ def test_a_malicious_weight_file_is_refused_and_nothing_of_it_runs(
     assert not trap.exists()
     pickle.loads(pickle.dumps(Trap(trap)))  # the trap itself works
     assert trap.exists()
+
+
+def test_a_network_too_large_for_the_memory_is_one_line(place: Path, shell: Shell) -> None:
+    ended = shell("train.py", "-c", "small.json", "--layer3_dimension", 2 * 10**6)  # 144 TB for one convolution
+    assert ended.code == 1
+    (line,) = ended.err.splitlines()
+    assert line.startswith("error: the memory does not suffice (")
+    assert "python -m tools.estimate" in line
+    assert not list(place.glob("saved/**/*.pth"))
