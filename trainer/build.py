@@ -74,12 +74,20 @@ def build_precision(config: ConfigParser, device: torch.device) -> Precision:
 
 
 def build_parallel(
-    network: ExpertModel, options: TrainerOptions, *, n_gpu: int, device: torch.device, world: World, found: int
+    network: ExpertModel,
+    precision: Precision,
+    options: TrainerOptions,
+    *,
+    n_gpu: int,
+    device: torch.device,
+    world: World,
+    found: int,
 ) -> Parallel:
     """How a network runs on the devices there are.
 
     Args:
         network: on `device`.
+        precision: that it runs in.
         options: section `trainer`.
         n_gpu: GPUs that the configuration asks for; where there are fewer, each takes its share in more parts.
         device: this process's own.
@@ -94,7 +102,9 @@ def build_parallel(
             logger.info("n_gpu is %d and %d at work: a share of a batch is taken in %d parts", n_gpu, in_use, steps)
     elif steps == "auto":
         steps = max(found, 1)
-    return Parallel(network, device=device, world=world, mode=options.parallel, n_gpu=n_gpu, accumulate_steps=steps)
+    return Parallel(
+        network, precision, device=device, world=world, mode=options.parallel, n_gpu=n_gpu, accumulate_steps=steps
+    )
 
 
 def build_criterion(config: ConfigParser, class_counts: list[int]) -> nn.Module:
@@ -204,11 +214,13 @@ def build_trainer(
             state = _continue_from(resumed, config.resume, parts)
             if not world.is_main:
                 meters.reset()  # rank 0 goes on with what all had counted
+    # else torch takes a step that is left out, or was another process's, for a wrong order, and warns
+    vars(optimizer)["_opt_called"] = True
     n_gpu, found = config.get("n_gpu", 1), state.accumulate_steps
     return Trainer(
         Ingredients(
             model=network,
-            parallel=build_parallel(network, options, n_gpu=n_gpu, device=device, world=world, found=found),
+            parallel=build_parallel(network, precision, options, n_gpu=n_gpu, device=device, world=world, found=found),
             precision=precision,
             criterion=criterion,
             optimizer=optimizer,
@@ -251,5 +263,4 @@ def _continue_from(content: Mapping[str, Any], checkpoint: Path, parts: Mapping[
         except (ValueError, KeyError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise CheckpointError(f"{checkpoint}: its '{name}' does not fit the configuration: {reason}") from None
-    vars(parts["optimizer"])["_opt_called"] = True  # by the process before this one; else torch warns of a wrong order
     return RunState(**content["progress"])

@@ -58,7 +58,9 @@ def fit_memory(trainer: Trainer) -> None:
         reserved = [torch.empty_like(weight) for weight in use.model.parameters() for _ in range(2)]
         try:
             largest = max(micro_batches(share, count), key=len)
-            trainer.add_gradients(batch.cut(largest.begin - share.begin, largest.end - share.begin), largest, 1, 0)
+            images = batch.cut(largest.begin - share.begin, largest.end - share.begin)
+            for _ in range(min(count, 2)):  # the second micro-batch finds the gradients of the first in memory
+                trainer.add_gradients(images, largest, 1, 0)
         finally:
             del reserved
             use.optimizer.zero_grad(set_to_none=True)

@@ -3,21 +3,40 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from base import Share, micro_batches, share_of
+from trainer.precision import Precision
 from utils.distributed import World
+
+
+class _InPrecision(nn.Module):
+    """A network that sees to its precision by itself: DataParallel's threads know nothing of their caller's autocast."""
+
+    def __init__(self, network: nn.Module, precision: Precision) -> None:
+        super().__init__()
+        self.network = network
+        self.precision = precision
+
+    def forward(self, *inputs: Any) -> Any:
+        """What the network returns."""
+        with self.precision.autocast():
+            return self.network(*inputs)
 
 
 class Parallel:
     """A network as the training step calls it, and how a global batch is cut for it.
 
+    Attributes:
+        forward: the network on all its devices, in its precision.
+
     Args:
         network: on `device`; its weights are those of rank 0 from here on.
+        precision: that it runs in.
         device: this process's own.
         world: the processes that share each batch.
         mode: see `base.TrainerOptions.parallel`.
@@ -28,6 +47,7 @@ class Parallel:
     def __init__(
         self,
         network: nn.Module,
+        precision: Precision,
         *,
         device: torch.device,
         world: World,
@@ -37,6 +57,7 @@ class Parallel:
     ) -> None:
         self.world = world
         self.accumulate_steps = accumulate_steps
+        network = _InPrecision(network, precision)
         self.forward: nn.Module = network
         self._distributed: DistributedDataParallel | None = None
         if world.group is not None:

@@ -48,8 +48,7 @@ class Precision:
 
     def allow_tf32(self) -> None:
         """Tell torch, for the whole process, whether convolutions may use TF32."""
-        convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-        convolutions.fp32_precision = "ieee" if self.name == "fp32" else "tf32"
+        torch.backends.cudnn.allow_tf32 = self.name != "fp32"
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The region in which the network runs."""

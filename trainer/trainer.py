@@ -45,8 +45,8 @@ class Ingredients:
 
     Args:
         model: images [B, 3, H, W] → see `model.experts.ExpertModel.forward`.
-        parallel: runs the model on the devices that there are.
-        precision: that the model runs in.
+        parallel: runs the model on the devices that there are, in its precision.
+        precision: of backward pass and update, too.
         criterion: see `model.loss.ExpertLoss`.
         optimizer: over the model's parameters.
         schedule: stepped once an epoch.
@@ -128,8 +128,7 @@ class Trainer(BaseTrainer):
         targets = batch.targets.to(use.device, non_blocking=True)
         mixed = use.combiner_of(epoch)(images, targets, epoch=epoch, step=step, part=part)
 
-        with use.precision.autocast():
-            answer = use.parallel.forward(mixed.images, self._kept_by_dropout(part, epoch, step))
+        answer = use.parallel.forward(mixed.images, self._kept_by_dropout(part, epoch, step))
         expert_logits = mixed.mix_logits(at_least_float32(expert_logits_of(answer)))  # [B, E, C]
         output = expert_logits.mean(dim=1)
         losses = self._losses(mixed, output, expert_logits)
