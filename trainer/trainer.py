@@ -146,9 +146,8 @@ class Trainer(BaseTrainer):
             for step, batch in enumerate(batches, first_step):
                 self.train_step(batch, epoch, step)
                 self.state.step = step + 1
-                if bar.update(
-                    use.train_loader.images_of_step(step)
-                ):  # it is redrawn: the moment to wait for the device
+                images = use.train_loader.images_of_step(step)
+                if bar.update(images):  # the bar is being redrawn: the moment to wait for the device
                     loss = self.meters.means().get("loss", math.nan)
                     bar.set_postfix(loss=f"{loss:.3f}", lr=f"{self._rate:.2g}", refresh=False)
                 self.between_steps()
