@@ -27,7 +27,7 @@ bench: $(INSTALLED)
 	$(RUN) -m benchmarks.decode_throughput --out saved/bench/decode_throughput.json
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis saved/demo
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis saved/demo saved/bench
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The stamps: set-up runs once, and again when the requirements change.

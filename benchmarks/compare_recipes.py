@@ -26,6 +26,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from utils.provenance import process_facts  # noqa: E402
 from utils.tables import table  # noqa: E402
 
 COLUMNS = {"balanced": "balanced %", "many": "many %", "medium": "medium %", "few": "few %", "ece": "ECE %"}
@@ -111,7 +112,9 @@ def main() -> None:
     print(f"\nseeds {options.seeds}; {machine}")
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        content = {"comparison": options.which, "seeds": options.seeds, "machine": machine, "rows": outcome}
+        commit = process_facts(torch.device("cpu"))["commit"]
+        content = {"comparison": options.which, "seeds": options.seeds, "machine": machine, "commit": commit}
+        content["rows"] = outcome
         options.out.write_text(json.dumps(content, indent=1) + "\n")
 
 

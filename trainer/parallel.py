@@ -15,7 +15,7 @@ from utils.distributed import World
 
 
 class _InPrecision(nn.Module):
-    """A network that sees to its precision by itself: DataParallel's threads know nothing of their caller's autocast."""
+    """A network that sees to its precision by itself: DataParallel's threads don't know their caller's autocast."""
 
     def __init__(self, network: nn.Module, precision: Precision) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import torch
 
 from base import RunFolder
+from base.run_folder import BEST_NAME
 from base.shares import groups
 from data_loader.loader import ImageDataLoader
 from trainer.build import build_loader, build_trainer
@@ -18,7 +20,7 @@ from trainer.fitting import fit_memory
 from trainer.run_folders import open_folder, read_resumed
 from utils.config import ConfigParser
 from utils.distributed import World
-from utils.errors import RunError
+from utils.errors import EarlyEnd, RunError
 from utils.logger import set_up_logging
 from utils.provenance import record_process
 
@@ -44,14 +46,19 @@ def train_run(config: ConfigParser, world: World, device: torch.device, *, log_c
             set_up_logging(verbosity(config, world), folder=folder.path, config_file=log_config)
             _introduce(config, loader, device, world)
             record_process(folder.path, device, config["seed"], world)
-        with _lack_of_memory_told():
+        with _nothing_left_behind(folder if world.is_main and path is None else None), _lack_of_memory_told():
             trainer = build_trainer(config, loader=loader, device=device, folder=folder, resumed=resumed, world=world)
             if config["trainer"].get("accumulate_steps") == "auto":
                 fit_memory(trainer)
+        if trainer.state.epoch >= trainer.options.epochs:
+            logger.info("All %d epochs are done already; more by a larger --epochs.", trainer.options.epochs)
+        with _lack_of_memory_told():
             trainer.train()
-        newest = next(iter(folder.checkpoints()), config.resume)
     if world.is_main:
-        print(f"The run lies in {folder.path}; next: python test.py -r {newest}")
+        newest = next(iter(folder.checkpoints()), config.resume)
+        best = folder.path / BEST_NAME
+        or_best = f" (or the best epoch: {best})" if best.is_file() else ""
+        print(f"The run lies in {folder.path}; next: python test.py -r {newest}{or_best}")
 
 
 def verbosity(config: ConfigParser, world: World) -> int:
@@ -67,11 +74,13 @@ def _introduce(config: ConfigParser, loader: ImageDataLoader, device: torch.devi
         logger.warning("warning: validation on the test split; data_loader.args.validation_split holds out images")
     if config["trainer"].get("sync_batchnorm") and (device.type != "cuda" or world.group is None):
         logger.warning("warning: trainer.sync_batchnorm is for several processes on GPUs: it does nothing here")
+    if config["trainer"].get("precision") == "fp16" and device.type == "cpu":
+        logger.warning("warning: trainer.precision: fp16 takes a CPU many times as long; there bf16 is the one")
     shared_by = len(groups(loader.batch_size))
     if world.size > shared_by:
         logger.warning(
-            "warning: a batch of %d goes to %d processes at most, here are %d: a larger data_loader.args.batch_size "
-            "would put all to work",
+            "warning: %d images a batch are %d mixing groups, so some of %d processes have nothing to do: make "
+            "data_loader.args.batch_size larger",
             loader.batch_size,
             shared_by,
             world.size,
@@ -80,6 +89,17 @@ def _introduce(config: ConfigParser, loader: ImageDataLoader, device: torch.devi
     images = f"{sum(counts)} training images of {len(counts)} classes, {max(counts)} to {min(counts)} a class"
     processes = f", {world.size} processes" if world.size > 1 else ""
     logger.info("%s: %s, on %s%s", config["name"], images, device, processes)
+
+
+@contextmanager
+def _nothing_left_behind(folder: RunFolder | None) -> Iterator[None]:
+    """Around what may fail before anything is trained: a folder that was made for it goes with it."""
+    try:
+        yield
+    except EarlyEnd:
+        if folder is not None:
+            shutil.rmtree(folder.path, ignore_errors=True)
+        raise
 
 
 @contextmanager

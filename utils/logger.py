@@ -54,7 +54,7 @@ def set_up_logging(verbosity: int, *, folder: Path | None = None, config_file: s
         except OSError as error:
             raise UserError(f"{folder / LOG_NAME}: can't be written: {error.strerror}") from None
         handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    for name in ("matplotlib", "PIL"):  # their debug lines are nobody's concern here
+    for name in ("matplotlib", "PIL", "filelock", "torch"):  # their debug lines are nobody's concern here
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.basicConfig(level=LEVELS[verbosity], handlers=handlers, force=True)
 

@@ -303,4 +303,4 @@ def test_a_network_too_large_for_the_memory_is_one_line(place: Path, shell: Shel
     (line,) = ended.err.splitlines()
     assert line.startswith("error: the memory does not suffice (")
     assert "python -m tools.estimate" in line
-    assert not list(place.glob("saved/**/*.pth"))
+    assert not list(place.glob("saved/models/*/*")), "nothing is left of it"
