@@ -30,6 +30,7 @@ from torchvision import transforms
 
 from data_loader.data_loaders import ImageListDataLoader
 from data_loader.file_loader import IMAGENET_MEAN, IMAGENET_STD
+from utils.command_line import OneLineParser, positive_integer
 
 SIZES = ((500, 375), (800, 600))
 _BATCH = 32
@@ -120,10 +121,14 @@ def measure(size: tuple[int, int], *, count: int, rounds: int) -> dict[str, Any]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = OneLineParser(
+        prog="python -m benchmarks.decode_throughput",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="JSON", help="file for the figures")
-    parser.add_argument("--images", type=int, default=64, help="files of each size; default: 64")
-    parser.add_argument("--rounds", type=int, default=15, help="alternating pairs of runs; default: 15")
+    parser.add_argument("--images", type=positive_integer, default=64, help="files of each size; default: 64")
+    parser.add_argument("--rounds", type=positive_integer, default=15, help="alternating pairs of runs; default: 15")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     machine = {

@@ -19,8 +19,10 @@ from torch.utils.data import DataLoader, Dataset
 
 import data_loader.data_loaders as module_data
 from base import BaseDataLoader
+from data_loader.class_folders import passed_over_line
 from data_loader.decoding import UnreadableImageError, read_image
 from data_loader.file_loader import FileDataLoader
+from data_loader.folder_loader import ImageFolderDataLoader
 from utils.command_line import OneLineParser
 from utils.config import ConfigParser, read_json
 from utils.errors import ConfigError, run_main
@@ -97,7 +99,10 @@ def main() -> None:
     paths, bad_lines = loader.inventory()
     bad = unreadable_images(paths, workers=max(arguments.workers, 0))
     lines = [line.replace(": ", "\t", 1) for line in bad_lines] + [f"{path}\t{reason}" for path, reason in bad.items()]
-    print(f"{len(paths):,} images checked: {len(bad):,} can't be read; {len(bad_lines):,} list lines are wrong")
+    wrong = f"{len(bad_lines):,} list line{' is' if len(bad_lines) == 1 else 's are'} wrong"
+    print(f"{len(paths):,} image{'s' * (len(paths) != 1)} checked: {len(bad):,} can't be read; {wrong}")
+    if isinstance(loader, ImageFolderDataLoader) and loader.passed_over:
+        print(passed_over_line(loader.passed_over))
     if not lines:
         return
     for line in lines[:_SHOWN]:

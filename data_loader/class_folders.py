@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,13 @@ def find_classes(root: Path) -> list[str]:
     return names
 
 
-def find_images(root: Path, class_names: list[str], *, base: Path) -> ImageList:
+def find_images(
+    root: Path, class_names: list[str], *, base: Path, passed_over: Counter[str] | None = None
+) -> ImageList:
     """The images of each class folder in `root` and below, sorted; paths are relative to `base`.
+
+    Files that are no images by their extension don't count. Where `passed_over` is given, they are entered there by
+    their extensions, hidden ones aside.
 
     Raises:
         UserError: a folder in `root` is none of the classes.
@@ -41,12 +47,23 @@ def find_images(root: Path, class_names: list[str], *, base: Path) -> ImageList:
     paths: list[bytes] = []
     counts = np.zeros(len(class_names), np.int64)
     for label, name in enumerate(class_names):
-        found = sorted(
-            os.path.join(folder, file)
-            for folder, _, files in os.walk(root / name, followlinks=True)
-            for file in files
-            if file.lower().endswith(IMAGE_EXTENSIONS)
-        )
+        within = [(folder, file) for folder, _, files in os.walk(root / name, followlinks=True) for file in files]
+        found = sorted(os.path.join(folder, file) for folder, file in within if _is_image(file))
+        if passed_over is not None:
+            others = (file for _, file in within if not _is_image(file) and not file.startswith("."))
+            passed_over.update(os.path.splitext(file)[1].lower() or "no extension" for file in others)
         paths += [os.fsencode(os.path.relpath(path, base)) for path in found]
         counts[label] = len(found)
     return ImageList(np.array(paths, np.bytes_), np.repeat(np.arange(len(class_names)), counts))
+
+
+def passed_over_line(passed_over: Counter[str]) -> str:
+    """`"passed over: 3 files (.gif 2, .txt 1)"`, the most frequent extension first."""
+    total = passed_over.total()
+    by_count = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
+    kinds = ", ".join(f"{extension} {count}" for extension, count in by_count)
+    return f"passed over: {total:,} file{'s' * (total != 1)} ({kinds})"
+
+
+def _is_image(file: str) -> bool:
+    return file.lower().endswith(IMAGE_EXTENSIONS)

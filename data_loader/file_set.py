@@ -127,4 +127,6 @@ class StandIns:
         """Log an unreadable image, once a run whichever worker meets it."""
         if not self.reported[index]:
             self.reported[index] = True
-            _log.warning("%s; another image stands in for it (%d such files so far)", error, int(self.reported.sum()))
+            count = int(self.reported.sum())
+            files = f"{count} such file{'s' * (count != 1)}"
+            _log.warning("%s; another image stands in for it (%s so far)", error, files)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 
-from data_loader.class_folders import find_classes, find_images
+from data_loader.class_folders import find_classes, find_images, passed_over_line
 from data_loader.file_loader import FileDataLoader, FileSplits
 from data_loader.list_files import ImageList
 from data_loader.longtail import stratified_split
 from utils.errors import UserError
 from utils.ranges import Range
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -28,10 +32,14 @@ class ImageFolderDataLoader(FileDataLoader):
     Args:
         test_fraction: part of each class held out for testing, where there is no `val/` or `test/`.
         val_fraction: likewise for validation; 0: the test images.
+
+    Attributes:
+        passed_over: files that are no images, by extension; known once the folders have been walked through.
     """
 
     test_fraction: Annotated[float, Range(low=0, high=0.8, low_open=True)] = 0.2
     val_fraction: Annotated[float, Range(low=0, high=0.8)] = 0.1
+    passed_over: Counter[str] = field(init=False, repr=False, default_factory=Counter)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -44,17 +52,20 @@ class ImageFolderDataLoader(FileDataLoader):
         base = Path(self.data_dir)
         root = base / "train" if (base / "train").is_dir() else base
         names = find_classes(root)
-        images = find_images(root, names, base=base)
+        self.passed_over.clear()
+        images = find_images(root, names, base=base, passed_over=self.passed_over)
         counts = np.bincount(images.targets, minlength=len(names))
         if counts.min() == 0:
             raise UserError(f"{root / names[int(counts.argmin())]}: holds no image; each class needs one")
         given = [split for split in ("val", "test") if root != base and (base / split).is_dir()]
         if not given:
+            self._tell_what_was_passed_over()
             return FileSplits(*self._cut(images, len(names)), names)
-        lists = [find_images(base / split, names, base=base) for split in given]
+        lists = [find_images(base / split, names, base=base, passed_over=self.passed_over) for split in given]
         for split, held in zip(given, lists, strict=True):
             if not len(held):
                 raise UserError(f"{base / split}: holds no image")
+        self._tell_what_was_passed_over()
         return FileSplits(images, lists[0], lists[-1], names)
 
     def inventory(self) -> tuple[list[str], list[str]]:
@@ -63,6 +74,10 @@ class ImageFolderDataLoader(FileDataLoader):
         lists = (files.train, files.validation, files.test)
         paths = dict.fromkeys(os.fsdecode(path) for images in lists for path in images.paths)
         return [os.path.join(self.data_dir, path) for path in paths], []
+
+    def _tell_what_was_passed_over(self) -> None:
+        if self.passed_over:
+            _log.info("%s: %s", self.data_dir, passed_over_line(self.passed_over))
 
     def _cut(self, images: ImageList, num_classes: int) -> tuple[ImageList, ImageList, ImageList]:
         """Training, validation and test images out of one folder's."""

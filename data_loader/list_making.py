@@ -64,9 +64,10 @@ def long_tailed_list(
     counts[order] = wanted
     short = np.flatnonzero(available < counts)
     if len(short):
-        label = short[0]
+        label = int(short[0])
+        held = int(available[label])
         raise UserError(
-            f"class {label}: has {available[label]} images, {counts[label]} are wanted; give a smaller --max"
+            f"class {label}: has {held} image{'s' * (held != 1)}, {counts[label]} are wanted; give a smaller --max"
         )
     if counts.min() < 1:
         raise UserError(f"a ratio of {ratio:g} with {largest} images in the largest class leaves classes without any")

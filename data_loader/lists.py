@@ -29,6 +29,8 @@ from utils.errors import UserError, run_main
 from utils.files import write_atomically
 from utils.tables import table
 
+_RATIO_TOLERANCE = 0.1  # make-lt tells of a greater difference between the ratio wanted and had
+
 _FETCH = """\
 Fetches the published lists into data_txt/ and compares each with the hash in data_txt/manifest.json; a file with
 another content is refused and not kept. A transfer that was cut off goes on where it stopped at the next call. The
@@ -90,8 +92,8 @@ def _fetch(arguments: argparse.Namespace) -> None:
         source = arguments.clone or arguments.base_url or file.folder_url
         if fetch(file, arguments.to, source=source, force=arguments.force):
             changed += 1
-            print(f"{file.below(arguments.to)}: {file.images:,} images of {file.classes} classes")
-    print(f"{changed} files fetched, {len(files) - changed} were there; all hashes are right")
+            print(f"{file.below(arguments.to)}: {_images(file.images)} of {file.classes} classes")
+    print(f"{changed} file{'s' * (changed != 1)} fetched, {len(files) - changed} were there; all hashes are right")
 
 
 def _verify(arguments: argparse.Namespace) -> None:
@@ -115,7 +117,7 @@ def _make_shifts(arguments: argparse.Namespace) -> None:
     for name, images in lists:
         path = arguments.out / f"{prefix}_{name}.txt"
         _write(path, images, force=arguments.force)
-        print(f"{path}: {len(images):,} images")
+        print(f"{path}: {_images(len(images))}")
 
 
 def _make_long_tail(arguments: argparse.Namespace) -> None:
@@ -129,7 +131,15 @@ def _make_long_tail(arguments: argparse.Namespace) -> None:
         seed=arguments.shuffle_classes,
     )
     _write(arguments.out, kept, force=arguments.force)
-    print(statistics_table({str(arguments.out): _statistics(kept, arguments.num_classes)}))
+    statistics = _statistics(kept, arguments.num_classes)
+    print(statistics_table({str(arguments.out): statistics}))
+    real = statistics.imbalance_ratio
+    if real is not None and abs(real / arguments.ratio - 1) > _RATIO_TOLERANCE:
+        largest, smallest = int(statistics.class_counts.max()), int(statistics.class_counts.min())
+        print(
+            f"the ratio is {real:.4g}, not the {arguments.ratio:g} of --ratio: counts are rounded down to whole "
+            f"images, here {largest:,} and {smallest:,}; larger classes come closer (--max)"
+        )
 
 
 def _stats(arguments: argparse.Namespace) -> None:
@@ -146,6 +156,10 @@ def _stats(arguments: argparse.Namespace) -> None:
 
 def _statistics(images: ImageList, num_classes: int | None) -> ListStatistics:
     return ListStatistics(np.bincount(images.targets, minlength=num_classes or 0))
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'s' * (count != 1)}"
 
 
 def _write(path: Path, images: ImageList, *, force: bool) -> None:

@@ -57,6 +57,7 @@ def _is_recipe(value: Any) -> bool:
 def main() -> None:
     """Read, check, write."""
     parser = OneLineParser(
+        prog="python -m tools.convert_checkpoint",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="example:\n  python -m tools.convert_checkpoint published.pth converted/checkpoint-epoch200.pth",

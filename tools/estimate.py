@@ -28,14 +28,15 @@ from torch import Tensor, nn
 import data_loader.data_loaders as loaders
 import model.model as networks
 from base import TrainerOptions, micro_batches, share_of
+from base.shares import groups
 from data_loader.file_loader import FileDataLoader
 from model.costs import WAYS, NetworkCosts, network_costs
 from trainer.recipe import find_problems
-from utils.command_line import OneLineParser
+from utils.command_line import OneLineParser, positive_integer, positive_number
 from utils.config import ConfigParser, read_json
 from utils.errors import UserError, run_main
 from utils.files import write_text
-from utils.overrides import read_overrides
+from utils.overrides import add_override_flags, read_overrides
 from utils.tables import NOTHING, table
 
 GIB, MIB = 2**30, 2**20
@@ -101,6 +102,7 @@ def costs_on(
     sent = 2 * (gpus - 1) / gpus * gradients
     return {
         "gpus": gpus,
+        "idle_gpus": max(gpus - len(groups(batch)), 0),
         "images_at_once": at_once,
         "weights_gib": network.weight_bytes / GIB,
         "gradients_gib": gradients / GIB,
@@ -179,23 +181,13 @@ def report(found: Mapping[str, Any]) -> str:
         f" (--tflops) and {assumed['images_per_core']:g} images/s decoded on a core (--images_per_core):",
         table(["GPUs", "images/s to read", "cores to decode", "MiB sent a step", "GB/s sent by each GPU"], speed),
     ]
+    lines += [
+        f"{row['gpus']} GPUs: {row['idle_gpus']} of them would be idle and aren't counted: a batch of "
+        f"{found['batch_size']} has {row['gpus'] - row['idle_gpus']} groups of images, and each goes to one GPU"
+        for row in found["on"]
+        if row["idle_gpus"]
+    ]
     return "\n".join(lines)
-
-
-def positive_number(text: str) -> float:
-    """A flag's value above 0; argparse names this function where it is none."""
-    value = float(text)
-    if not 0 < value < math.inf:
-        raise ValueError
-    return value
-
-
-def positive_integer(text: str) -> int:
-    """Likewise, 1 or more."""
-    value = int(text)
-    if value < 1:
-        raise ValueError
-    return value
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -230,8 +222,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="JPEGs that a core decodes a second; default: 350, on the careful side for 500×375 pixels. "
         "`python -m benchmarks.decode_throughput` measures it",
     )
-    add("--set", action="append", default=[], metavar="a.b.c=VALUE", help="set any key of the recipe; may be repeated")
     add("--out", type=Path, metavar="FILE", help="write every figure as JSON, too")
+    add_override_flags(parser)
     return parser
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from utils.files import write_text
 from utils.tables import NOTHING, percent, table
 
 RESULTS_JSON, RESULTS_CSV = "results.json", "results.csv"
-_KEY = ("checkpoint", "protocol", "prior")
+_EVALUATION = ("checkpoint", "protocol", "prior")
+_KEY = (*_EVALUATION, "distribution", "predictor")
+_SHIFT = re.compile(r"(forward|backward)(\d+)")
 _SCORES = ("top1", "balanced", "many", "medium", "few", "ece", "mce", "nll")
 _TITLES = {"top1": "top-1", "balanced": "balanced", "many": "many", "medium": "medium", "few": "few", "ece": "ECE"}
 
@@ -53,15 +56,18 @@ def result_row(
 
 
 def write_results(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
-    """Enter rows into a run's results; those of the same checkpoint, protocol and prior are replaced.
+    """Enter rows into a run's results; one for the same question is replaced.
+
+    The question is checkpoint, protocol, prior, distribution and predictor. Rows of one evaluation stand together,
+    from forward50 over uniform to backward50.
 
     Returns:
         the files written: JSON (everything), CSV (everything but the accuracies by class).
     """
     path = folder / RESULTS_JSON
-    fresh = {tuple(row[name] for name in _KEY) for row in rows}
-    kept = [row for row in _read_results(path) if tuple(row.get(name) for name in _KEY) not in fresh]
-    everything = [*kept, *rows]
+    fresh = {_names(row, _KEY) for row in rows}
+    kept = [row for row in _read_results(path) if _names(row, _KEY) not in fresh]
+    everything = _in_order([*kept, *rows])
     write_text(path, json.dumps({"results": everything}, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     frame = pd.DataFrame([{name: value for name, value in row.items() if name != "per_class"} for row in everything])
     write_text(folder / RESULTS_CSV, frame.to_csv(index=False, lineterminator="\n"))
@@ -90,6 +96,24 @@ def _read_results(path: Path) -> list[dict[str, Any]]:
         return [row for row in content["results"] if isinstance(row, dict)]
     except (OSError, ValueError, KeyError, TypeError):
         return []
+
+
+def _in_order(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Evaluations in the order of their first rows; within one by distribution, and else as they come."""
+    first = {_names(row, _EVALUATION): place for place, row in reversed(list(enumerate(rows)))}
+    return sorted(rows, key=lambda row: (first[_names(row, _EVALUATION)], _shift(str(row.get("distribution")))))
+
+
+def _names(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(str(row.get(name)) for name in names)
+
+
+def _shift(distribution: str) -> float:
+    """Where a distribution stands between forward and backward: −50 for "forward50", 0 for "uniform"; others last."""
+    found = _SHIFT.fullmatch(distribution)
+    if found is None:
+        return 0 if distribution == "uniform" else math.inf
+    return int(found[2]) * (-1 if found[1] == "forward" else 1)
 
 
 def _without_nan(value: Any) -> Any:

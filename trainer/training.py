@@ -74,6 +74,8 @@ def _introduce(config: ConfigParser, loader: ImageDataLoader, device: torch.devi
         logger.warning("warning: validation on the test split; data_loader.args.validation_split holds out images")
     if config["trainer"].get("sync_batchnorm") and (device.type != "cuda" or world.group is None):
         logger.warning("warning: trainer.sync_batchnorm is for several processes on GPUs: it does nothing here")
+    if config["trainer"].get("compile"):
+        logger.info("The network is compiled at its first step and at the first validation: that takes minutes.")
     if config["trainer"].get("precision") == "fp16" and device.type == "cpu":
         logger.warning("warning: trainer.precision: fp16 takes a CPU many times as long; there bf16 is the one")
     shared_by = len(groups(loader.batch_size))

@@ -22,6 +22,7 @@ from utils.files import write_bytes
 FORMAT_VERSION = 1
 _MARK = b"sha256:"
 _COMMENT_LENGTH = len(_MARK) + 64
+_BEGINNINGS = (b"PK", b"\x80")  # of what torch.save writes: a zip archive, formerly pickles one after the other
 _END_RECORD, _END_RECORD_LENGTH = b"PK\x05\x06", 22  # of a zip archive; its last two bytes announce the comment
 
 
@@ -54,8 +55,12 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path}: no such checkpoint") from None
     except OSError as error:
         raise CheckpointError(f"{path}: can't be read: {error.strerror}") from None
+    if not archive:
+        raise CheckpointError(f"{path}: the file is empty")
     if not _is_intact(archive):
         raise CheckpointError(f"{path}: damaged: its content does not match the digest inside")
+    if not archive.startswith(_BEGINNINGS):
+        raise CheckpointError(f"{path}: no checkpoint (not a file that torch.save wrote)")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's remarks on foreign archives; what matters is raised
@@ -65,9 +70,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{path}: refused or damaged: it holds more than tensors and plain data, and such is never executed here; "
             "a published checkpoint is converted by: python -m tools.convert_checkpoint OLD NEW"
         ) from None
-    except Exception as error:  # torch raises half a dozen kinds for a truncated archive
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{path}: damaged or no checkpoint: {reason}") from None
+    except Exception:  # torch raises half a dozen kinds for a truncated archive, and tells of its insides
+        raise CheckpointError(f"{path}: cut short or damaged") from None
     if not isinstance(content, dict) or "state_dict" not in content:
         raise CheckpointError(f"{path}: no checkpoint: it holds no 'state_dict'")
     return content

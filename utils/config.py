@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import re
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -49,6 +51,13 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
+def _newest_within(folder: Path) -> str:
+    """A hint at the newest checkpoint in a folder, by epoch and step."""
+    named = ((re.fullmatch(r"checkpoint-epoch(\d+)(?:-step(\d+))?\.pth", path.name), path) for path in folder.iterdir())
+    places = [((int(name[1]), int(name[2]) if name[2] else math.inf), path) for name, path in named if name]
+    return f"its newest checkpoint is {max(places)[1]}" if places else "it holds no checkpoint"
+
+
 class ConfigParser:
     """A configuration as plain data, with where it came from.
 
@@ -82,12 +91,18 @@ class ConfigParser:
         """From parsed flags: `-c` names the file, else it lies beside the checkpoint that `-r` names."""
         automatic = arguments.resume == AUTOMATIC
         resume = Path(arguments.resume) if arguments.resume and not automatic else None
+        if resume is not None and resume.is_dir():
+            raise UserError(f"{resume}: is a folder, not a checkpoint (given by -r); {_newest_within(resume)}")
         if resume is not None and not resume.is_file():
             raise UserError(f"{resume}: no such checkpoint (given by -r)")
         if arguments.config:
             source = Path(arguments.config)
         elif resume is not None:
             source = resume.parent / CONFIG_NAME
+            if not source.is_file():
+                raise UserError(
+                    f"{resume}: no {CONFIG_NAME} lies beside this checkpoint (given by -r); name one with -c FILE"
+                )
         else:
             raise UserError("no configuration: give one with -c FILE, or a checkpoint with -r FILE")
         return cls(

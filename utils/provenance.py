@@ -66,9 +66,13 @@ def read_processes(folder: Path) -> list[dict[str, Any]]:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What has changed between two processes, a line each."""
+    """What has changed between two processes, a line each.
+
+    The threads of one of several processes are no fact about the machine: their launcher sets them.
+    """
     lines = []
-    for name in ("commit", "uncommitted_changes", "python", "device", "cpu_threads"):
+    alone = then.get("at_once", 1) == 1
+    for name in ("commit", "uncommitted_changes", "python", "device", *(["cpu_threads"] if alone else [])):
         if then.get(name) != now.get(name):
             lines.append(f"{name.replace('_', ' ')}: {then.get(name)} then, {now.get(name)} now")
     packages = then.get("packages", {})

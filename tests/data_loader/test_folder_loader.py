@@ -119,3 +119,19 @@ def test_mistakes_are_told(tmp_path):
 
 def test_the_extensions_are_torchvisions():
     assert IMAGE_EXTENSIONS == IMG_EXTENSIONS
+
+
+def test_files_that_are_passed_over_are_counted_and_logged(tmp_path, caplog):
+    for split, count in (("train", 4), ("test", 1)):
+        put(tmp_path / split / "a", count)
+        (tmp_path / split / "a" / "moving.GIF").touch()
+    for name in ("README", "notes.txt", ".hidden"):
+        (tmp_path / "train" / "a" / name).touch()
+    loader = loader_of(tmp_path)
+    with caplog.at_level("INFO"):
+        _ = loader.splits
+    assert sorted(loader.passed_over.items()) == [(".gif", 2), (".txt", 1), ("no extension", 1)]
+    told = f"{tmp_path}: passed over: 4 files (.gif 2, .txt 1, no extension 1)"
+    assert [record.getMessage() for record in caplog.records] == [told]
+    loader.inventory()
+    assert loader.passed_over.total() == 4

@@ -202,7 +202,7 @@ def test_skipping_puts_another_image_of_the_class_in_its_place(own_tree, workers
     np.testing.assert_array_equal(targets, [0] * 6 + [1] * 4 + [2])
     if not workers:  # the log of other processes isn't caught here
         assert [record.message for record in caplog.records] == [
-            f"{bad}: the file is empty; another image stands in for it (1 such files so far)"
+            f"{bad}: the file is empty; another image stands in for it (1 such file so far)"
         ]
 
 

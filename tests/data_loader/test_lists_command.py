@@ -91,6 +91,16 @@ def test_make_lt_has_the_ratio_that_was_asked_for(ratio, imb_type):
     assert (np.diff(counts) <= 0).all()
 
 
+def test_make_lt_tells_where_the_ratio_is_another(tmp_path, monkeypatch, capsys):
+    write_list(tmp_path / "balanced.txt", list_of([19] * 4))
+    options = ("make-lt", "--source", tmp_path / "balanced.txt", "--force", "--out", tmp_path / "lt.txt")
+    run(monkeypatch, *options, "--ratio", 10)  # ⌊19 / 10⌋ = 1
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("the ratio is 19, not the 10 of --ratio: counts are rounded down to whole images")
+    run(monkeypatch, *options, "--ratio", 6)  # ⌊19 / 6⌋ = 3, and 19 / 3 is 6 % more than 6
+    assert "of --ratio" not in capsys.readouterr().out
+
+
 def test_make_lt_from_a_folder(tmp_path, monkeypatch, capsys):
     for name, digit in (("b", 1), ("a", 0)):
         for i in range(8):
@@ -168,3 +178,8 @@ def test_help_teaches_by_example(monkeypatch, capsys, command):
     with pytest.raises(SystemExit):
         run(monkeypatch, command, "--help")
     assert f"python -m data_loader.lists {command} " in capsys.readouterr().out
+
+
+def test_a_class_with_too_few_images_is_told_with_its_number():
+    with pytest.raises(UserError, match=r"^class 1: has 1 image, 2 are wanted; give a smaller --max$"):
+        long_tailed_list(list_of([4, 1]), num_classes=2, imb_type="exp", ratio=2, largest=4)

@@ -80,6 +80,8 @@ def refuse(shell: Shell, place: Path) -> Refuse:
         (("-c", "."), (".", "can't be read")),
         (("-c", "small.json", "-r", "nowhere.pth"), ("nowhere.pth", "no such checkpoint")),
         (("-c", "small.json", "--learning-rate", "3"), ("--learning-rate",)),
+        (("-c", "small.json", "--sed", "1"), ("unrecognized arguments: --sed 1; did you mean '--seed'?",)),
+        (("-c", "small.json", "--learning-rat=1"), ("did you mean '--learning_rate'?",)),
         (("-c", "small.json", "--lr"), ("--lr", "argument")),
         (("-c", "small.json", "--lr", "fast"), ("optimizer.args.lr", "'fast'", "--learning_rate")),
         (("-c", "small.json", "--seed", "-1"), ("seed", "at least 0", "set by")),
@@ -108,7 +110,7 @@ def test_train_refuses_a_bad_command_line(refuse: Refuse, arguments: tuple[str, 
         ((), ("-r",)),
         (("-c", "small.json"), ("no checkpoint", "-r")),
         (("-r", "run/checkpoint-epoch9.pth"), ("checkpoint-epoch9.pth", "no such checkpoint")),
-        (("-r", "run"), ("run", "no such checkpoint")),
+        (("-r", "run"), ("run: is a folder", "newest checkpoint is run/checkpoint-epoch1.pth")),
         (("-r", "run/config.json"), ("config.json", "checkpoint")),
         (("-r", "run/checkpoint-epoch1.pth", "-c", "nowhere.json"), ("nowhere.json",)),
         (("-r", "run/checkpoint-epoch1.pth", "-d", "x"), ("-d x",)),
@@ -202,14 +204,17 @@ def one_bit_flipped(content: bytes) -> bytes:
     return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
 
 
-@pytest.mark.parametrize("damage", [truncated, cut_at_the_end, emptied, one_bit_flipped])
+@pytest.mark.parametrize(
+    ("damage", "word"),
+    [(truncated, "damaged"), (cut_at_the_end, "damaged"), (emptied, "empty"), (one_bit_flipped, "damaged")],
+)
 @pytest.mark.parametrize("script", ["train.py", *EVALUATIONS])
 def test_a_damaged_checkpoint_is_refused(
-    refuse: Refuse, place: Path, script: str, damage: Callable[[bytes], bytes]
+    refuse: Refuse, place: Path, script: str, damage: Callable[[bytes], bytes], word: str
 ) -> None:
     path = place / "run/checkpoint-epoch1.pth"
     path.write_bytes(damage(path.read_bytes()))
-    refuse(("checkpoint-epoch1.pth", "damaged"), script, "-r", path)
+    refuse(("checkpoint-epoch1.pth", word), script, "-r", path)
 
 
 def test_a_checkpoint_of_another_network_is_refused(refuse: Refuse, place: Path) -> None:

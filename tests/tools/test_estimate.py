@@ -199,13 +199,37 @@ def test_the_command_needs_no_data(
     assert list(tmp_path.iterdir()) == [tmp_path / "out.json"]
 
 
+def test_gpus_beyond_the_groups_of_a_batch_are_idle_and_not_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """128 images are eight groups of sixteen."""
+    eight, twelve = small_estimate([8, 12])["on"]
+    assert (eight["idle_gpus"], twelve["idle_gpus"]) == (0, 4)
+    assert twelve["images_a_second"] == eight["images_a_second"]
+    ended = call(monkeypatch, capsys, CIFAR, "--gpus", 8, 12)
+    (line,) = [line for line in ended.out.splitlines() if "idle" in line]
+    assert line.startswith("12 GPUs: 4 of them would be idle")
+
+
+def test_the_flags_of_train_are_understood(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    flags = ("--num_experts", 5, "--tau_list", "0;1;2;3;4", "--batch_size", 64, "--set", "trainer.epochs=3")
+    ended = call(monkeypatch, capsys, CIFAR, *flags, "--out", tmp_path / "out.json")
+    assert (ended.code, ended.err) == (0, "")
+    found = json.loads((tmp_path / "out.json").read_text())
+    assert (found["experts"], found["batch_size"]) == (5, 64)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["missing.json"], "missing.json: no such configuration file"),
-        ([CIFAR, "--gpus", "0"], "--gpus"),
+        ([CIFAR, "--gpus", "0"], "argument --gpus: expected a whole number of 1 or more; got '0'"),
+        ([CIFAR, "--gpus", "two"], "argument --gpus: expected a whole number of 1 or more; got 'two'"),
+        ([CIFAR, "--bs", "0"], "data_loader.args.batch_size"),
         ([CIFAR, "--gpus", "129"], "--gpus 129: a batch of 128 has no image for each"),
-        ([CIFAR, "--tflops", "-3"], "--tflops"),
+        ([CIFAR, "--tflops", "-3"], "argument --tflops: expected a number above 0; got '-3'"),
         ([CIFAR, "--images_per_core", "nan"], "--images_per_core"),
         ([CIFAR, "--set", "arch.args.num_expert=3"], "arch.args.num_expert: unknown key; did you mean 'num_experts'?"),
         ([CIFAR, "--set", "data_loader.args.batch_size=0"], "data_loader.args.batch_size"),

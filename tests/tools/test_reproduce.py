@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from tests.scripts.command_line import Shell, the_run
 from tests.trainer.small_runs import small_config
-from tools import reproduce
+from tools import convert_checkpoint, reproduce
 from utils.errors import UserError
 from utils.provenance import RUN_FACTS_NAME, differences, read_processes
 
@@ -48,7 +49,7 @@ def test_the_printed_command_repeats_the_run(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shell: Shell
 ) -> None:
     out, err = answer(trained, monkeypatch, capsys)
-    assert err == ""
+    assert err == "nothing has changed since\n"
     command = out.strip().split()
     assert command == ["python", "train.py", "-c", str(trained / "config.json")]
     first = (trained / "checkpoint-epoch1.pth").read_bytes()
@@ -99,3 +100,44 @@ def test_nothing_differs_from_itself(trained: Path) -> None:
 def test_a_folder_that_is_no_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is .* the folder of a run"):
         read_processes(tmp_path)
+
+
+def rewrite_processes(run: Path, *changes: dict[str, object]) -> None:
+    """Let the only process of a run become one for each of `changes`."""
+    path = run / RUN_FACTS_NAME
+    (process,) = read_processes(run)
+    path.write_text(json.dumps({"processes": [process | change for change in changes]}))
+
+
+def test_a_run_of_several_processes_is_repeated_by_as_many(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite_processes(trained, {"at_once": 2, "cpu_threads": 77})  # torchrun sets the threads
+    out, err = answer(trained, monkeypatch, capsys)
+    assert out == f"torchrun --standalone --nproc_per_node=2 train.py -c {trained}/config.json\n"
+    assert err == "nothing has changed since\n"
+
+
+def test_a_run_whose_processes_differ_in_number_is_repeated_as_it_began_and_warned_of(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewrite_processes(trained, {"at_once": 4}, {"at_once": 4}, {"at_once": 1})
+    out, err = answer(trained, monkeypatch, capsys)
+    assert out.startswith("torchrun --standalone --nproc_per_node=4 train.py ")
+    assert err == "warning: processes at once: 4, then 1; the command has 4 throughout\n"
+
+
+def test_a_checkpoint_stands_for_its_run(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert answer(trained / "checkpoint-epoch1.pth", monkeypatch, capsys) == answer(trained, monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("tool", [reproduce, convert_checkpoint])
+def test_help_names_the_command_as_it_is_called(
+    tool: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["file.py", "--help"])
+    with pytest.raises(SystemExit):
+        tool.main()
+    assert capsys.readouterr().out.startswith(f"usage: python -m {tool.__name__} ")

@@ -78,6 +78,7 @@ def test_rows_of_the_same_evaluation_are_replaced_and_all_others_kept(tmp_path: 
     write_results(tmp_path, [row("forward50", top1=0.75), row("uniform", top1=0.625)])
     found = {(r["checkpoint"], r["protocol"], r["prior"], r["distribution"]): r["top1"] for r in rows_of(tmp_path)}
     assert found == {
+        ("checkpoint-epoch2.pth", "shifts", "none", "old name"): 0.5,
         ("checkpoint-epoch2.pth", "shifts", "known", "uniform"): 0.5,
         ("checkpoint-epoch2.pth", "test", "none", "uniform"): 0.5,
         ("model_best.pth", "shifts", "none", "uniform"): 0.5,
@@ -88,6 +89,17 @@ def test_rows_of_the_same_evaluation_are_replaced_and_all_others_kept(tmp_path: 
         lines = list(csv.DictReader(file))
     assert [line["distribution"] for line in lines] == [r["distribution"] for r in rows_of(tmp_path)]
     assert [float(line["top1"]) for line in lines] == [r["top1"] for r in rows_of(tmp_path)]
+
+
+def test_two_sweeps_of_a_checkpoint_stand_side_by_side_in_the_order_of_report(tmp_path: Path) -> None:
+    write_results(tmp_path, [row(name) for name in ("forward50", "forward5", "uniform", "backward5", "backward50")])
+    write_results(tmp_path, [row("uniform", protocol="test", predictor=who) for who in ("ensemble", "expert 0")])
+    write_results(tmp_path, [row(name, top1=0.75) for name in ("forward6", "uniform", "backward6")])
+    shifts = ["forward50", "forward6", "forward5", "uniform", "backward5", "backward6", "backward50"]
+    found = rows_of(tmp_path)
+    assert [r["distribution"] for r in found] == [*shifts, "uniform", "uniform"]
+    assert [r["predictor"] for r in found[-2:]] == ["ensemble", "expert 0"]
+    assert {r["distribution"] for r in found if r["top1"] == 0.75} == {"forward6", "uniform", "backward6"}
 
 
 @pytest.mark.parametrize(

@@ -125,7 +125,7 @@ def test_a_checkpoint_cut_at_any_length_is_refused_or_complete(tmp_path: Path, a
 
 def test_a_checkpoint_cut_before_its_end_record_is_refused(tmp_path: Path, archive: bytes) -> None:
     path = tmp_path / "cut.pth"
-    for length in (0, 1, 100, len(archive) // 2, len(archive) - 100):
+    for length in (4, 100, len(archive) // 2, len(archive) - 100):
         path.write_bytes(archive[:length])
         with pytest.raises(CheckpointError, match="damaged"):
             load_checkpoint(path)
@@ -160,6 +160,32 @@ def test_overwritten_and_lengthened_files_are_refused_or_right(tmp_path: Path, a
         assert is_refused_or_right(path), (start, end)
         path.write_bytes(archive + draw.randbytes(draw.randrange(1, 100)))
         assert is_refused_or_right(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "the file is empty"),
+        (b"i\n", "no checkpoint (not a file that torch.save wrote)"),
+        (b"<html>404</html>\n", "no checkpoint (not a file that torch.save wrote)"),
+        (b"PK\x03\x04" + bytes(300), "cut short or damaged"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_told_plainly(tmp_path: Path, content: bytes, told: str) -> None:
+    path = tmp_path / "odd.pth"
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(path)
+    assert str(caught.value) == f"{path}: {told}"
+
+
+def test_checkpoints_of_others_that_are_cut_short_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "foreign.pth"
+    for new_format in (True, False):
+        torch.save(content(), path, _use_new_zipfile_serialization=new_format)
+        path.write_bytes(path.read_bytes()[:-300])
+        with pytest.raises(CheckpointError, match=r"foreign\.pth: cut short or damaged$"):
+            load_checkpoint(path)
 
 
 @pytest.mark.parametrize("junk", [b"", b"junk", b"PK\x03\x04" + b"\0" * 100, b"\x80\x02}q\x00.", b"{}\n"])

@@ -88,8 +88,26 @@ def test_a_missing_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_a_checkpoint_without_configuration_beside_it_is_told(tmp_path: Path) -> None:
     checkpoint = tmp_path / "model_best.pth"
     checkpoint.write_bytes(b"")
-    with pytest.raises(UserError, match=r"config\.json: no such configuration file"):
+    with pytest.raises(
+        UserError, match=r"model_best\.pth: no config\.json lies beside .* \(given by -r\); name one with -c FILE$"
+    ):
         parse("-r", str(checkpoint))
+
+
+def test_a_run_folder_in_place_of_a_checkpoint_is_told_with_its_newest(tmp_path: Path) -> None:
+    def told() -> str:
+        with pytest.raises(UserError, match=r": is a folder, not a checkpoint \(given by -r\); ") as caught:
+            parse("-r", str(tmp_path))
+        return str(caught.value)
+
+    assert told().endswith("it holds no checkpoint")
+    (tmp_path / "checkpoint-epoch-of-mine.pth").touch()
+    assert told().endswith("it holds no checkpoint")
+    for name in ("checkpoint-epoch9.pth", "checkpoint-epoch10-step5.pth", "checkpoint-epoch10-step40.pth"):
+        (tmp_path / name).touch()
+    assert told().endswith(f"its newest checkpoint is {tmp_path}/checkpoint-epoch10-step40.pth")
+    (tmp_path / "checkpoint-epoch10.pth").touch()
+    assert told().endswith(f"its newest checkpoint is {tmp_path}/checkpoint-epoch10.pth")
 
 
 def test_broken_json_names_its_line_and_column(tmp_path: Path) -> None:
