@@ -19,8 +19,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from base import RunFolder
 from tests.scripts.command_line import Ended, Shell, the_run
 from tests.trainer.small_runs import run, same_weights, small_config, small_trainer
+from trainer.run_folders import WHERE_NOT_WHAT, read_resumed
 from trainer.trainer import Trainer
 from utils.checkpoint import load_checkpoint
+from utils.config import ConfigParser, read_json
+from utils.distributed import World
 from utils.signals import RunStopped
 
 Place = tuple[int, int, int]
@@ -381,6 +384,35 @@ def test_the_newest_run_of_the_same_configuration_is_continued(train: Train) -> 
         (path / "checkpoint-epoch2.pth").unlink()
     assert trained(train("-r", "auto")) == [2]
     assert [("checkpoint-epoch2.pth" in checkpoint_names(path)) for path in runs()] == [False, True, False]
+
+
+def test_processes_that_are_started_again_go_on_with_the_run_that_they_began(train: Train) -> None:
+    """Not with a newer one of the same configuration; and if they had not begun one, as they were told to begin."""
+    train()
+    train()
+    older, _ = runs()
+    facts = json.loads((older / "run.json").read_text())
+    facts["processes"][-1]["launch"] = "job 7"
+    (older / "run.json").write_text(json.dumps(facts))
+    config = ConfigParser(read_json(older / "config.json"), source="a test")
+    path, content = read_resumed(config, World(restarts=1, launch="job 7"))
+    assert path is not None
+    assert path.name == older.name
+    assert content is not None
+    assert content["progress"]["epoch"] == 2
+    config.resume = None
+    assert read_resumed(config, World(restarts=1, launch="job 8")) == (None, None)
+
+
+@pytest.mark.parametrize("key", WHERE_NOT_WHAT)
+def test_a_run_is_the_same_run_on_another_machine(train: Train, key: str) -> None:
+    """`-r` with other GPUs or workers goes on in the run's own folder."""
+    train()
+    (begun,) = runs()
+    (begun / "checkpoint-epoch2.pth").unlink()
+    value = "none" if key == "trainer.parallel" else 3
+    assert trained(train("-r", begun / "checkpoint-epoch1.pth", "--set", f"{key}={value}")) == [2]
+    assert runs() == [begun]
 
 
 def test_a_run_of_another_configuration_is_not_taken(train: Train) -> None:

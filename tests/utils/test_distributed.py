@@ -1,0 +1,119 @@
+"""Who the processes of a run are, and what they tell one another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.ranks import in_processes
+from utils.distributed import Agreement, Silently, World, described_by_environment, one_voice
+from utils.errors import UserError
+
+VARIABLES = (
+    "RANK",
+    "WORLD_SIZE",
+    "LOCAL_RANK",
+    "LOCAL_WORLD_SIZE",
+    "TORCHELASTIC_RESTART_COUNT",
+    "TORCHELASTIC_RUN_ID",
+)
+
+
+@pytest.fixture(autouse=True)
+def _nobody_launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def launched(monkeypatch: pytest.MonkeyPatch, *values: str) -> World:
+    for name, value in zip(VARIABLES, values, strict=False):
+        monkeypatch.setenv(name, value)
+    return described_by_environment()
+
+
+def test_a_process_that_nobody_launched_is_alone() -> None:
+    assert described_by_environment() == World()
+    assert World().is_main
+
+
+def test_what_torchrun_says_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = launched(monkeypatch, "5", "8", "1", "4", "2", "job7")
+    assert (world.rank, world.size, world.local_rank, world.local_size, world.restarts) == (5, 8, 1, 4, 2)
+    assert world.launch == "job7"
+    assert not world.is_main
+
+
+def test_without_a_name_a_launch_is_its_launchers_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every start of torchrun is another process, and it is the same one that starts the others again."""
+    first = launched(monkeypatch, "0", "2", "0", "2", "0", "none")
+    again = launched(monkeypatch, "0", "2", "0", "2", "1", "none")
+    assert first.launch == again.launch != ""
+    monkeypatch.setattr("os.getppid", lambda: 1)
+    assert launched(monkeypatch, "0", "2", "0", "2", "0", "none").launch != first.launch
+
+
+@pytest.mark.parametrize("values", [("2", "2"), ("-1", "2"), ("0", "many"), ("0", "2", "first")])
+def test_contradictions_of_a_launcher_are_told(monkeypatch: pytest.MonkeyPatch, values: tuple[str, ...]) -> None:
+    with pytest.raises(UserError, match="RANK"):
+        launched(monkeypatch, *values)
+
+
+def test_of_each_machine_one_process_tells_a_mistake() -> None:
+    with pytest.raises(UserError, match="wrong"), one_voice(World(rank=4, size=8, local_rank=0)):
+        raise UserError("wrong")
+    with pytest.raises(Silently) as ended, one_voice(World(rank=5, size=8, local_rank=1)):
+        raise UserError("wrong")
+    assert (str(ended.value), ended.value.exit_code) == ("", 2)
+
+
+def one_after_the_other(world: World, folder: Path) -> list[str]:
+    with world.main_first():
+        found = sorted(path.name for path in folder.iterdir())
+        (folder / f"rank{world.rank}").touch()
+    return found
+
+
+def test_rank_0_goes_first(tmp_path: Path) -> None:
+    first, *others = in_processes(one_after_the_other, 3, tmp_path)
+    assert first == []
+    assert all("rank0" in found for found in others)
+
+
+def rank_0_fails(world: World) -> None:
+    with world.main_first():
+        raise UserError(f"no data for {world.rank}")
+
+
+def test_where_rank_0_fails_the_others_end_without_a_word() -> None:
+    main, other = in_processes(rank_0_fails, 2)
+    assert isinstance(main, UserError)
+    assert str(main) == "no data for 0"
+    assert isinstance(other, Silently)
+    assert other.exit_code == UserError.exit_code
+
+
+def wishes(world: World, wished: list[list[int]]) -> list[int]:
+    agree = Agreement(world)
+    return [agree(lambda wish=wish: wish) for wish in wished[world.rank]]  # type: ignore[misc]
+
+
+def test_the_greatest_wish_is_known_to_all_one_call_later() -> None:
+    wished = [[0, 2, 0, 0, 1, 0, 0], [0, 0, 0, 3, 3, 0, 0]]
+    #                 nobody is asked at the call that agrees on something: the 1 of the fifth call is not heard
+    assert in_processes(wishes, 2, wished) == [[0, 0, 2, 0, 3, 0, 0]] * 2
+    assert wishes(World(), wished[:1]) == wished[0], "a process that is alone is heard at once"
+
+
+def exchanges(world: World) -> tuple[list[int], str, list[float]]:
+    return (
+        world.gather(10 * world.rank),
+        world.from_main(f"of {world.rank}"),
+        world.sum(torch.tensor([1.0, 2.0])).tolist(),
+    )
+
+
+def test_plain_data_go_round() -> None:
+    assert in_processes(exchanges, 3) == [([0, 10, 20], "of 0", [3.0, 6.0])] * 3
+    assert exchanges(World()) == ([0], "of 0", [1.0, 2.0])
