@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.optim import lr_scheduler
+from torch.optim import Optimizer, lr_scheduler
+from torch.optim.lr_scheduler import LRScheduler
 
 import data_loader.data_loaders as loaders
 import model.loss
@@ -107,6 +108,12 @@ def build_parallel(
     )
 
 
+def build_schedule(config: ConfigParser, optimizer: Optimizer) -> LRScheduler:
+    """The learning-rate schedule: one of ours or of torch's."""
+    ours = config["lr_scheduler"]["type"] in schedules.__all__
+    return config.init_obj("lr_scheduler", schedules if ours else lr_scheduler, optimizer)
+
+
 def build_criterion(config: ConfigParser, class_counts: list[int]) -> nn.Module:
     """The loss, given what it asks for: training counts [C] and τ of each expert."""
     section = config["loss"]
@@ -196,22 +203,15 @@ def build_trainer(
     precision = build_precision(config, device)
     criterion = build_criterion(config, loader.cls_num_list).to(device)
     optimizer = config.init_obj("optimizer", torch.optim, network.parameters())
-    schedule_module = schedules if config["lr_scheduler"]["type"] in schedules.__all__ else lr_scheduler
-    schedule = config.init_obj("lr_scheduler", schedule_module, optimizer)
+    schedule = build_schedule(config, optimizer)
     meters, state = RunningMeans(device), RunState()
     if resumed is not None:
         assert config.resume is not None
         load_weights(network, resumed, config.resume)
         in_its_own_folder = config.resume.parent.resolve() == folder.path.resolve()
         if in_its_own_folder or not config.get("resume_state_dict_only"):
-            parts = {
-                "optimizer": optimizer,
-                "lr_scheduler": schedule,
-                "criterion": criterion,
-                "meters": meters,
-                "precision": precision,
-            }
-            state = _continue_from(resumed, config.resume, parts)
+            parts = {"optimizer": optimizer, "lr_scheduler": schedule, "criterion": criterion, "meters": meters}
+            state = _continue_from(resumed, config.resume, {**parts, "precision": precision})
             if not world.is_main:
                 meters.reset()  # rank 0 goes on with what all had counted
     # else torch takes a step that is left out, or was another process's, for a wrong order, and warns

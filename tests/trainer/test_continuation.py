@@ -356,7 +356,7 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_warning(train: Train) -> Non
     newest.write_bytes(newest.read_bytes()[:-1000])
     ended = train("-r", "auto")
     assert trained(ended) == [2]
-    assert f"{newest}: damaged" in ended.out
+    assert f"{newest}: cut short or damaged" in ended.out
     assert "checkpoint-epoch1.pth" in ended.out
     assert differences(load_checkpoint(newest), whole) == [], "it is there again, as it was"
 
