@@ -134,7 +134,7 @@ def main() -> None:
         while moment is None:  # a run that ends before the moment comes is no trial
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            moment = kill_at_random(folder, options, longest=longest, while_writing=trial % 2 == 0)
+            moment = kill_at_random(folder, options, longest=longest, while_writing=trial % 2 == 1)
         found = compare(finish(folder, options), reference)
         equal += not found
         trials.append({"moment": moment, "differences": found})
