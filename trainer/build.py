@@ -204,16 +204,11 @@ def build_trainer(
     criterion = build_criterion(config, loader.cls_num_list).to(device)
     optimizer = config.init_obj("optimizer", torch.optim, network.parameters())
     schedule = build_schedule(config, optimizer)
-    meters, state = RunningMeans(device), RunState()
-    if resumed is not None:
-        assert config.resume is not None
-        load_weights(network, resumed, config.resume)
-        in_its_own_folder = config.resume.parent.resolve() == folder.path.resolve()
-        if in_its_own_folder or not config.get("resume_state_dict_only"):
-            parts = {"optimizer": optimizer, "lr_scheduler": schedule, "criterion": criterion, "meters": meters}
-            state = _continue_from(resumed, config.resume, {**parts, "precision": precision})
-            if not world.is_main:
-                meters.reset()  # rank 0 goes on with what all had counted
+    meters = RunningMeans(device)
+    parts = {"optimizer": optimizer, "lr_scheduler": schedule, "criterion": criterion, "meters": meters}
+    state = _resume(config, folder, resumed, network, {**parts, "precision": precision})
+    if not world.is_main:
+        meters.reset()  # rank 0 goes on with what all had counted
     # else torch takes a step that is left out, or was another process's, for a wrong order, and warns
     vars(optimizer)["_opt_called"] = True
     n_gpu, found = config.get("n_gpu", 1), state.accumulate_steps
@@ -248,6 +243,24 @@ def build_trainer(
 def _recorder(config: ConfigParser, folder: RunFolder, state: RunState) -> Recorder:
     wandb = config["trainer"].get("wandb", False)
     return Recorder(folder.path, first_epoch=state.epoch + 1, wandb=wandb, config=config.config)
+
+
+def _resume(
+    config: ConfigParser,
+    folder: RunFolder,
+    resumed: Mapping[str, Any] | None,
+    network: ExpertModel,
+    parts: Mapping[str, Any],
+) -> RunState:
+    """Take up a checkpoint where there is one: all of it, or its weights for a new run; returns where it stood."""
+    if resumed is None:
+        return RunState()
+    assert config.resume is not None
+    load_weights(network, resumed, config.resume)
+    in_its_own_folder = config.resume.parent.resolve() == folder.path.resolve()
+    if config.get("resume_state_dict_only") and not in_its_own_folder:
+        return RunState()
+    return _continue_from(resumed, config.resume, parts)
 
 
 def _continue_from(content: Mapping[str, Any], checkpoint: Path, parts: Mapping[str, Any]) -> RunState:

@@ -14,7 +14,7 @@ from utils.checkpoint import load_checkpoint
 from utils.config import CONFIG_NAME, ConfigParser, read_json
 from utils.distributed import World
 from utils.errors import UserError
-from utils.provenance import RUN_FACTS_NAME, read_processes
+from utils.provenance import read_processes
 
 WHERE_NOT_WHAT = ("n_gpu", "trainer.parallel", "data_loader.args.num_workers")
 """Keys with which a run may be continued in its own folder on another machine."""
@@ -34,9 +34,12 @@ def read_resumed(config: ConfigParser, world: World) -> tuple[Path | None, Mappi
     """
     if world.restarts:
         folders = [*config.runs_folder().glob("*/"), *([config.resume.parent] if config.resume else [])]
-        begun = [path for path in folders if (path / RUN_FACTS_NAME).is_file() and _was_begun_by(world, path)]
+        begun = [path for path in folders if _is_run_of(config, path) and _was_begun_by(world, path)]
         if begun:
-            return _newest_of(config, begun)
+            path, content = _newest_of(config, begun)
+            if content is None and config.resume is not None:  # it died before it had a checkpoint of its own
+                content = load_checkpoint(config.resume)
+            return path, content
     if config.resumes_automatically:
         return _newest_of(config, config.runs_folder().glob("*/"))
     if config.resume is None:
@@ -72,7 +75,10 @@ def _newest_of(config: ConfigParser, candidates: Iterable[Path]) -> tuple[Path |
 
 def _was_begun_by(world: World, folder: Path) -> bool:
     """Whether the processes of this launch have worked on a run."""
-    return any(process.get("launch") == world.launch for process in read_processes(folder))
+    try:
+        return any(process.get("launch") == world.launch for process in read_processes(folder))
+    except UserError:  # it died before it was recorded, or is another's damaged run
+        return False
 
 
 def _age(folder: Path) -> tuple[str, int]:

@@ -17,6 +17,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from base import RunFolder
+from benchmarks.crash_campaign import differences
 from tests.scripts.command_line import Ended, Shell, the_run
 from tests.trainer.small_runs import run, same_weights, small_config, small_trainer
 from trainer.run_folders import WHERE_NOT_WHAT, read_resumed
@@ -86,18 +87,6 @@ def run_with_stops(folder: Path, config: Mapping[str, Any], places: set[Place]) 
             return processes
         finally:  # no reference to itself: the workers are to end here, not when the garbage is collected
             del trainer.between_steps, trainer.validate
-
-
-def differences(one: object, other: object, path: str = "") -> list[str]:
-    """Where the contents of two checkpoints differ, to the bit."""
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        alike = one.dtype == other.dtype and one.shape == other.shape
-        return [] if alike and one.numpy().tobytes() == other.numpy().tobytes() else [path]
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        return [line for key in one for line in differences(one[key], other[key], f"{path}.{key}")]
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        return [line for i in range(len(one)) for line in differences(one[i], other[i], f"{path}[{i}]")]
-    return [] if one == other else [path]
 
 
 def checkpoint_names(folder: Path) -> set[str]:
@@ -402,6 +391,28 @@ def test_processes_that_are_started_again_go_on_with_the_run_that_they_began(tra
     assert content["progress"]["epoch"] == 2
     config.resume = None
     assert read_resumed(config, World(restarts=1, launch="job 8")) == (None, None)
+
+
+def test_processes_killed_before_their_first_checkpoint_begin_where_they_were_told_to(train: Train) -> None:
+    """A run that went on from another's checkpoint in a folder of its own does so again, not from new weights."""
+    train()
+    (origin,) = runs()
+    train("-r", origin / "checkpoint-epoch2.pth", "--epochs", 3)
+    begun = next(path for path in runs() if path != origin)
+    for checkpoint in begun.glob("*.pth"):
+        checkpoint.unlink()
+    facts = json.loads((begun / "run.json").read_text())
+    facts["processes"][-1]["launch"] = "job 7"
+    (begun / "run.json").write_text(json.dumps(facts))
+    (origin / "run.json").write_text("damaged, and none of their business")
+    told = origin / "checkpoint-epoch2.pth"
+    config = ConfigParser(read_json(begun / "config.json"), source="a test", resume=told)
+    path, content = read_resumed(config, World(restarts=1, launch="job 7"))
+    assert path is not None
+    assert path.name == begun.name
+    assert config.resume == told
+    assert content is not None
+    assert differences(content, load_checkpoint(told)) == []
 
 
 @pytest.mark.parametrize("key", WHERE_NOT_WHAT)

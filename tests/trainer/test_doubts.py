@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.trainer.small_runs import with_changes
 from trainer.doubts import find_doubts
 
 ROOT = Path(__file__).parents[2]
@@ -18,14 +19,7 @@ IMAGENET = ROOT / "configs/mixup/standard_training/config_imagenet_lt_resnet50_b
 
 
 def changed(path: Path, changes: dict[str, Any]) -> dict[str, Any]:
-    config = json.loads(path.read_text(encoding="utf8"))
-    for key, value in changes.items():
-        *parents, last = key.split(".")
-        section = config
-        for parent in parents:
-            section = section.setdefault(parent, {})
-        section[last] = value
-    return config
+    return with_changes(json.loads(path.read_text(encoding="utf8")), changes)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
