@@ -111,7 +111,10 @@ def build_parallel(
 def build_schedule(config: ConfigParser, optimizer: Optimizer) -> LRScheduler:
     """The learning-rate schedule: one of ours or of torch's."""
     ours = config["lr_scheduler"]["type"] in schedules.__all__
-    return config.init_obj("lr_scheduler", schedules if ours else lr_scheduler, optimizer)
+    schedule = config.init_obj("lr_scheduler", schedules if ours else lr_scheduler, optimizer)
+    # else torch takes a step that is left out, or was another process's, for a wrong order, and warns
+    vars(optimizer)["_opt_called"] = True
+    return schedule
 
 
 def build_criterion(config: ConfigParser, class_counts: list[int]) -> nn.Module:
@@ -209,8 +212,6 @@ def build_trainer(
     state = _resume(config, folder, resumed, network, {**parts, "precision": precision})
     if not world.is_main:
         meters.reset()  # rank 0 goes on with what all had counted
-    # else torch takes a step that is left out, or was another process's, for a wrong order, and warns
-    vars(optimizer)["_opt_called"] = True
     n_gpu, found = config.get("n_gpu", 1), state.accumulate_steps
     return Trainer(
         Ingredients(
