@@ -49,14 +49,14 @@ _SMALL: dict[str, Any] = {
 
 def small_config(**changes: Any) -> dict[str, Any]:
     """The small run's configuration; `optimizer__args__lr=0` changes the key optimizer.args.lr."""
-    return with_changes(_SMALL, {path.replace("__", "."): value for path, value in changes.items()})
+    return with_changes(_SMALL, changes, separator="__")
 
 
-def with_changes(config: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def with_changes(config: Mapping[str, Any], changes: Mapping[str, Any], *, separator: str = ".") -> dict[str, Any]:
     """A copy of a configuration with other values; `changes` maps a path such as optimizer.args.lr to its value."""
     changed = copy.deepcopy(dict(config))
     for path, value in changes.items():
-        *parents, last = path.split(".")
+        *parents, last = path.split(separator)
         section = changed
         for name in parents:
             section = section.setdefault(name, {})
