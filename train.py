@@ -5,18 +5,18 @@ from __future__ import annotations
 import argparse
 import sys
 
-from trainer.parallel import processes_to_start
-from trainer.recipe import find_problems
-from trainer.training import train_run, verbosity
-from utils.command_line import script_parser
-from utils.config import ConfigParser
-from utils.device import choose_device, show_gpus
-from utils.distributed import described_by_environment, joined, one_voice
+from trainer.config.run_config import find_problems
+from trainer.engine.parallel import processes_to_start
+from trainer.run import train_run, verbosity
+from utils.config.command_line import script_parser
+from utils.config.overrides import add_override_flags
+from utils.config.parser import ConfigParser
+from utils.distributed.context import described_by_environment, joined, one_voice
+from utils.distributed.device import choose_device, show_gpus
+from utils.distributed.launch import start_processes
 from utils.errors import run_main
-from utils.launch import start_processes
-from utils.logger import set_up_logging
-from utils.overrides import add_override_flags
-from utils.tensorboard import require_wandb
+from utils.reporting.logger import set_up_logging
+from utils.reporting.tensorboard import require_wandb
 
 EXAMPLES = """  python train.py -c configs/digits/config_digits_ir40_bs-experts.json --val
   python train.py -c configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json --seed 1 --num_experts 7"""

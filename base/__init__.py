@@ -2,9 +2,9 @@
 
 from base.base_data_loader import BaseDataLoader, Batch, count_batches
 from base.base_trainer import BaseTrainer, RunState, Stateful, TrainerOptions
+from base.batch_shards import Share, micro_batches, share_of
 from base.monitor import Monitor
 from base.run_folder import RunFolder
-from base.shares import Share, micro_batches, share_of
 
 __all__ = [
     "BaseDataLoader",

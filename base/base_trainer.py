@@ -13,10 +13,10 @@ from typing import Any, Literal, Protocol
 
 from base.monitor import Monitor
 from base.run_folder import BEST_NAME, RunFolder, checkpoint_name
-from utils.distributed import Agreement, World
-from utils.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
+from utils.config.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
+from utils.distributed.context import Agreement, World
+from utils.reporting.tensorboard import Recorder
 from utils.signals import EXIT_CODES, RunStopped, StopSignals
-from utils.tensorboard import Recorder
 
 PrecisionName = Literal["fp32", "tf32", "bf16", "fp16", "auto"]
 

@@ -26,8 +26,8 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from utils.provenance import process_facts  # noqa: E402
-from utils.tables import table  # noqa: E402
+from utils.files.provenance import process_facts  # noqa: E402
+from utils.reporting.tables import table  # noqa: E402
 
 COLUMNS = {"balanced": "balanced %", "many": "many %", "medium": "medium %", "few": "few %", "ece": "ECE %"}
 

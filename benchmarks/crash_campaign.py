@@ -29,10 +29,10 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from trainer.build import build_loader, build_model, load_weights  # noqa: E402
-from trainer.evaluation import predict  # noqa: E402
-from trainer.precision import Precision  # noqa: E402
-from utils.checkpoint import load_checkpoint  # noqa: E402
-from utils.config import CONFIG_NAME, ConfigParser, read_json  # noqa: E402
+from trainer.engine.precision import Precision  # noqa: E402
+from trainer.evaluation.predictions import predict  # noqa: E402
+from utils.config.parser import CONFIG_NAME, ConfigParser, read_json  # noqa: E402
+from utils.files.checkpoint import load_checkpoint  # noqa: E402
 
 CPU = torch.device("cpu")
 CONFIG = "configs/digits/config_digits_ir40_bs-experts.json"

@@ -30,7 +30,7 @@ from torchvision import transforms
 
 from data_loader.data_loaders import ImageListDataLoader
 from data_loader.file_loader import IMAGENET_MEAN, IMAGENET_STD
-from utils.command_line import OneLineParser, positive_integer
+from utils.config.command_line import OneLineParser, positive_integer
 
 SIZES = ((500, 375), (800, 600))
 _BATCH = 32

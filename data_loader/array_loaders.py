@@ -8,13 +8,13 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from data_loader.archives import Archive
-from data_loader.batch_transforms import BatchTransform, CropFlipRotate, Cutout, Normalise
-from data_loader.image_policies import ImagePolicy
-from data_loader.image_sets import ArraySet
+from data_loader.datasets.archives import Archive
+from data_loader.datasets.image_sets import ArraySet
+from data_loader.datasets.longtail import longtail_counts, select_per_class, shifted_indices
 from data_loader.loader import ImageDataLoader, Splits
-from data_loader.longtail import longtail_counts, select_per_class, shifted_indices
-from utils.ranges import PositiveInt, Range
+from data_loader.transforms.batch_transforms import BatchTransform, CropFlipRotate, Cutout, Normalise
+from data_loader.transforms.image_policies import ImagePolicy
+from utils.config.ranges import PositiveInt, Range
 
 ImbalanceFactor = Annotated[float, Range(low=0, high=1, low_open=True)]
 
@@ -113,7 +113,7 @@ class ImbalanceArrayDataLoader(ArrayDataLoader):
     """A data set in memory made long-tailed.
 
     Args:
-        imb_type: "exp" or "step", see `data_loader.longtail.longtail_counts`.
+        imb_type: "exp" or "step", see `data_loader.datasets.longtail.longtail_counts`.
         imb_factor: the inverse of the imbalance ratio.
     """
 

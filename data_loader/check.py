@@ -19,16 +19,16 @@ from torch.utils.data import DataLoader, Dataset
 
 import data_loader.data_loaders as module_data
 from base import BaseDataLoader
-from data_loader.class_folders import passed_over_line
-from data_loader.decoding import UnreadableImageError, read_image
+from data_loader.datasets.class_folders import passed_over_line
+from data_loader.datasets.decoding import UnreadableImageError, read_image
 from data_loader.file_loader import FileDataLoader
 from data_loader.folder_loader import ImageFolderDataLoader
-from utils.command_line import OneLineParser
-from utils.config import ConfigParser, read_json
+from utils.config.command_line import OneLineParser
+from utils.config.parser import ConfigParser, read_json
+from utils.config.schema import Component, problems
 from utils.errors import ConfigError, run_main
-from utils.files import write_text
-from utils.progress import progress_bar
-from utils.schema import Component, problems
+from utils.files.writing import write_text
+from utils.reporting.progress import progress_bar
 
 _IMAGES_AT_ONCE = 32
 _SHOWN = 10  # lines on the screen; the file has all

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 
-from data_loader.archives import read_cifar, read_digits, read_fashion_mnist
 from data_loader.array_loaders import (
     ArrayDataLoader,
     ArrayRecipe,
@@ -13,9 +12,10 @@ from data_loader.array_loaders import (
     ImbalanceFactor,
     ShiftedTestArrayDataLoader,
 )
+from data_loader.datasets.archives import read_cifar, read_digits, read_fashion_mnist
 from data_loader.folder_loader import ImageFolderDataLoader
 from data_loader.list_loaders import ImageListDataLoader, ListDataLoader
-from utils.ranges import PositiveInt
+from utils.config.ranges import PositiveInt
 
 __all__ = [
     "CIFAR100DataLoader",

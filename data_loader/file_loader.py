@@ -10,16 +10,16 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from data_loader.batch_transforms import BatchTransform, HorizontalFlip, Normalise
-from data_loader.colour import ColourJitter
-from data_loader.file_set import FileSet
-from data_loader.framing import CentreCrop, Frame, RandomResizedCrop
-from data_loader.image_sets import ImageSet
-from data_loader.list_files import ImageList
+from data_loader.datasets.file_set import FileSet
+from data_loader.datasets.image_sets import ImageSet
+from data_loader.datasets.longtail import select_per_class
+from data_loader.lists.list_files import ImageList
 from data_loader.loader import ImageDataLoader, Splits
-from data_loader.longtail import select_per_class
-from data_loader.rand_augment import RandAugment
-from utils.ranges import PositiveInt, Range
+from data_loader.transforms.batch_transforms import BatchTransform, HorizontalFlip, Normalise
+from data_loader.transforms.colour import ColourJitter
+from data_loader.transforms.crops import CentreCrop, Frame, RandomResizedCrop
+from data_loader.transforms.rand_augment import RandAugment
+from utils.config.ranges import PositiveInt, Range
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _JITTER = 0.4

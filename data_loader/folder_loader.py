@@ -11,12 +11,12 @@ from typing import Annotated
 
 import numpy as np
 
-from data_loader.class_folders import find_classes, find_images, passed_over_line
+from data_loader.datasets.class_folders import find_classes, find_images, passed_over_line
+from data_loader.datasets.longtail import stratified_split
 from data_loader.file_loader import FileDataLoader, FileSplits
-from data_loader.list_files import ImageList
-from data_loader.longtail import stratified_split
+from data_loader.lists.list_files import ImageList
+from utils.config.ranges import Range
 from utils.errors import UserError
-from utils.ranges import Range
 
 _log = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from data_loader.file_loader import FileDataLoader, FileSplits
-from data_loader.list_files import ImageList, parse_list, positions, read_list
+from data_loader.lists.list_files import ImageList, parse_list, positions, read_list
+from utils.config.ranges import PositiveInt
 from utils.errors import UserError
-from utils.ranges import PositiveInt
 
 
 @dataclass(kw_only=True, eq=False)

@@ -15,13 +15,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from base import BaseDataLoader, Batch
-from data_loader.batch_transforms import BatchTransform, Normalise
-from data_loader.image_sets import ImageSet, KeyedBatches
-from data_loader.longtail import stratified_split
-from data_loader.pipeline import Pipeline, apply_all
+from data_loader.datasets.image_sets import ImageSet, KeyedBatches
+from data_loader.datasets.longtail import stratified_split
 from data_loader.sampling import KeyBatches, balanced_epoch_length, balanced_keys, sequential_keys, shuffled_keys
+from data_loader.transforms.batch_transforms import BatchTransform, Normalise
+from data_loader.transforms.pipeline import Pipeline, apply_all
+from utils.config.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, Range
 from utils.errors import UserError
-from utils.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, Range
 from utils.signals import leave_signals_to_the_parent
 
 SplitName = Literal["train", "validation", "test"]

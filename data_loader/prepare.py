@@ -32,12 +32,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
-from data_loader.list_files import read_list
-from data_loader.manifest import MANIFEST
-from utils.command_line import OneLineParser
+from data_loader.lists.list_files import read_list
+from data_loader.lists.manifest import MANIFEST
+from utils.config.command_line import OneLineParser
 from utils.errors import UserError, run_main
-from utils.files import write_atomically
-from utils.progress import progress_bar
+from utils.files.writing import write_atomically
+from utils.reporting.progress import progress_bar
 
 _TEST_LIST = MANIFEST.parent / "ImageNet_LT" / "ImageNet_LT_test.txt"
 _TRAIN_CLASSES = 1000

@@ -8,7 +8,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from base import count_batches, share_of
-from utils.streams import Stream, uniforms
+from utils.random_streams import Stream, uniforms
 
 
 def _keys(epoch: int, indices: np.ndarray, repeats: np.ndarray | int = 0) -> np.ndarray:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.priors import checked_class_counts, log_prior
-from utils.ranges import PositiveFloat
+from utils.config.ranges import PositiveFloat
 
 __all__ = ["BSExpertLoss", "CrossEntropyLoss"]
 

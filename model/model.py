@@ -14,7 +14,7 @@ from torch import nn
 from model.blocks import BasicBlock, Bottleneck, CifarBlockA, CifarBlockB
 from model.classifiers import make_classifier
 from model.experts import ExpertBackbone, ExpertModel, Recipe, count_shared_stages, stage_widths
-from utils.ranges import Fraction, PositiveFloat, PositiveInt, Range
+from utils.config.ranges import Fraction, PositiveFloat, PositiveInt, Range
 
 __all__ = [
     "ResNeXt50Model",

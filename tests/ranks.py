@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from utils.distributed import World, described_by_environment, joined
+from utils.distributed.context import World, described_by_environment, joined
 
 CPU = torch.device("cpu")
 PATIENCE = 120.0  # seconds, on a busy machine

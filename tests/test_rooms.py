@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
 }
 ROOMS = [room for room in ALLOWED if room != "scripts"]
 SCRIPTS = sorted(ROOT.glob("*.py"))
-NAMED_BY_RECIPES = ["data_loader.data_loaders", "model.model", "model.loss", "model.metric", "trainer.schedules"]
+NAMED_BY_RECIPES = ["data_loader.data_loaders", "model.model", "model.loss", "model.metric", "trainer.engine.schedules"]
 LONGEST_SCRIPT = 100  # lines
 
 

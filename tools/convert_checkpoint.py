@@ -14,12 +14,12 @@ from typing import Any
 import torch
 
 from trainer.build import build_model, weight_differences
-from trainer.recipe import find_problems
-from utils.checkpoint import CheckpointError, save_checkpoint, without_parallel_prefix
-from utils.command_line import OneLineParser
-from utils.config import CONFIG_NAME, ConfigParser, read_json
+from trainer.config.run_config import find_problems
+from utils.config.command_line import OneLineParser
+from utils.config.parser import CONFIG_NAME, ConfigParser, read_json
 from utils.errors import UserError, run_main
-from utils.inert_pickle import InertRecord, load_inertly
+from utils.files.checkpoint import CheckpointError, save_checkpoint, without_parallel_prefix
+from utils.files.inert_pickle import InertRecord, load_inertly
 
 _SCALARS = (int, float, str, bool, type(None))
 

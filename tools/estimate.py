@@ -28,16 +28,16 @@ from torch import Tensor, nn
 import data_loader.data_loaders as loaders
 import model.model as networks
 from base import TrainerOptions, micro_batches, share_of
-from base.shares import groups
+from base.batch_shards import groups
 from data_loader.file_loader import FileDataLoader
 from model.costs import WAYS, NetworkCosts, network_costs
-from trainer.recipe import find_problems
-from utils.command_line import OneLineParser, positive_integer, positive_number
-from utils.config import ConfigParser, read_json
+from trainer.config.run_config import find_problems
+from utils.config.command_line import OneLineParser, positive_integer, positive_number
+from utils.config.overrides import add_override_flags, read_overrides
+from utils.config.parser import ConfigParser, read_json
 from utils.errors import UserError, run_main
-from utils.files import write_text
-from utils.overrides import add_override_flags, read_overrides
-from utils.tables import NOTHING, table
+from utils.files.writing import write_text
+from utils.reporting.tables import NOTHING, table
 
 GIB, MIB = 2**30, 2**20
 TFLOPS = 20.0

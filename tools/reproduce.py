@@ -12,12 +12,12 @@ from typing import Any
 
 import torch
 
-from utils.command_line import OneLineParser
-from utils.config import AUTOMATIC, CONFIG_NAME, ConfigParser, read_json
-from utils.device import choose_device
-from utils.distributed import World
+from utils.config.command_line import OneLineParser
+from utils.config.parser import AUTOMATIC, CONFIG_NAME, ConfigParser, read_json
+from utils.distributed.context import World
+from utils.distributed.device import choose_device
 from utils.errors import run_main
-from utils.provenance import differences, process_facts, read_processes
+from utils.files.provenance import differences, process_facts, read_processes
 
 
 def origin(processes: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:

@@ -19,18 +19,18 @@ import model.model as networks
 from base import BaseDataLoader, RunFolder, RunState, TrainerOptions
 from data_loader.loader import ImageDataLoader
 from model.experts import ExpertModel
-from trainer import schedules
-from trainer.mixing import Combiner, CombinerOptions, FinetuningCombinerOptions, MixupOptions
-from trainer.parallel import Parallel, gpus_in_use
-from trainer.precision import Precision
-from trainer.recipe import monitor_of, tau_list
+from trainer.config.run_config import monitor_of, tau_list
+from trainer.engine import schedules
+from trainer.engine.parallel import Parallel, gpus_in_use
+from trainer.engine.precision import Precision
+from trainer.methods.mixing import Combiner, CombinerOptions, FinetuningCombinerOptions, MixupOptions
 from trainer.trainer import Ingredients, Trainer
-from utils.checkpoint import CheckpointError, without_parallel_prefix
-from utils.config import ConfigParser
-from utils.distributed import World
-from utils.meters import RunningMeans
-from utils.schema import fields_of
-from utils.tensorboard import Recorder, SilentRecorder
+from utils.config.parser import ConfigParser
+from utils.config.schema import fields_of
+from utils.distributed.context import World
+from utils.files.checkpoint import CheckpointError, without_parallel_prefix
+from utils.reporting.meters import RunningMeans
+from utils.reporting.tensorboard import Recorder, SilentRecorder
 
 logger = logging.getLogger(__name__)
 

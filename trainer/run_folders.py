@@ -10,11 +10,11 @@ from typing import Any
 
 from base import RunFolder
 from base.run_folder import locked
-from utils.checkpoint import load_checkpoint
-from utils.config import CONFIG_NAME, ConfigParser, read_json
-from utils.distributed import World
+from utils.config.parser import CONFIG_NAME, ConfigParser, read_json
+from utils.distributed.context import World
 from utils.errors import UserError
-from utils.provenance import read_processes
+from utils.files.checkpoint import load_checkpoint
+from utils.files.provenance import read_processes
 
 WHERE_NOT_WHAT = ("n_gpu", "trainer.parallel", "data_loader.args.num_workers")
 """Keys with which a run may be continued in its own folder on another machine."""

@@ -26,15 +26,15 @@ from model.calibration import negative_log_likelihood
 from model.experts import ExpertModel, expert_logits_of
 from model.loss import at_least_float32
 from model.scores import balanced_accuracy, confusion_matrix, normalise_rows
-from trainer.evaluation import predict
-from trainer.loss_guard import LossGuard
-from trainer.mixing import Combiner, MixedBatch
-from trainer.parallel import Parallel
-from trainer.precision import Precision
-from utils.meters import RunningMeans
-from utils.plots import confusion_figure
-from utils.progress import progress_bar
-from utils.streams import Stream, generator
+from trainer.engine.loss_guard import LossGuard
+from trainer.engine.parallel import Parallel
+from trainer.engine.precision import Precision
+from trainer.evaluation.predictions import predict
+from trainer.methods.mixing import Combiner, MixedBatch
+from utils.random_streams import Stream, generator
+from utils.reporting.meters import RunningMeans
+from utils.reporting.plots import confusion_figure
+from utils.reporting.progress import progress_bar
 
 Metric = Callable[[Tensor, Tensor], Tensor]
 

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from base import Share, micro_batches, share_of
-from base.shares import groups
-from trainer.mixing import Combiner, CombinerOptions, MixupOptions, draw_partners
+from base.batch_shards import groups
+from trainer.methods.mixing import Combiner, CombinerOptions, MixupOptions, draw_partners
 
 SIZES = st.integers(1, 5000)
 COUNTS = st.integers(1, 70)

@@ -20,7 +20,7 @@ import pytest
 import torch
 from torchvision import datasets
 
-from data_loader.archives import read_cifar, read_digits, read_fashion_mnist
+from data_loader.datasets.archives import read_cifar, read_digits, read_fashion_mnist
 from tests.data_loader.cifar_files import write_cifar, write_fashion_mnist, write_idx, write_python2_pickle
 from utils.errors import UserError
 

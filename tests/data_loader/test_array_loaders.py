@@ -16,9 +16,7 @@ from torch import Tensor
 
 from base import Batch
 from data_loader import data_loaders
-from data_loader.archives import read_cifar, read_digits, read_fashion_mnist
 from data_loader.array_loaders import ArrayDataLoader
-from data_loader.batch_transforms import CropFlipRotate, Cutout, Normalise
 from data_loader.data_loaders import (
     CIFAR100DataLoader,
     ImbalanceCIFAR10DataLoader,
@@ -27,7 +25,9 @@ from data_loader.data_loaders import (
     ImbalanceFashionMNISTDataLoader,
     TestAgnosticImbalanceCIFAR100DataLoader,
 )
-from data_loader.image_policies import ImagePolicy
+from data_loader.datasets.archives import read_cifar, read_digits, read_fashion_mnist
+from data_loader.transforms.batch_transforms import CropFlipRotate, Cutout, Normalise
+from data_loader.transforms.image_policies import ImagePolicy
 from tests.data_loader.cifar_files import write_cifar, write_fashion_mnist
 from utils.errors import UserError
 

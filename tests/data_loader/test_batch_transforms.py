@@ -9,8 +9,8 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, Normalize
 from torchvision.transforms import functional as F
 
-from data_loader import pipeline
-from data_loader.batch_transforms import (
+from data_loader.transforms import pipeline
+from data_loader.transforms.batch_transforms import (
     BatchTransform,
     CropFlipRotate,
     Cutout,
@@ -18,9 +18,9 @@ from data_loader.batch_transforms import (
     Normalise,
     ValueTransform,
 )
-from data_loader.colour import ColourJitter
-from data_loader.pipeline import Pipeline, apply_all
-from utils.streams import Stream, uniforms
+from data_loader.transforms.colour import ColourJitter
+from data_loader.transforms.pipeline import Pipeline, apply_all
+from utils.random_streams import Stream, uniforms
 
 SEED = 3
 CIFAR = CropFlipRotate(SEED, padding=4, flip=True, degrees=15.0)

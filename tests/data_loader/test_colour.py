@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 from torchvision.transforms import functional as F
 
-from data_loader.batch_transforms import HorizontalFlip
-from data_loader.colour import ColourJitter
+from data_loader.transforms.batch_transforms import HorizontalFlip
+from data_loader.transforms.colour import ColourJitter
 
 ADJUST = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)
 

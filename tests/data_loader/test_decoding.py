@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data_loader import decoding
-from data_loader.decoding import UnreadableImageError, read_image
+from data_loader.datasets import decoding
+from data_loader.datasets.decoding import UnreadableImageError, read_image
 from tests.data_loader.image_trees import digit_picture
 
 # Both decoders are libjpeg-turbo; builds may round the colour conversion differently.

@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from data_loader.fetching import fetch, problem_of
-from data_loader.manifest import MANIFEST, PublishedFile, git_blob_sha1, published_files
+from data_loader.lists.fetching import fetch, problem_of
+from data_loader.lists.manifest import MANIFEST, PublishedFile, git_blob_sha1, published_files
 from utils.errors import UserError
 
 CONTENT = b"".join(b"val/%06d.jpg %d\n" % (i, i % 7) for i in range(20_000))

@@ -3,8 +3,8 @@ import pytest
 import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from data_loader.class_folders import IMAGE_EXTENSIONS
 from data_loader.data_loaders import ImageFolderDataLoader
+from data_loader.datasets.class_folders import IMAGE_EXTENSIONS
 from tests.data_loader import image_trees
 from utils.errors import UserError
 

@@ -5,7 +5,7 @@ from PIL import Image
 from torchvision.transforms import RandomResizedCrop as TorchvisionCrop
 from torchvision.transforms import functional as F
 
-from data_loader.framing import CentreCrop, RandomResizedCrop, resize
+from data_loader.transforms.crops import CentreCrop, RandomResizedCrop, resize
 from tests.data_loader.image_trees import digit_picture
 
 RESIZE_BOUND = 1  # of 255, against Pillow

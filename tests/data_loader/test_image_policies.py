@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
-from data_loader.image_policies import ImagePolicy
-from utils.streams import Stream, sample_seeds
+from data_loader.transforms.image_policies import ImagePolicy
+from utils.random_streams import Stream, sample_seeds
 
 PolicyName = Literal["autoaugment", "trivialaugment"]
 POLICIES = get_args(PolicyName)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from data_loader.list_files import ImageList, parse_list, positions, read_list, write_list
+from data_loader.lists.list_files import ImageList, parse_list, positions, read_list, write_list
 from utils.errors import UserError
 
 

@@ -13,10 +13,10 @@ from data_loader.data_loaders import (
     PlacesLTDataLoader,
     iNaturalistDataLoader,
 )
-from data_loader.rand_augment import RandAugment
+from data_loader.transforms.rand_augment import RandAugment
 from tests.data_loader import image_trees
+from utils.config.schema import fields_of
 from utils.errors import UserError
-from utils.schema import fields_of
 
 PRESETS = {
     ImageNetLTDataLoader: image_trees.write_imagenet_lt,

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data_loader import lists
-from data_loader.list_files import ImageList, read_list, write_list
-from data_loader.list_making import long_tailed_list, shifted_lists
-from data_loader.list_stats import ListStatistics, statistics_table
-from data_loader.longtail import longtail_counts
-from data_loader.manifest import published_files
+from data_loader.datasets.longtail import longtail_counts
+from data_loader.lists import __main__ as lists
+from data_loader.lists.list_files import ImageList, read_list, write_list
+from data_loader.lists.list_making import long_tailed_list, shifted_lists
+from data_loader.lists.list_stats import ListStatistics, statistics_table
+from data_loader.lists.manifest import published_files
 from tests.data_loader import image_trees
 from utils.errors import UserError, run_main
 

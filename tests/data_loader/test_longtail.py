@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_loader.longtail import (
+from data_loader.datasets.longtail import (
     SHIFT_RATIOS,
     longtail_counts,
     select_per_class,

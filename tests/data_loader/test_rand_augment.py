@@ -7,7 +7,7 @@ from PIL import Image, ImageEnhance, ImageOps
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
-from data_loader.rand_augment import OPERATIONS, Draw, RandAugment
+from data_loader.transforms.rand_augment import OPERATIONS, Draw, RandAugment
 from tests.data_loader.image_trees import digit_picture
 
 FILL = (124, 116, 104)

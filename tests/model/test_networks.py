@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from model import model as networks
 from model.experts import ExpertModel, expert_logits_of
-from utils.ranges import PositiveFloat, PositiveInt
+from utils.config.ranges import PositiveFloat, PositiveInt
 
 CIFAR_TYPES = ["ResNet32Model", "ResNet32Model_B"]
 IMAGENET_TYPES = [name for name in networks.__all__ if name not in CIFAR_TYPES]

@@ -8,8 +8,8 @@ import pytest
 
 import train
 from tests.scripts.command_line import ROOT
-from trainer.recipe import find_problems
-from utils.config import ConfigParser
+from trainer.config.run_config import find_problems
+from utils.config.parser import ConfigParser
 
 CIFAR = ROOT / "configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json"
 IMAGENET = ROOT / "configs/mixup/standard_training/config_imagenet_lt_resnet50_bs-experts.json"

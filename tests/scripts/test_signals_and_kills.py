@@ -18,7 +18,7 @@ import pytest
 
 from tests.scripts.command_line import ROOT, in_own_process
 from tests.trainer.small_runs import small_config
-from utils.checkpoint import load_checkpoint
+from utils.files.checkpoint import load_checkpoint
 
 LONG = small_config(trainer__epochs=10**5, trainer__save_period=10**5, trainer__verbosity=1)
 _PATIENCE = 120.0

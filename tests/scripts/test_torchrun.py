@@ -21,10 +21,10 @@ import torch
 import train
 from tests.scripts.command_line import ROOT, Ended, Shell, the_run
 from tests.trainer.small_runs import same_weights, small_config
-from trainer.parallel import processes_to_start
-from utils import launch
-from utils.checkpoint import load_checkpoint
-from utils.distributed import World
+from trainer.engine.parallel import processes_to_start
+from utils.distributed import launch
+from utils.distributed.context import World
+from utils.files.checkpoint import load_checkpoint
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 LAST = "checkpoint-epoch3.pth"
@@ -172,7 +172,7 @@ def wait_for(process: subprocess.Popen[str], condition: Callable[[], object]) ->
 OWN_START = """
 import sys
 import train
-from utils.launch import start_processes
+from utils.distributed.launch import start_processes
 if __name__ == "__main__":
     sys.exit(start_processes(train.main, 2))
 """

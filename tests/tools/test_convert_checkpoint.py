@@ -16,9 +16,9 @@ import torch
 from tests.scripts.command_line import Shell
 from tests.trainer.small_runs import run, small_config
 from tools import convert_checkpoint
-from utils.checkpoint import load_checkpoint
-from utils.config import CONFIG_NAME, read_json
+from utils.config.parser import CONFIG_NAME, read_json
 from utils.errors import UserError
+from utils.files.checkpoint import load_checkpoint
 
 CONFIG = small_config(trainer__epochs=1)
 

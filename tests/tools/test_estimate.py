@@ -19,7 +19,7 @@ from model.experts import ExpertModel
 from tests.scripts.command_line import ROOT, Ended
 from tools import estimate
 from tools.estimate import costs_of_network, image_side, images_at_once, optimizer_copies
-from utils.config import ConfigParser, read_json
+from utils.config.parser import ConfigParser, read_json
 from utils.errors import run_main
 
 RECIPES = ROOT / "configs" / "mixup" / "standard_training"

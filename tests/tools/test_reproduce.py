@@ -13,7 +13,7 @@ from tests.scripts.command_line import Shell, the_run
 from tests.trainer.small_runs import small_config
 from tools import convert_checkpoint, reproduce
 from utils.errors import UserError
-from utils.provenance import RUN_FACTS_NAME, differences, read_processes
+from utils.files.provenance import RUN_FACTS_NAME, differences, read_processes
 
 
 @pytest.fixture

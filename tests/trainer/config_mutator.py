@@ -29,13 +29,13 @@ import model.loss
 import model.model as networks
 from base import TrainerOptions
 from data_loader.loader import ImageDataLoader
-from trainer import schedules
 from trainer.build import build_combiner, build_criterion, build_model
-from trainer.doubts import find_doubts
-from trainer.recipe import find_problems, monitor_of
-from utils.config import ConfigParser, read_json
+from trainer.config.config_warnings import find_doubts
+from trainer.config.run_config import find_problems, monitor_of
+from trainer.engine import schedules
+from utils.config.parser import ConfigParser, read_json
+from utils.config.schema import fields_of
 from utils.errors import ConfigError, UserError
-from utils.schema import fields_of
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 RECIPES = {str(path.relative_to(CONFIGS)): read_json(path) for path in sorted(CONFIGS.rglob("*.json"))}

@@ -11,11 +11,11 @@ import torch
 
 from base import RunFolder
 from trainer.build import build_loader, build_trainer
-from trainer.recipe import find_problems
+from trainer.config.run_config import find_problems
 from trainer.trainer import Trainer
-from utils.checkpoint import load_checkpoint
-from utils.config import ConfigParser
-from utils.distributed import World
+from utils.config.parser import ConfigParser
+from utils.distributed.context import World
+from utils.files.checkpoint import load_checkpoint
 
 CPU = torch.device("cpu")
 

@@ -17,10 +17,10 @@ import trainer.build
 from base import Share
 from tests.trainer.normfree import without_batchnorm
 from tests.trainer.small_runs import run, small_config, small_trainer
-from trainer.mixing import MixedBatch
-from trainer.recipe import find_problems
+from trainer.config.run_config import find_problems
+from trainer.methods.mixing import MixedBatch
 from trainer.trainer import Trainer
-from utils.distributed import World
+from utils.distributed.context import World
 
 # 78 images: batches of 32, 32 and 14, in groups of 4, 4 and 2 images
 STEPS = {0: (32, 8), 2: (14, 7)}

@@ -22,9 +22,9 @@ from tests.scripts.command_line import Ended, Shell, the_run
 from tests.trainer.small_runs import run, same_weights, small_config, small_trainer
 from trainer.run_folders import WHERE_NOT_WHAT, read_resumed
 from trainer.trainer import Trainer
-from utils.checkpoint import load_checkpoint
-from utils.config import ConfigParser, read_json
-from utils.distributed import World
+from utils.config.parser import ConfigParser, read_json
+from utils.distributed.context import World
+from utils.files.checkpoint import load_checkpoint
 from utils.signals import RunStopped
 
 Place = tuple[int, int, int]

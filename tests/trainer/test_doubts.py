@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.trainer.small_runs import with_changes
-from trainer.doubts import find_doubts
+from trainer.config.config_warnings import find_doubts
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "configs").rglob("*.json"))

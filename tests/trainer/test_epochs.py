@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from base import BaseTrainer, Monitor, RunFolder, RunState, TrainerOptions
-from utils.checkpoint import load_checkpoint
-from utils.distributed import World
+from utils.distributed.context import World
+from utils.files.checkpoint import load_checkpoint
 
 NAN = math.nan
 NAMES = ["loss", "val_accuracy", "val_loss"]

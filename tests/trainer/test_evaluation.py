@@ -12,9 +12,9 @@ import pytest
 import torch
 
 from tests.trainer.small_runs import CPU, small_config, small_trainer
-from trainer.evaluation import Predictions, predict
-from trainer.evaluation import stored_predictions as stored_predictions_of
-from trainer.precision import Precision
+from trainer.engine.precision import Precision
+from trainer.evaluation.predictions import Predictions, predict
+from trainer.evaluation.predictions import stored_predictions as stored_predictions_of
 from utils.errors import UserError
 
 FP32 = Precision("fp32", CPU)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from base import Batch, Share
 from tests.trainer.small_runs import small_config, small_trainer
-from trainer.fitting import fewest_that_fit, fit_memory
+from trainer.engine.fitting import fewest_that_fit, fit_memory
 from trainer.trainer import Trainer
 
 GPU = torch.device("cuda", 0)

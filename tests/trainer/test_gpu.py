@@ -24,9 +24,9 @@ from tests.trainer.normfree import without_batchnorm
 from tests.trainer.small_runs import CPU, run, small_config, small_trainer
 from tests.trainer.test_accumulation import one_step
 from tests.trainer.test_continuation import assert_same_runs, run_with_stops
-from trainer.fitting import fit_memory
+from trainer.engine.fitting import fit_memory
 from trainer.trainer import Trainer
-from utils.checkpoint import load_checkpoint
+from utils.files.checkpoint import load_checkpoint
 
 GPU = torch.device("cuda", 0)
 NUM_GPUS = torch.cuda.device_count()

@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import trainer.loss_guard
+import trainer.engine.loss_guard
 from base import RunFolder, RunState
 from tests.trainer.small_runs import run, same_weights, small_config, small_trainer
-from trainer.loss_guard import REPORT_NAME, LossGuard
+from trainer.engine.loss_guard import REPORT_NAME, LossGuard
 from trainer.trainer import Trainer
-from utils.checkpoint import load_checkpoint
-from utils.distributed import World
+from utils.distributed.context import World
 from utils.errors import RunError
+from utils.files.checkpoint import load_checkpoint
 
 NAN, INF = math.nan, math.inf
 SMALL = {"data_loader__args__batch_size": 30, "trainer__validate": True}  # 78 images: 3 steps an epoch

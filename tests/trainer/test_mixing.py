@@ -12,10 +12,10 @@ import torch.nn.functional as F
 from scipy import stats
 
 from tests.trainer.small_runs import small_config
-from trainer import mixing
 from trainer.build import build_combiner
-from trainer.mixing import Combiner, CombinerOptions, MixedBatch, MixupOptions, cutmix_box, draw_partners
-from utils.config import ConfigParser
+from trainer.methods import mixing
+from trainer.methods.mixing import Combiner, CombinerOptions, MixedBatch, MixupOptions, cutmix_box, draw_partners
+from utils.config.parser import ConfigParser
 
 B, E, C = 16, 3, 5
 

@@ -12,8 +12,8 @@ import pytest
 
 from tests.trainer.config_mutator import MUTATIONS, RECIPES, begins_with_a_path, judge, mutant
 from tests.trainer.small_runs import small_config
-from trainer.recipe import find_problems
-from utils.config import read_json
+from trainer.config.run_config import find_problems
+from utils.config.parser import read_json
 from utils.errors import UserError
 
 MUTANTS = 150

@@ -17,10 +17,10 @@ from model.classifiers import CosineClassifier
 from model.loss import BSExpertLoss, CrossEntropyLoss
 from tests.trainer.small_runs import CPU, run, small_config, small_trainer
 from tests.trainer.test_continuation import assert_same_runs, run_with_stops
-from trainer.precision import Precision, fastest_safe
-from trainer.recipe import find_problems
+from trainer.config.run_config import find_problems
+from trainer.engine.precision import Precision, fastest_safe
 from trainer.trainer import Trainer
-from utils.checkpoint import load_checkpoint
+from utils.files.checkpoint import load_checkpoint
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 HALF = {"bf16", "fp16"}

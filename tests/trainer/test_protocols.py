@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.evaluation import Predictions
-from trainer.protocols import PRESETS, Distribution, distributions, evaluate
+from trainer.evaluation.distributions import PRESETS, Distribution, distributions, evaluate
+from trainer.evaluation.predictions import Predictions
 
 ORDER = [
     "forward50",

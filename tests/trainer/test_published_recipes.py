@@ -10,10 +10,10 @@ import pytest
 import torch
 
 import model.model as networks
-from data_loader.longtail import longtail_counts
+from data_loader.datasets.longtail import longtail_counts
 from trainer.build import build_criterion
-from trainer.recipe import find_problems, tau_list
-from utils.config import ConfigParser
+from trainer.config.run_config import find_problems, tau_list
+from utils.config.parser import ConfigParser
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PUBLISHED = CONFIGS / "mixup"

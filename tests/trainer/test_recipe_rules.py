@@ -9,8 +9,8 @@ import torch
 
 from tests.trainer.small_runs import small_config
 from trainer.build import build_loader
-from trainer.recipe import find_problems
-from utils.config import ConfigParser
+from trainer.config.run_config import find_problems
+from utils.config.parser import ConfigParser
 from utils.errors import ConfigError
 
 PLATEAU: dict[str, Any] = {"type": "ReduceLROnPlateau", "args": {"mode": "max"}}

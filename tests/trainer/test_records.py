@@ -16,8 +16,8 @@ from model.scores import confusion_matrix, normalise_rows
 from tests.trainer.small_runs import run, small_config, small_trainer
 from trainer.trainer import Trainer
 from utils.errors import UserError
-from utils.plots import confusion_figure
-from utils.tensorboard import Recorder
+from utils.reporting.plots import confusion_figure
+from utils.reporting.tensorboard import Recorder
 
 
 def events(folder: Path) -> EventAccumulator:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from trainer.results import class_table, result_row, results_table, write_results
-from utils.tables import percent, table
+from trainer.evaluation.results import class_table, result_row, results_table, write_results
+from utils.reporting.tables import percent, table
 
 NAN = math.nan
 SCORES = {

@@ -8,7 +8,7 @@ import math
 import pytest
 import torch
 
-from trainer.schedules import CustomLR
+from trainer.engine.schedules import CustomLR
 
 BASE = 0.1
 

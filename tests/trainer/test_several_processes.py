@@ -18,21 +18,21 @@ from torch import Tensor
 import trainer.build
 from base import Batch, Share
 from data_loader.data_loaders import ImbalanceDigitsDataLoader
-from data_loader.image_sets import ArraySet
+from data_loader.datasets.image_sets import ArraySet
 from data_loader.loader import Splits
 from model.experts import ExpertModel
 from tests.ranks import CPU, in_processes
 from tests.trainer.normfree import without_batchnorm
 from tests.trainer.small_runs import same_weights, small_config, small_trainer
-from trainer.evaluation import predict
-from trainer.loss_guard import REPORT_NAME
-from trainer.mixing import MixedBatch
-from trainer.precision import Precision
+from trainer.engine.loss_guard import REPORT_NAME
+from trainer.engine.precision import Precision
+from trainer.evaluation.predictions import predict
+from trainer.methods.mixing import MixedBatch
 from trainer.trainer import Trainer
-from utils.checkpoint import load_checkpoint
-from utils.config import ConfigParser
-from utils.distributed import Silently, World
+from utils.config.parser import ConfigParser
+from utils.distributed.context import Silently, World
 from utils.errors import RunError
+from utils.files.checkpoint import load_checkpoint
 from utils.signals import RunStopped
 
 # 78 images: batches of 30, 30 and 18, the last of which has groups of two

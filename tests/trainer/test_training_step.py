@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tests.trainer.small_runs import run, small_config, small_trainer
 from trainer.trainer import Trainer
-from utils.meters import RunningMeans
+from utils.reporting.meters import RunningMeans
 
 ONE_STEP = {"trainer__epochs": 1, "data_loader__args__batch_size": 500}
 COUNTS = [int(20 * 0.1 ** (i / 9)) for i in range(10)]  # 20 images of class 0 down to 2 of class 9

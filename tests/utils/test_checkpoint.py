@@ -15,8 +15,14 @@ from typing import Any
 import pytest
 import torch
 
-from utils.checkpoint import CheckpointError, file_digest, load_checkpoint, save_checkpoint, without_parallel_prefix
 from utils.errors import UserError
+from utils.files.checkpoint import (
+    CheckpointError,
+    file_digest,
+    load_checkpoint,
+    save_checkpoint,
+    without_parallel_prefix,
+)
 
 
 def content() -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from utils.command_line import OneLineParser, positive_integer, positive_number
+from utils.config.command_line import OneLineParser, positive_integer, positive_number
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import torch
 
-from utils import files
-from utils.config import ConfigParser, read_json
+from utils.config.overrides import add_override_flags
+from utils.config.parser import ConfigParser, read_json
 from utils.errors import ConfigError, UserError
-from utils.overrides import add_override_flags
+from utils.files import writing as files
 
 CONFIG: dict[str, Any] = {
     "name": "run",

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.ranks import in_processes
-from utils.distributed import Agreement, Silently, World, described_by_environment, one_voice
+from utils.distributed.context import Agreement, Silently, World, described_by_environment, one_voice
 from utils.errors import UserError
 
 VARIABLES = (

@@ -13,13 +13,13 @@ from typing import IO, Any, NoReturn
 import pytest
 
 from utils.errors import UserError
-from utils.files import new_folder, write_atomically, write_bytes, write_text
+from utils.files.writing import new_folder, write_atomically, write_bytes, write_text
 
 LIMITED = """
 import resource, signal, sys
 from pathlib import Path
 from utils.errors import UserError
-from utils.files import write_bytes
+from utils.files.writing import write_bytes
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:

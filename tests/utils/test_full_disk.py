@@ -12,8 +12,8 @@ PREPARED = """
 import logging, resource, sys
 from pathlib import Path
 from utils.errors import run_main
-from utils.logger import set_up_logging
-from utils.tensorboard import Recorder
+from utils.reporting.logger import set_up_logging
+from utils.reporting.tensorboard import Recorder
 
 def full():
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # bytes of any file

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from utils.checkpoint import CheckpointError, load_checkpoint
-from utils.inert_pickle import InertRecord, load_inertly
+from utils.files.checkpoint import CheckpointError, load_checkpoint
+from utils.files.inert_pickle import InertRecord, load_inertly
 
 WEIGHTS = {"module.conv.weight": torch.arange(6.0).view(2, 3), "module.bn.count": torch.tensor(3)}
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from utils.config.overrides import add_override_flags, read_overrides
 from utils.errors import ConfigError
-from utils.overrides import add_override_flags, read_overrides
 
 FLAGS = [  # contract, section 1: flag, path, text on the command line, value in the configuration
     ("--n_gpu", "n_gpu", "2", 2),

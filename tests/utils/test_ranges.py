@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from utils.ranges import Range
+from utils.config.ranges import Range
 
 
 @pytest.mark.parametrize(

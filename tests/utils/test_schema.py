@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 import pytest
 import torch
 
-from utils.ranges import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Range
-from utils.schema import Component, OneOf, describe, fields_of, problems
+from utils.config.ranges import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Range
+from utils.config.schema import Component, OneOf, describe, fields_of, problems
 
 OPTIMISER = Annotated[dict, Component((torch.optim,), base=torch.optim.Optimizer, injected=frozenset({"params"}))]
 SCHEDULE = Annotated[

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from utils.streams import Stream, generator, philox, sample_seeds, uniforms
+from utils.random_streams import Stream, generator, philox, sample_seeds, uniforms
 
 KEYS = np.stack(np.meshgrid([0, 1, 7], np.arange(50), [0, 1], indexing="ij"), axis=-1).reshape(-1, 3)
 

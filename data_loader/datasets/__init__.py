@@ -1,0 +1,1 @@
+"""Where images come from: archives, files and folders, and which of them a long-tailed set holds."""

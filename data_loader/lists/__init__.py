@@ -1,0 +1,1 @@
+"""List files: reading, writing, fetching, statistics (`python -m data_loader.lists`)."""

@@ -1,0 +1,69 @@
+"""Colour jitter of whole batches: brightness, contrast and saturation by random factors, in a random order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import permutations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_loader.transforms.batch_transforms import ValueTransform
+from utils.random_streams import Stream, uniforms
+
+_GREY = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it
+_BRIGHTNESS, _CONTRAST, _SATURATION = range(3)
+_ORDERS = np.array(list(permutations((_BRIGHTNESS, _CONTRAST, _SATURATION))))  # [6, 3]
+
+
+@dataclass(frozen=True)
+class ColourJitter(ValueTransform):
+    """torchvision's ColorJitter without hue, on batches; in floating point, not rounded after each step.
+
+    Every step blends an image with something grey: x·f + g·(1 − f), where g is black for brightness, the image's mean
+    grey for contrast, its own grey for saturation.
+
+    Args:
+        seed: the run's seed.
+        strength: each of the three factors is uniform in 1 ± this.
+    """
+
+    seed: int
+    strength: float
+
+    def draws(self, keys: np.ndarray) -> np.ndarray:
+        """The three steps of each image: float32, shape [B, 3, 3].
+
+        A step (f, c, s) takes x to x·f + c·(mean grey) + s·(own grey): brightness has c = s = 0, contrast c = 1 − f,
+        saturation s = 1 − f.
+        """
+        numbers = uniforms(self.seed, Stream.COLOUR, keys, 4)
+        factors = 1 + self.strength * (2 * numbers[:, :3] - 1)
+        kinds = _ORDERS[(numbers[:, 3] * len(_ORDERS)).astype(np.int64)]  # [B, 3]
+        factors = np.take_along_axis(factors, kinds, axis=1)
+        rest = 1 - factors
+        return np.stack([factors, rest * (kinds == _CONTRAST), rest * (kinds == _SATURATION)], 2).astype(np.float32)
+
+    def apply_(self, pixels: Tensor, draws: np.ndarray) -> None:
+        """Pixels [B, 3, H, W] in 0 … 255, which they stay in."""
+        terms = torch.as_tensor(draws, device=pixels.device).flatten(1)[..., None, None, None].unbind(1)
+        largest = np.abs(draws).max(axis=0)  # [3 steps, 3 terms]: what no image of the batch needs is left out
+        for step, (largest_factor, needs_mean_grey, needs_own_grey) in enumerate(largest.tolist()):
+            factor, mean_weight, own_weight = terms[3 * step : 3 * step + 3]  # each [B, 1, 1, 1]
+            greys = []
+            if needs_mean_grey:
+                greys.append(_grey(pixels.mean((2, 3), keepdim=True)).mul_(mean_weight))  # [B, 1, 1, 1]
+            if needs_own_grey:
+                greys.append(_grey(pixels).mul_(own_weight))  # [B, 1, H, W]
+            pixels.mul_(factor)
+            for grey in greys:
+                pixels.add_(grey)
+            if largest_factor > 1:  # smaller factors keep the pixels within the range
+                pixels.clamp_(0, 255)
+
+
+def _grey(channels: Tensor) -> Tensor:
+    """[B, 3, …] → its grey value [B, 1, …]."""
+    red, green, blue = channels.chunk(3, dim=1)
+    return (red * _GREY[0]).add_(green, alpha=_GREY[1]).add_(blue, alpha=_GREY[2])

@@ -1,0 +1,70 @@
+"""A chain of transforms, cut in two: what must run image by image in the workers, and what runs on the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from data_loader.transforms.batch_transforms import BatchTransform, ValueTransform
+
+_BLOCK_VALUES = 2**18  # a megabyte of floats
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """The transforms of a split, in order.
+
+    The order is never changed: everything up to the last per-image transform runs in the workers, the rest, whole
+    batches at a time, on the device.
+    """
+
+    in_worker: tuple[BatchTransform, ...]
+    on_device: tuple[BatchTransform, ...]
+
+    @classmethod
+    def of(cls, transforms: Iterable[BatchTransform]) -> Pipeline:
+        """Cut a chain behind its last per-image transform."""
+        chain = tuple(transforms)
+        cut = max((i + 1 for i, transform in enumerate(chain) if transform.per_image), default=0)
+        return cls(chain[:cut], chain[cut:])
+
+
+def apply_all(transforms: Sequence[BatchTransform], images: Tensor, keys: np.ndarray) -> Tensor:
+    """Images [B, 3, H, W] through a chain of transforms; without any, as they are.
+
+    On a CPU a block of images goes through the whole chain before the next does, so that it stays in the cache. For
+    the same reason the chain's last transforms, as far as they only change values, do so in the result's own memory.
+    """
+    if not transforms:
+        return images
+    draws = [transform.draws(keys) for transform in transforms]
+    first, last = _split_in_place(transforms)
+    images_at_once = max(_BLOCK_VALUES // images[0].numel(), 1) if images.device.type == "cpu" else len(images)
+    result: Tensor | None = None
+    for begin in range(0, len(images), images_at_once):
+        block = slice(begin, begin + images_at_once)
+        rows = [of_all[block] for of_all in draws]
+        part = images[block]
+        for transform, its_rows in zip(first, rows, strict=False):
+            part = transform.apply(part, its_rows)
+        if result is None:
+            result = torch.empty_like(images, dtype=torch.float32 if last else part.dtype)
+        pixels = result[block].copy_(part)
+        for change, its_rows in zip(last, rows[len(first) :], strict=True):
+            change.apply_(pixels, its_rows)
+    assert result is not None
+    return result
+
+
+def _split_in_place(transforms: Sequence[BatchTransform]) -> tuple[list[BatchTransform], list[ValueTransform]]:
+    """A chain as two: what makes new images, and the run of transforms at its end that work in place."""
+    last: list[ValueTransform] = []
+    for transform in reversed(transforms):
+        if not isinstance(transform, ValueTransform):
+            break
+        last.insert(0, transform)
+    return list(transforms[: len(transforms) - len(last)]), last

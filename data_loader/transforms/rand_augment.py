@@ -1,0 +1,139 @@
+"""RandAugment as long-tailed recipes use it: two operations an image, each applied with probability one half.
+
+(Cubuk et al., *RandAugment: Practical automated data augmentation with a reduced search space*, 2020.) The
+operations are torchvision's, on Pillow images; `m` is a magnitude in 0 … 10.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms import functional as F
+
+from data_loader.transforms.batch_transforms import BatchTransform
+from utils.random_streams import Stream, uniforms
+
+OPERATIONS_PER_IMAGE = 2
+PROBABILITY = 0.5
+MAGNITUDE_MEAN, MAGNITUDE_STD, MAGNITUDE_MAX = 10.0, 0.5, 10.0
+FILL = [124, 116, 104]  # round(255 · ImageNet's mean)
+_DRAWS = 6  # for each operation
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What chance decides about one operation: its magnitude 0 … 10, sign ±1 and interpolation."""
+
+    magnitude: float
+    sign: int
+    interpolation: InterpolationMode
+
+    @property
+    def part(self) -> float:
+        """The magnitude on the scale 0 … 1."""
+        return self.magnitude / MAGNITUDE_MAX
+
+    @property
+    def factor(self) -> float:
+        """Of colour, contrast, brightness and sharpness: 0.1 + 1.8·m/10."""
+        return 0.1 + 1.8 * self.part
+
+
+def _posterize(image: Image.Image, draw: Draw) -> Image.Image:
+    bits = int(4 * draw.part)
+    return F.posterize(image, bits) if bits else Image.new(image.mode, image.size)  # Pillow wants a bit at least
+
+
+def _solarize_add(image: Image.Image, draw: Draw) -> Image.Image:
+    added = int(110 * draw.part)
+    return image.point([min(value + added, 255) if value < 128 else value for value in range(256)] * 3)
+
+
+def _affine(image: Image.Image, draw: Draw, *, x: float = 0, y: float = 0, shear: bool = False) -> Image.Image:
+    """Shear by the coefficients (x, y), from the upper left corner; or translate by these parts of the sides."""
+    x, y = draw.sign * draw.part * x, draw.sign * draw.part * y
+    return F.affine(
+        image,
+        angle=0.0,
+        translate=[0, 0] if shear else [x * image.width, y * image.height],
+        scale=1.0,
+        shear=[math.degrees(math.atan(x)), math.degrees(math.atan(y))] if shear else [0.0, 0.0],
+        interpolation=draw.interpolation,
+        fill=FILL,
+        center=[0, 0] if shear else None,
+    )
+
+
+OPERATIONS: dict[str, Callable[[Image.Image, Draw], Image.Image]] = {
+    "AutoContrast": lambda image, draw: F.autocontrast(image),
+    "Equalize": lambda image, draw: F.equalize(image),
+    "Invert": lambda image, draw: F.invert(image),
+    "Rotate": lambda image, draw: F.rotate(image, draw.sign * 30 * draw.part, draw.interpolation, fill=FILL),
+    "Posterize": _posterize,
+    "Solarize": lambda image, draw: F.solarize(image, int(256 * draw.part)),
+    "SolarizeAdd": _solarize_add,
+    "Color": lambda image, draw: F.adjust_saturation(image, draw.factor),
+    "Contrast": lambda image, draw: F.adjust_contrast(image, draw.factor),
+    "Brightness": lambda image, draw: F.adjust_brightness(image, draw.factor),
+    "Sharpness": lambda image, draw: F.adjust_sharpness(image, draw.factor),
+    "ShearX": lambda image, draw: _affine(image, draw, x=0.3, shear=True),
+    "ShearY": lambda image, draw: _affine(image, draw, y=0.3, shear=True),
+    "TranslateX": lambda image, draw: _affine(image, draw, x=0.45),
+    "TranslateY": lambda image, draw: _affine(image, draw, y=0.45),
+}
+
+
+@dataclass(frozen=True)
+class RandAugment(BatchTransform):
+    """Two operations drawn with replacement, each applied with probability ½ at magnitude N(10, ½) clipped to 0 … 10.
+
+    Args:
+        seed: the run's seed.
+    """
+
+    per_image: ClassVar[bool] = True
+
+    seed: int
+
+    def apply(self, images: Tensor, draws: Sequence[list[tuple[str, Draw]]]) -> Tensor:
+        """Images [B, 3, H, W] in 0 … 255 on the CPU, rounded to pixels → uint8 of the same shape."""
+        pixels = images if images.dtype == torch.uint8 else images.round().to(torch.uint8)
+        changed = []
+        for image, operations in zip(pixels, draws, strict=True):
+            picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())  # [3, H, W] → [H, W, 3]
+            for name, draw in operations:
+                picture = OPERATIONS[name](picture, draw)
+            changed.append(np.asarray(picture))
+        return torch.from_numpy(np.stack(changed)).permute(0, 3, 1, 2).contiguous()
+
+    def draws(self, keys: np.ndarray) -> list[list[tuple[str, Draw]]]:
+        """The operations that are applied to each image of keys [B, 3], in order."""
+        names = list(OPERATIONS)
+        numbers = uniforms(self.seed, Stream.POLICY, keys, OPERATIONS_PER_IMAGE * _DRAWS)
+        numbers = numbers.reshape(len(keys), OPERATIONS_PER_IMAGE, _DRAWS)
+        which, apply, radius, angle, sign, cubic = np.moveaxis(numbers, -1, 0)  # each [B, operations]
+        normal = np.sqrt(-2 * np.log1p(-radius)) * np.cos(2 * np.pi * angle)  # Box and Muller, 1958
+        magnitudes = np.clip(MAGNITUDE_MEAN + MAGNITUDE_STD * normal, 0, MAGNITUDE_MAX)
+        return [
+            [
+                (
+                    names[int(which[row, i] * len(names))],
+                    Draw(
+                        float(magnitudes[row, i]),
+                        1 if sign[row, i] < 0.5 else -1,
+                        InterpolationMode.BICUBIC if cubic[row, i] < 0.5 else InterpolationMode.BILINEAR,
+                    ),
+                )
+                for i in range(OPERATIONS_PER_IMAGE)
+                if apply[row, i] < PROBABILITY
+            ]
+            for row in range(len(keys))
+        ]

@@ -1,0 +1,1 @@
+"""The schema of a run configuration, its rules and its warnings."""

@@ -1,0 +1,157 @@
+"""No loss and no weight that is not a finite number reaches a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from base import RunFolder, RunState
+from utils.config.parser import CONFIG_NAME
+from utils.distributed.context import World
+from utils.errors import RunError
+from utils.files.writing import write_text
+
+_INTERVAL = 50  # steps between two looks where each makes the host wait for a device or for other processes
+
+REPORT_NAME = "nonfinite-loss.json"
+
+
+class _Step(NamedTuple):
+    loss: Tensor
+    epoch: int
+    step: int
+    rate: float
+    keys: np.ndarray
+
+
+class LossGuard:
+    """Looks at every loss, and says exactly which step's was not finite.
+
+    With "stop" the look may be late by some steps where each look costs a wait (`check` looks at all of them), but
+    it always comes before a checkpoint. With "skip" it comes before each update, and what the forward pass changed
+    in the network's buffers is undone. The weights are looked at before each checkpoint: the last step's loss may be
+    finite and its update not.
+
+    Args:
+        action: end the run, or skip the step.
+        max_skipped: end the run after so many skipped steps.
+        network: whose buffers to restore.
+        state: counts the skipped steps.
+        folder: the run's, where the report of the step that ended the run goes.
+        world: the processes that share each batch: they look at the loss of the whole, and judge alike.
+    """
+
+    def __init__(
+        self,
+        action: Literal["stop", "skip"],
+        max_skipped: int,
+        network: nn.Module,
+        state: RunState,
+        folder: RunFolder,
+        *,
+        world: World,
+    ) -> None:
+        self.action = action
+        self.max_skipped = max_skipped
+        self.network = network
+        self.state = state
+        self.folder = folder
+        self.world = world
+        self._pending: list[_Step] = []
+        self._last: _Step | None = None
+        self._buffers: list[Tensor] = []
+
+    def before_forward(self) -> None:
+        """Remember what a skipped step would have to put back."""
+        if self.action == "skip":
+            self._buffers = [buffer.clone() for buffer in self.network.buffers()]
+
+    def admits(self, loss: Tensor, *, epoch: int, step: int, rate: float, keys: np.ndarray) -> bool:
+        """Whether the weights may be updated, given this process's part of the batch's loss (0-dim, on its device).
+
+        The parts of all processes add up to the loss. `keys` are those of this process's images.
+
+        Raises:
+            RunError: the run has to end.
+        """
+        self._pending.append(_Step(loss.detach(), epoch, step, rate, keys))
+        if self.action == "skip":
+            return self._admits_or_restores()
+        looking_is_free = loss.device.type == "cpu" and self.world.size == 1
+        if looking_is_free or len(self._pending) >= _INTERVAL:
+            self._check_losses()
+        return True
+
+    def check(self) -> None:
+        """Look at all losses since the last look, and at the weights.
+
+        Raises:
+            RunError: one of them is not finite.
+        """
+        self._check_losses()
+        if self._last is None:
+            return
+        tensors = [value for value in self.network.state_dict().values() if value.is_floating_point()]
+        finite = bool(torch.stack([value.isfinite().all() for value in tensors]).all())
+        if not all(self.world.gather(finite)):
+            raise RunError(self._report("weights become infinite or nan", self._last))
+        self._last = None
+
+    def _check_losses(self) -> None:
+        if not self._pending:
+            return
+        for entry in self._looked_at():
+            if not entry.loss.isfinite():
+                raise RunError(self._report(f"the loss is {float(entry.loss)}", entry))
+            self._last = entry
+
+    def _looked_at(self) -> list[_Step]:
+        """The pending steps with the losses of their whole batches, on the CPU; none is pending any more."""
+        losses = self.world.sum(torch.stack([entry.loss for entry in self._pending]).cpu())
+        looked_at = [entry._replace(loss=loss) for loss, entry in zip(losses, self._pending, strict=True)]
+        self._pending.clear()
+        return looked_at
+
+    def _admits_or_restores(self) -> bool:
+        (entry,) = self._looked_at()
+        if entry.loss.isfinite():
+            self._last = entry
+            return True
+        self.state.skipped_steps += 1
+        if self.state.skipped_steps > self.max_skipped:
+            raise RunError(self._report(f"the loss is {float(entry.loss)}", entry))
+        with torch.no_grad():
+            for buffer, kept in zip(self.network.buffers(), self._buffers, strict=True):
+                buffer.copy_(kept)
+        return False
+
+    def _report(self, what: str, at: _Step) -> str:
+        """Write the facts of the step into the run's folder; returns the line for the user ("" but in rank 0)."""
+        keys = np.concatenate(self.world.gather(at.keys))
+        if not self.world.is_main:
+            return ""
+        path = self.folder.path / REPORT_NAME
+        checkpoints = self.folder.checkpoints()
+        again = f"-r {checkpoints[0]}" if checkpoints else f"-c {self.folder.path / CONFIG_NAME}"
+        command = f"python train.py {again}"
+        facts = {
+            "what": what,
+            "loss": str(float(at.loss)),
+            "epoch": at.epoch,
+            "step": at.step,
+            "learning_rate": at.rate,
+            "indices": keys[:, 1].tolist(),
+            "repeats": keys[:, 2].tolist(),
+            "skipped_steps": self.state.skipped_steps,
+            "repeat_with": command,
+        }
+        write_text(path, json.dumps(facts, indent=1) + "\n")
+        skipped = f" after {self.state.skipped_steps} skipped steps" if self.state.skipped_steps else ""
+        return (
+            f"{what} in epoch {at.epoch}, step {at.step} (learning rate {at.rate:g}){skipped}: stopped, checkpoints "
+            f"untouched; the batch's indices are in {path}, and {command} arrives at the same step again"
+        )

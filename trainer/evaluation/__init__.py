@@ -1,0 +1,1 @@
+"""From a checkpoint to results: predictions, test distributions, scores, result files."""

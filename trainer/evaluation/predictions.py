@@ -1,0 +1,190 @@
+"""From a checkpoint to logits: the network runs once over a test split, everything after that is array arithmetic.
+
+`N` images, `E` experts, `C` classes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from base import BaseDataLoader
+from data_loader.lost_workers import lost_workers_told
+from model.experts import expert_logits_of
+from trainer.engine.precision import Precision
+from utils.distributed.context import World
+from utils.errors import UserError
+from utils.files.checkpoint import file_digest
+from utils.files.writing import write_bytes
+from utils.reporting.progress import progress_bar
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a network says of a test split.
+
+    Args:
+        logits: each expert's raw logits, float32, shape [N, E, C].
+        targets: labels, int64, shape [N].
+    """
+
+    logits: np.ndarray
+    targets: np.ndarray
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module,
+    loader: BaseDataLoader,
+    device: torch.device,
+    *,
+    precision: Precision,
+    world: World | None = None,
+    title: str = "evaluation",
+    between_batches: Callable[[], None] = lambda: None,
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Run a network over a loader's split, without augmentation and in file order.
+
+    Several processes take whole batches in turn, the same ones that a single process would take.
+
+    Args:
+        model: see `model.experts.ExpertModel`; it is put into evaluation mode and back.
+        loader: of the split to evaluate.
+        device: where the model lies.
+        precision: that the model runs in.
+        world: the processes that share the work; None: this one is alone.
+        title: of the progress bar.
+        between_batches: called after each round of batches, equally often in all processes; what it raises ends the
+            evaluation.
+
+    Returns:
+        logits float32 [N, E, C] and targets int64 [N] in rank 0, None in the others.
+    """
+    world = world or World()
+    was_training = model.training
+    model.eval()
+    gathered = _Gathered(loader, world)
+    batches = loader.epoch(0, first_step=world.rank, every=world.size)
+    with progress_bar(title, loader.num_images, shown=world.is_main) as bar, lost_workers_told():
+        for first in range(0, len(loader), world.size):
+            batch = next(batches, None)  # the last round may have none for this process
+            if batch is not None:
+                images = loader.transform(batch.images.to(device, non_blocking=True), batch.keys)
+                with precision.autocast():
+                    logits = expert_logits_of(model(images))
+                gathered.add(logits.float().cpu(), first + world.rank)
+            bar.update(gathered.receive_round(first))
+            between_batches()
+    model.train(was_training)
+    return None if gathered.logits is None else (gathered.logits.numpy(), loader.targets)
+
+
+class _Gathered:
+    """The logits of a whole split, which rank 0 collects batch by batch.
+
+    Attributes:
+        logits: float32, shape [N, E, C]; None in the other processes.
+    """
+
+    def __init__(self, loader: BaseDataLoader, world: World) -> None:
+        self.loader = loader
+        self.world = world
+        self.logits: torch.Tensor | None = None
+
+    def add(self, logits: torch.Tensor, step: int) -> None:
+        """Keep, or send to rank 0, the logits [B, E, C] of batch `step`."""
+        if not self.world.is_main:
+            self.world.send_to_main(logits)
+            return
+        if self.logits is None:
+            self.logits = torch.empty((self.loader.num_images, *logits.shape[1:]))
+        self._rows(step).copy_(logits)
+
+    def receive_round(self, first: int) -> int:
+        """In rank 0: fill in what the others have computed of the round that began with batch `first`.
+
+        Returns:
+            images of the round.
+        """
+        steps = range(first, min(first + self.world.size, len(self.loader)))
+        if self.world.is_main:
+            for source, step in enumerate(steps[1:], start=1):
+                self.world.receive(self._rows(step), source)
+        return sum(self.loader.images_of_step(step) for step in steps)
+
+    def _rows(self, step: int) -> torch.Tensor:
+        assert self.logits is not None, "rank 0 has the first batch of each round"
+        begin = step * self.loader.batch_size
+        return self.logits[begin : begin + self.loader.images_of_step(step)]
+
+
+def stored_predictions(
+    checkpoint: Path,
+    config: Mapping[str, Any],
+    targets: np.ndarray,
+    compute: Callable[[], tuple[np.ndarray, np.ndarray] | None],
+    *,
+    precision: Precision,
+    world: World | None = None,
+) -> Predictions | None:
+    """The predictions kept beside a checkpoint; computed, and kept, where there are none yet. None but in rank 0.
+
+    They are found again only for the very same checkpoint, network and data sections of `config`, precision, and test
+    labels.
+
+    Args:
+        checkpoint: the checkpoint's file; the predictions lie in `<its stem>.predictions.npz`.
+        config: the run's configuration.
+        targets: labels of the test split as it is now, int64, shape [N].
+        compute: runs the network; returns None but in rank 0.
+        precision: that the network runs in.
+        world: the processes that run it; None: this one is alone.
+
+    Raises:
+        UserError: the network's logits are no finite numbers.
+    """
+    world = world or World()
+    path = checkpoint.with_name(f"{checkpoint.stem}.predictions.npz")
+    described = json.dumps([config["arch"], config["data_loader"], precision.name], sort_keys=True)
+    labels = hashlib.sha256(targets.astype("<i8").tobytes()).hexdigest()
+    fingerprint = hashlib.sha256((file_digest(checkpoint) + labels + described).encode()).hexdigest()
+    kept = _read_predictions(path, fingerprint) if world.is_main else None
+    if world.from_main(kept is not None):
+        if kept is not None:
+            logger.info("Using the predictions kept in %s: no need to run the network again.", path)
+        return kept
+    computed = compute()
+    if computed is None:
+        return None
+    predictions = Predictions(*computed)
+    if not np.isfinite(predictions.logits).all():
+        raise UserError(f"{checkpoint}: its network gives logits that are no finite numbers: the training diverged")
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, logits=predictions.logits, targets=predictions.targets, fingerprint=fingerprint)
+    write_bytes(path, buffer.getvalue())
+    return predictions
+
+
+def _read_predictions(path: Path, fingerprint: str) -> Predictions | None:
+    """Predictions from a file; None where it is missing, damaged, or another network's."""
+    try:
+        with path.open("rb") as file, np.load(file) as content:
+            if str(content["fingerprint"]) == fingerprint:
+                return Predictions(content["logits"], content["targets"])
+    except FileNotFoundError:
+        pass
+    except Exception as error:  # a damaged archive raises nearly anything
+        logger.warning("%s: damaged (%s): the network runs again.", path, error)
+    return None

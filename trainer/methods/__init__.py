@@ -1,0 +1,1 @@
+"""What is trained: each method is one file."""

@@ -1,0 +1,1 @@
+"""Configurations: JSON files, the flags that override them, and their schema."""

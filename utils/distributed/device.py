@@ -1,0 +1,55 @@
+"""Which device a run uses."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import torch
+
+from utils.distributed.context import World
+from utils.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+
+def show_gpus(visible: str | None) -> None:
+    """Restrict this process, and those it starts, to some GPUs; must come before CUDA is first used.
+
+    Args:
+        visible: GPU indices, as in CUDA_VISIBLE_DEVICES; None: all that there are.
+
+    Raises:
+        UserError: these are no indices.
+    """
+    if visible is None:
+        return
+    if not all(part.strip().isdigit() for part in visible.split(",")):
+        raise UserError(f"-d {visible}: expected GPU indices such as 0 or 0,1")
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible
+
+
+def choose_device(n_gpu: int, world: World) -> torch.device:
+    """The device for a process: a GPU where one is wanted and there, else the CPU, which is never an error.
+
+    Args:
+        n_gpu: GPUs that the configuration asks for; 0: the CPU.
+        world: the processes; each of a machine has a GPU of its own.
+
+    Raises:
+        UserError: there are more processes on this machine than GPUs.
+    """
+    if n_gpu == 0:
+        return torch.device("cpu")
+    present = torch.cuda.device_count()
+    if not present:
+        if world.is_main:
+            logger.info("No GPU at hand: this runs on the CPU.")
+        return torch.device("cpu")
+    if world.local_size > present:
+        raise UserError(
+            f"{world.local_size} processes on this machine and {present} GPUs: start as many as there are GPUs "
+            "(torchrun --nproc_per_node), or set n_gpu=0 to train on the CPU"
+        )
+    torch.cuda.set_device(world.local_rank)
+    return torch.device("cuda", world.local_rank)

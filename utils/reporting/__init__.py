@@ -1,0 +1,1 @@
+"""Logs, progress bars, running means, tables, plots and TensorBoard."""
