@@ -11,8 +11,8 @@ from trainer.run import train_run, verbosity
 from utils.config.command_line import script_parser
 from utils.config.overrides import add_override_flags
 from utils.config.parser import ConfigParser
-from utils.distributed.context import described_by_environment, joined, one_voice
-from utils.distributed.device import choose_device, show_gpus
+from utils.distributed.context import launch_environment, process_group, report_once
+from utils.distributed.device import choose_device, set_visible_gpus
 from utils.distributed.launch import start_processes
 from utils.errors import run_main
 from utils.reporting.logger import set_up_logging
@@ -32,22 +32,22 @@ def build_parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Parse and check; train here, or start a process for each GPU, which comes here again."""
     arguments = build_parser().parse_args()
-    alone = described_by_environment()
-    with one_voice(alone):
+    environment = launch_environment()
+    with report_once(environment):
         config = ConfigParser.from_args(arguments)
         config.config.setdefault("seed", 1)
         config.validate(find_problems)
-        show_gpus(arguments.device)
-    processes = processes_to_start(config["trainer"].get("parallel", "ddp"), config.get("n_gpu", 1), alone)
+        set_visible_gpus(arguments.device)
+    processes = processes_to_start(config["trainer"].get("parallel", "ddp"), config.get("n_gpu", 1), environment)
     if processes:
         sys.exit(start_processes(main, processes))
-    with one_voice(alone):
-        set_up_logging(verbosity(config, alone), config_file=arguments.log_config)
-        device = choose_device(config.get("n_gpu", 1), alone)
+    with report_once(environment):
+        set_up_logging(verbosity(config, environment), config_file=arguments.log_config)
+        device = choose_device(config.get("n_gpu", 1), environment)
         if config["trainer"].get("wandb"):
             require_wandb()
-    with joined(alone, device) as world:
-        train_run(config, world, device, log_config=arguments.log_config)
+    with process_group(environment, device) as distributed:
+        train_run(config, distributed, device, log_config=arguments.log_config)
 
 
 if __name__ == "__main__":

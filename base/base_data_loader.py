@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
+
+from base.batch_shards import BatchShard
 
 
 def count_batches(num_images: int, batch_size: int) -> int:
@@ -20,22 +23,48 @@ def count_batches(num_images: int, batch_size: int) -> int:
     return max(num_images // batch_size, 1) if num_images % batch_size == 1 else math.ceil(num_images / batch_size)
 
 
+View = Literal["train", "weak", "strong", "test"]
+"""How images are augmented: as the configuration says, weakly, strongly, or not at all."""
+
+Transform = Callable[[Tensor, np.ndarray, View], Tensor]
+"""(raw images [B, 3, H, W], sample ids [B, 3], view) → the network's input, float32 [B, 3, H, W]."""
+
+
 class Batch(NamedTuple):
-    """One batch as it leaves the loader, or a process's share of one.
+    """A process's shard of a global batch, or a part of it, as it leaves the loader.
 
     Attributes:
         images: uint8, shape [B, 3, H, W].
         targets: int64, shape [B].
-        keys: int64, shape [B, 3]: epoch, sample index, repeat; everything random about a sample follows from them.
+        sample_ids: int64, shape [B, 3]: epoch, sample index, repeat; what is random about a sample follows from them.
+        shard: where these images stand in the global batch.
+        transform: the loader's; see `BaseDataLoader.transform`.
     """
 
     images: Tensor
     targets: Tensor
-    keys: np.ndarray
+    sample_ids: np.ndarray
+    shard: BatchShard
+    transform: Transform
 
-    def cut(self, begin: int, end: int) -> Batch:
-        """Images `begin` … `end` − 1 of the batch."""
-        return Batch(self.images[begin:end], self.targets[begin:end], self.keys[begin:end])
+    def view(self, view: View = "train") -> Tensor:
+        """The images as the network takes them, float32 [B, 3, H, W], augmented as `view` says."""
+        return self.transform(self.images, self.sample_ids, view)
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch with images and targets on a device."""
+        images, targets = (tensor.to(device, non_blocking=True) for tensor in (self.images, self.targets))
+        return self._replace(images=images, targets=targets)
+
+    def split(self, count: int) -> list[Batch]:
+        """The batch cut into at most `count` micro-batches of whole groups (see `BatchShard.split`)."""
+        return [self._part(shard) for shard in self.shard.split(count)]
+
+    def _part(self, shard: BatchShard) -> Batch:
+        rows = slice(shard.begin - self.shard.begin, shard.end - self.shard.begin)
+        return self._replace(
+            images=self.images[rows], targets=self.targets[rows], sample_ids=self.sample_ids[rows], shard=shard
+        )
 
 
 class BaseDataLoader(ABC):
@@ -73,21 +102,25 @@ class BaseDataLoader(ABC):
             epoch: which; the order of a training split is a function of it.
             first_step: begin with this batch (counted from 0).
             every: and take every so many-th one from there: how processes share an evaluation.
-            rank: of each batch the share of process `rank` of `size`, see `base.shares`: how they share training.
+            rank: of each batch the shard of process `rank` of `size`, see `base.batch_shards`: how they share training.
             size: processes that share a batch.
         """
 
     @abstractmethod
-    def transform(self, images: Tensor, keys: np.ndarray) -> Tensor:
-        """Raw images [B, 3, H, W] on the device → the network's input, float32 [B, 3, H, W]: augmented, normalised."""
+    def transform(self, images: Tensor, sample_ids: np.ndarray, view: View = "train") -> Tensor:
+        """Raw images [B, 3, H, W] on the device → the network's input, float32 [B, 3, H, W]: augmented, normalised.
+
+        "train" finishes what the loader's workers have begun, so it is for the images that this loader hands out; on
+        another split than the training split it is the same as "test".
+        """
 
     @abstractmethod
-    def split_validation(self) -> BaseDataLoader:
-        """The loader of the validation split."""
+    def of_split(self, name: str) -> BaseDataLoader:
+        """The loader of another split of the data set: "train", "validation", "test".
 
-    @abstractmethod
-    def split_test(self) -> BaseDataLoader:
-        """The loader of the test split."""
+        Raises:
+            KeyError: the data set has no such split.
+        """
 
     @property
     def num_classes(self) -> int:

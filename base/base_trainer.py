@@ -14,7 +14,7 @@ from typing import Any, Literal, Protocol
 from base.monitor import Monitor
 from base.run_folder import BEST_NAME, RunFolder, checkpoint_name
 from utils.config.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
-from utils.distributed.context import Agreement, World
+from utils.distributed.context import Agreement, DistributedContext
 from utils.reporting.tensorboard import Recorder
 from utils.signals import EXIT_CODES, RunStopped, StopSignals
 
@@ -121,7 +121,7 @@ class BaseTrainer(ABC):
         parts: name in the checkpoint → part of the run.
         facts: further plain data that each checkpoint holds (the configuration, class names, …).
         state: where the run stands.
-        world: the processes that train; rank 0 writes.
+        distributed: the processes that train; rank 0 writes.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class BaseTrainer(ABC):
         parts: Mapping[str, Stateful],
         facts: Mapping[str, Any],
         state: RunState,
-        world: World,
+        distributed: DistributedContext,
     ) -> None:
         self.options = options
         self.monitor = monitor
@@ -143,10 +143,10 @@ class BaseTrainer(ABC):
         self.parts = parts
         self.facts = facts
         self.state = state
-        self.world = world
-        self.signals = StopSignals(impatient=world.group is None)
+        self.distributed = distributed
+        self.signals = StopSignals(second_interrupt_kills=distributed.group is None)
         self.logger = logging.getLogger(type(self).__name__)
-        self._agree = Agreement(world)
+        self._agree = Agreement(distributed)
         self._last_save = time.monotonic()
 
     @abstractmethod
@@ -187,23 +187,23 @@ class BaseTrainer(ABC):
 
         All processes do so after the same step, whichever of them was signalled.
         """
-        agreed = self._agree(self._wish)
+        agreed = self._agree(self._requested_action)
         if agreed > _CHECKPOINT_DUE:
             received = _SIGNALS[agreed - _CHECKPOINT_DUE - 1]
             path = self.save(checkpoint_name(self.state.epoch, self.state.step))
             self.recorder.close()
-            self.world.from_main(None)  # a launcher that sees one process end gives the others half a minute
+            self.distributed.from_main(None)  # a launcher that sees one process end gives the others half a minute
             told = f"stopped by {received.name}; continue with: python train.py -r {path}"
-            raise RunStopped(received, told if self.world.is_main else "")
+            raise RunStopped(received, told if self.distributed.is_main else "")
         if agreed == _CHECKPOINT_DUE:
             self.save(checkpoint_name(self.state.epoch, self.state.step))
 
-    def _wish(self) -> int:
+    def _requested_action(self) -> int:
         """What this process would do now: nothing (0), write the checkpoint that is due (1), or obey a signal."""
         if self.signals.received is not None:
             return _CHECKPOINT_DUE + 1 + _SIGNALS.index(self.signals.received)
         seconds = 60 * self.options.checkpoint_minutes
-        due = self.world.is_main and seconds and time.monotonic() - self._last_save >= seconds
+        due = self.distributed.is_main and seconds and time.monotonic() - self._last_save >= seconds
         return _CHECKPOINT_DUE if due else 0
 
     def save(self, name: str) -> Path:
@@ -211,7 +211,7 @@ class BaseTrainer(ABC):
         self.check_losses()
         self.before_save()
         path = self.folder.path / name
-        if self.world.is_main:
+        if self.distributed.is_main:
             content = {name: part.state_dict() for name, part in self.parts.items()}
             progress = {"epoch": self.state.epoch, "monitor_best": self.state.best, "progress": asdict(self.state)}
             self.folder.save(name, {**self.facts, **progress, **content})

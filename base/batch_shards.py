@@ -1,4 +1,4 @@
-"""How a global batch is cut: into groups that mix among themselves, and by whole groups into shares and micro-batches.
+"""How a global batch is cut: into groups that mix among themselves, and by whole groups into shards and micro-batches.
 
 The groups are a function of the batch's size alone. So the processes that share a batch, and the micro-batches that a
 process takes one after the other, mix the very images that one process mixes at once, and none has to be sent around.
@@ -13,31 +13,37 @@ _LARGEST_GROUP = 16
 
 
 @dataclass(frozen=True)
-class Share:
+class BatchShard:
     """Images `begin` … `end` − 1 of a global batch of `total`.
 
     Attributes:
-        counts: false where a process without images of its own has borrowed some, to take part in the exchange of
-            gradients: they must not count twice.
+        is_placeholder: true where a process without images of its own has borrowed some, to take part in the exchange
+            of gradients: they must not count twice.
     """
 
     begin: int
     end: int
     total: int
-    counts: bool = True
+    is_placeholder: bool = False
 
     def __len__(self) -> int:
         return self.end - self.begin
 
     @property
-    def images(self) -> int:
+    def num_counted(self) -> int:
         """Images that count: their number, or 0."""
-        return len(self) if self.counts else 0
+        return 0 if self.is_placeholder else len(self)
 
     @property
     def weight(self) -> float:
-        """The share's part in the mean over the global batch, 0 … 1."""
-        return self.images / self.total
+        """The shard's part in the mean over the global batch, 0 … 1."""
+        return self.num_counted / self.total
+
+    def split(self, count: int) -> list[BatchShard]:
+        """The shard cut into `count` parts of whole groups, as evenly as they go; fewer where there are fewer groups."""
+        within = [(begin, end) for begin, end in groups(self.total) if self.begin <= begin < self.end]
+        parts = [part for part in _split(within, count) if part]
+        return [BatchShard(part[0][0], part[-1][1], self.total, self.is_placeholder) for part in parts]
 
 
 def group_size(batch_size: int) -> int:
@@ -52,23 +58,16 @@ def groups(batch_size: int) -> list[tuple[int, int]]:
     return list(pairwise([*begins, batch_size]))
 
 
-def share_of(batch_size: int, rank: int, size: int) -> Share:
+def shard_of(batch_size: int, rank: int, size: int) -> BatchShard:
     """What process `rank` of `size` takes of a global batch: whole groups, as evenly as they go.
 
     Where there are fewer groups than processes, some borrow the last group; it does not count for them.
     """
-    found = _split(groups(batch_size), size)[rank]
-    if not found:
+    own = _split(groups(batch_size), size)[rank]
+    if not own:
         begin, end = groups(batch_size)[-1]
-        return Share(begin, end, batch_size, counts=False)
-    return Share(found[0][0], found[-1][1], batch_size)
-
-
-def micro_batches(share: Share, count: int) -> list[Share]:
-    """A share cut into `count` parts of whole groups, as evenly as they go; fewer where there are fewer groups."""
-    within = [(begin, end) for begin, end in groups(share.total) if share.begin <= begin < share.end]
-    parts = [part for part in _split(within, count) if part]
-    return [Share(part[0][0], part[-1][1], share.total, share.counts) for part in parts]
+        return BatchShard(begin, end, batch_size, is_placeholder=True)
+    return BatchShard(own[0][0], own[-1][1], batch_size)
 
 
 def _split(items: list[tuple[int, int]], count: int) -> list[list[tuple[int, int]]]:

@@ -84,9 +84,9 @@ def our_pipeline(listed: Path, *, whole: bool) -> Callable[[], None]:
     )
 
     def run() -> None:
-        for images, _, keys in loader.epoch(0):
+        for images, _, sample_ids in loader.epoch(0):
             if whole:
-                loader.transform(images, keys)
+                loader.transform(images, sample_ids)
 
     return run
 

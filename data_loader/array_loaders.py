@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from data_loader.datasets.archives import Archive
+from data_loader.datasets.archives import LabelledImages
 from data_loader.datasets.image_sets import ArraySet
 from data_loader.datasets.longtail import longtail_counts, select_per_class, shifted_indices
 from data_loader.loader import ImageDataLoader, Splits
@@ -20,7 +20,7 @@ ImbalanceFactor = Annotated[float, Range(low=0, high=1, low_open=True)]
 
 
 @dataclass(frozen=True)
-class ArrayRecipe:
+class ArrayDatasetSpec:
     """What distinguishes one in-memory data set from another.
 
     Args:
@@ -32,7 +32,7 @@ class ArrayRecipe:
         degrees: rotation of the standard augmentation, ± this.
     """
 
-    read: Callable[..., Archive]
+    read: Callable[..., LabelledImages]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     padding: int
@@ -53,7 +53,7 @@ class ArrayDataLoader(ImageDataLoader):
         verify: compare checksums and download what is missing; false reads other data in the same format.
     """
 
-    recipe: ClassVar[ArrayRecipe]
+    recipe: ClassVar[ArrayDatasetSpec]
 
     data_dir: str
     randaugm: bool = False

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import data_loader.data_loaders as module_data
 from base import BaseDataLoader
-from data_loader.datasets.class_folders import passed_over_line
+from data_loader.datasets.class_folders import skipped_files_line
 from data_loader.datasets.decoding import UnreadableImageError, read_image
 from data_loader.file_loader import FileDataLoader
 from data_loader.folder_loader import ImageFolderDataLoader
@@ -101,8 +101,8 @@ def main() -> None:
     lines = [line.replace(": ", "\t", 1) for line in bad_lines] + [f"{path}\t{reason}" for path, reason in bad.items()]
     wrong = f"{len(bad_lines):,} list line{' is' if len(bad_lines) == 1 else 's are'} wrong"
     print(f"{len(paths):,} image{'s' * (len(paths) != 1)} checked: {len(bad):,} can't be read; {wrong}")
-    if isinstance(loader, ImageFolderDataLoader) and loader.passed_over:
-        print(passed_over_line(loader.passed_over))
+    if isinstance(loader, ImageFolderDataLoader) and loader.skipped_files:
+        print(skipped_files_line(loader.skipped_files))
     if not lines:
         return
     for line in lines[:_SHOWN]:

@@ -7,7 +7,7 @@ from functools import partial
 
 from data_loader.array_loaders import (
     ArrayDataLoader,
-    ArrayRecipe,
+    ArrayDatasetSpec,
     ImbalanceArrayDataLoader,
     ImbalanceFactor,
     ShiftedTestArrayDataLoader,
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 _CIFAR_MEAN, _CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
-_cifar_recipe = partial(ArrayRecipe, padding=4, flip=True, degrees=15.0)
+_cifar_recipe = partial(ArrayDatasetSpec, padding=4, flip=True, degrees=15.0)
 _CIFAR100_LT = _cifar_recipe(partial(read_cifar, num_classes=100), mean=_CIFAR_MEAN, std=_CIFAR_STD)
 
 
@@ -73,7 +73,7 @@ class ImbalanceDigitsDataLoader(ImbalanceArrayDataLoader):
         max_per_class: at most so many training images of a class.
     """
 
-    recipe = ArrayRecipe(read_digits, mean=(0.306,) * 3, std=(0.318,) * 3, padding=2, flip=False, degrees=10.0)
+    recipe = ArrayDatasetSpec(read_digits, mean=(0.306,) * 3, std=(0.318,) * 3, padding=2, flip=False, degrees=10.0)
 
     data_dir: str = ""
     imb_factor: ImbalanceFactor = 1 / 40
@@ -83,7 +83,9 @@ class ImbalanceDigitsDataLoader(ImbalanceArrayDataLoader):
 class ImbalanceFashionMNISTDataLoader(ImbalanceArrayDataLoader):
     """Long-tailed Fashion-MNIST, 28×28 pixels."""
 
-    recipe = ArrayRecipe(read_fashion_mnist, mean=(0.286,) * 3, std=(0.353,) * 3, padding=2, flip=True, degrees=0.0)
+    recipe = ArrayDatasetSpec(
+        read_fashion_mnist, mean=(0.286,) * 3, std=(0.353,) * 3, padding=2, flip=True, degrees=0.0
+    )
 
 
 @dataclass(kw_only=True, eq=False)

@@ -17,7 +17,7 @@ from data_loader.lists.list_files import ImageList
 from data_loader.loader import ImageDataLoader, Splits
 from data_loader.transforms.batch_transforms import BatchTransform, HorizontalFlip, Normalise
 from data_loader.transforms.colour import ColourJitter
-from data_loader.transforms.crops import CentreCrop, Frame, RandomResizedCrop
+from data_loader.transforms.crops import CentreCrop, Crop, RandomResizedCrop
 from data_loader.transforms.rand_augment import RandAugment
 from utils.config.ranges import PositiveInt, Range
 
@@ -108,5 +108,5 @@ class FileDataLoader(ImageDataLoader):
         return Normalise(self.mean, self.std)
 
     def _file_set(self, files: ImageList) -> FileSet:
-        frame: Frame = CentreCrop(self.image_size, round(self.image_size * _RESIZED))
-        return FileSet(self.data_dir, files.paths, files.targets, frame)
+        crop: Crop = CentreCrop(self.image_size, round(self.image_size * _RESIZED))
+        return FileSet(self.data_dir, files.paths, files.targets, crop)

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import numpy as np
 
-from data_loader.datasets.class_folders import find_classes, find_images, passed_over_line
+from data_loader.datasets.class_folders import find_classes, find_images, skipped_files_line
 from data_loader.datasets.longtail import stratified_split
 from data_loader.file_loader import FileDataLoader, FileSplits
 from data_loader.lists.list_files import ImageList
@@ -34,12 +34,12 @@ class ImageFolderDataLoader(FileDataLoader):
         val_fraction: likewise for validation; 0: the test images.
 
     Attributes:
-        passed_over: files that are no images, by extension; known once the folders have been walked through.
+        skipped_files: files that are no images, by extension; known once the folders have been walked through.
     """
 
     test_fraction: Annotated[float, Range(low=0, high=0.8, low_open=True)] = 0.2
     val_fraction: Annotated[float, Range(low=0, high=0.8)] = 0.1
-    passed_over: Counter[str] = field(init=False, repr=False, default_factory=Counter)
+    skipped_files: Counter[str] = field(init=False, repr=False, default_factory=Counter)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,8 +52,8 @@ class ImageFolderDataLoader(FileDataLoader):
         base = Path(self.data_dir)
         root = base / "train" if (base / "train").is_dir() else base
         names = find_classes(root)
-        self.passed_over.clear()
-        images = find_images(root, names, base=base, passed_over=self.passed_over)
+        self.skipped_files.clear()
+        images = find_images(root, names, base=base, skipped_files=self.skipped_files)
         counts = np.bincount(images.targets, minlength=len(names))
         if counts.min() == 0:
             raise UserError(f"{root / names[int(counts.argmin())]}: holds no image; each class needs one")
@@ -61,7 +61,7 @@ class ImageFolderDataLoader(FileDataLoader):
         if not given:
             self._tell_what_was_passed_over()
             return FileSplits(*self._cut(images, len(names)), names)
-        lists = [find_images(base / split, names, base=base, passed_over=self.passed_over) for split in given]
+        lists = [find_images(base / split, names, base=base, skipped_files=self.skipped_files) for split in given]
         for split, held in zip(given, lists, strict=True):
             if not len(held):
                 raise UserError(f"{base / split}: holds no image")
@@ -76,8 +76,8 @@ class ImageFolderDataLoader(FileDataLoader):
         return [os.path.join(self.data_dir, path) for path in paths], []
 
     def _tell_what_was_passed_over(self) -> None:
-        if self.passed_over:
-            _log.info("%s: %s", self.data_dir, passed_over_line(self.passed_over))
+        if self.skipped_files:
+            _log.info("%s: %s", self.data_dir, skipped_files_line(self.skipped_files))
 
     def _cut(self, images: ImageList, num_classes: int) -> tuple[ImageList, ImageList, ImageList]:
         """Training, validation and test images out of one folder's."""

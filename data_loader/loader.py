@@ -15,9 +15,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from base import BaseDataLoader, Batch
-from data_loader.datasets.image_sets import ImageSet, KeyedBatches
+from data_loader.datasets.image_sets import BatchDataset, ImageSet
 from data_loader.datasets.longtail import stratified_split
-from data_loader.sampling import KeyBatches, balanced_epoch_length, balanced_keys, sequential_keys, shuffled_keys
+from data_loader.sampling import (
+    SampleIdBatches,
+    balanced_epoch_length,
+    balanced_sample_ids,
+    sequential_sample_ids,
+    shuffled_sample_ids,
+)
 from data_loader.transforms.batch_transforms import BatchTransform, Normalise
 from data_loader.transforms.pipeline import Pipeline, apply_all
 from utils.config.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, Range
@@ -131,23 +137,25 @@ class ImageDataLoader(BaseDataLoader):
         augmentation = self.augmentation() if self.split == "train" else ()
         return Pipeline.of((*augmentation, self.normalisation()))
 
-    def transform(self, images: Tensor, keys: np.ndarray) -> Tensor:
+    def transform(self, images: Tensor, sample_ids: np.ndarray) -> Tensor:
         """Raw images [B, 3, H, W] on the device → the network's input, float32 [B, 3, H, W]."""
-        return apply_all(self.pipeline.on_device, images, keys)
+        return apply_all(self.pipeline.on_device, images, sample_ids)
 
-    def epoch_keys(self, epoch: int) -> np.ndarray:
+    def epoch_sample_ids(self, epoch: int) -> np.ndarray:
         """Which sample comes when: int64, shape [num_images, 3]: epoch, sample index, repeat."""
         if self.split != "train" or not (self.shuffle or self.balanced):
-            return sequential_keys(epoch, len(self.images))
+            return sequential_sample_ids(epoch, len(self.images))
         if self.balanced:
-            return balanced_keys(self.seed, epoch, self.targets, self.num_images)
-        return shuffled_keys(self.seed, epoch, len(self.images))
+            return balanced_sample_ids(self.seed, epoch, self.targets, self.num_images)
+        return shuffled_sample_ids(self.seed, epoch, len(self.images))
 
     def epoch(
         self, epoch: int, *, first_step: int = 0, every: int = 1, rank: int = 0, size: int = 1
     ) -> Iterator[Batch]:
         """The batches of an epoch in their order, or a process's part of them; see `BaseDataLoader.epoch`."""
-        self._key_batches.start(self.epoch_keys(epoch), first_step=first_step, every=every, rank=rank, size=size)
+        self._sample_id_batches.start(
+            self.epoch_sample_ids(epoch), first_step=first_step, every=every, rank=rank, size=size
+        )
         return _checked(iter(self._torch_loader))
 
     @property
@@ -180,20 +188,20 @@ class ImageDataLoader(BaseDataLoader):
         _ = self.splits
         other = copy.copy(self)
         other.split = split
-        for name in ("images", "pipeline", "_key_batches", "_torch_loader"):
+        for name in ("images", "pipeline", "_sample_id_batches", "_torch_loader"):
             other.__dict__.pop(name, None)
         return other
 
     @cached_property
-    def _key_batches(self) -> KeyBatches:
-        return KeyBatches(self.batch_size)
+    def _sample_id_batches(self) -> SampleIdBatches:
+        return SampleIdBatches(self.batch_size)
 
     @cached_property
     def _torch_loader(self) -> DataLoader[Any]:
         workers = self.num_workers if self.images.reads_files or self.pipeline.in_worker else 0
         return DataLoader(
-            KeyedBatches(self.images, self.pipeline.in_worker),
-            batch_sampler=cast(Any, self._key_batches),  # arrays of keys, where torch expects lists of indices
+            BatchDataset(self.images, self.pipeline.in_worker),
+            batch_sampler=cast(Any, self._sample_id_batches),  # arrays of keys, where torch expects lists of indices
             collate_fn=_as_it_is,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -209,7 +217,7 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _checked(batches: Iterator[Batch | UserError]) -> Iterator[Batch]:
-    """Raise the user's mistakes that workers hand over (see `KeyedBatches`)."""
+    """Raise the user's mistakes that workers hand over (see `BatchDataset`)."""
     for batch in batches:
         if isinstance(batch, UserError):
             raise batch

@@ -1,4 +1,4 @@
-"""The order of an epoch: which sample comes when, as keys (epoch, index, repeat). A function of seed and epoch."""
+"""The order of an epoch: which sample comes when, as sample ids (epoch, index, repeat): functions of seed and epoch."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from base import count_batches, share_of
 from utils.random_streams import Stream, uniforms
 
 
-def _keys(epoch: int, indices: np.ndarray, repeats: np.ndarray | int = 0) -> np.ndarray:
-    keys = np.empty((len(indices), 3), np.int64)
-    keys[:, 0], keys[:, 1], keys[:, 2] = epoch, indices, repeats
-    return keys
+def _sample_ids(epoch: int, indices: np.ndarray, repeats: np.ndarray | int = 0) -> np.ndarray:
+    sample_ids = np.empty((len(indices), 3), np.int64)
+    sample_ids[:, 0], sample_ids[:, 1], sample_ids[:, 2] = epoch, indices, repeats
+    return sample_ids
 
 
-def sequential_keys(epoch: int, num_images: int) -> np.ndarray:
+def sequential_sample_ids(epoch: int, num_images: int) -> np.ndarray:
     """Every image once, in file order: int64, shape [N, 3]."""
-    return _keys(epoch, np.arange(num_images))
+    return _sample_ids(epoch, np.arange(num_images))
 
 
-def shuffled_keys(seed: int, epoch: int, num_images: int) -> np.ndarray:
+def shuffled_sample_ids(seed: int, epoch: int, num_images: int) -> np.ndarray:
     """Every image once, in an order of this epoch's own: int64, shape [N, 3]."""
-    keys = sequential_keys(epoch, num_images)
-    return keys[np.argsort(uniforms(seed, Stream.ORDER, keys, 2)[:, 1], kind="stable")]
+    sample_ids = sequential_sample_ids(epoch, num_images)
+    return sample_ids[np.argsort(uniforms(seed, Stream.ORDER, sample_ids, 2)[:, 1], kind="stable")]
 
 
 def balanced_epoch_length(class_counts: np.ndarray, *, retain_epoch_size: bool) -> int:
@@ -34,14 +34,14 @@ def balanced_epoch_length(class_counts: np.ndarray, *, retain_epoch_size: bool) 
     return int(class_counts.sum()) if retain_epoch_size else int(class_counts.max()) * present
 
 
-def balanced_keys(seed: int, epoch: int, targets: np.ndarray, length: int) -> np.ndarray:
+def balanced_sample_ids(seed: int, epoch: int, targets: np.ndarray, length: int) -> np.ndarray:
     """Every class equally often (to within one draw), its images in turn before any comes again.
 
     Args:
         seed: the run's seed.
         epoch: the epoch.
         targets: labels, shape [N].
-        length: draws an epoch.
+        length: samples an epoch.
 
     Returns:
         int64, shape [length, 3]; `repeat` counts how often the epoch has drawn the image before.
@@ -52,25 +52,27 @@ def balanced_keys(seed: int, epoch: int, targets: np.ndarray, length: int) -> np
     for label, count, wanted in zip(classes, counts, length // len(classes) + extra, strict=True):
         rounds = -(-int(wanted) // int(count))
         indices = np.flatnonzero(targets == label)
-        keys = _keys(epoch, np.tile(indices, rounds), np.repeat(np.arange(rounds), count))
-        within = uniforms(seed, Stream.ORDER, keys, 2)[:, 0]
-        drawn.append(keys[np.lexsort((within, keys[:, 2]))][:wanted])
-    keys = np.concatenate(drawn)
-    return keys[np.argsort(uniforms(seed, Stream.ORDER, keys, 2)[:, 1], kind="stable")]
+        sample_ids = _sample_ids(epoch, np.tile(indices, rounds), np.repeat(np.arange(rounds), count))
+        within = uniforms(seed, Stream.ORDER, sample_ids, 2)[:, 0]
+        drawn.append(sample_ids[np.lexsort((within, sample_ids[:, 2]))][:wanted])
+    sample_ids = np.concatenate(drawn)
+    return sample_ids[np.argsort(uniforms(seed, Stream.ORDER, sample_ids, 2)[:, 1], kind="stable")]
 
 
-class KeyBatches(Sampler[np.ndarray]):
-    """Cuts an epoch's keys into batches for torch's DataLoader; `start` says which epoch comes next, and what of it."""
+class SampleIdBatches(Sampler[np.ndarray]):
+    """Cuts an epoch's sample ids into batches for torch's DataLoader; `start` says which epoch comes next."""
 
     def __init__(self, batch_size: int) -> None:
         self.batch_size = batch_size
         self._batches: list[np.ndarray] = []
 
-    def start(self, keys: np.ndarray, *, first_step: int = 0, every: int = 1, rank: int = 0, size: int = 1) -> None:
+    def start(
+        self, sample_ids: np.ndarray, *, first_step: int = 0, every: int = 1, rank: int = 0, size: int = 1
+    ) -> None:
         """Set the keys of the epoch that the next iteration yields; see `BaseDataLoader.epoch` for the rest."""
-        count = count_batches(len(keys), self.batch_size)
-        bounds = [step * self.batch_size for step in range(count)] + [len(keys)]
-        batches = [keys[bounds[step] : bounds[step + 1]] for step in range(first_step, count, every)]
+        count = count_batches(len(sample_ids), self.batch_size)
+        bounds = [step * self.batch_size for step in range(count)] + [len(sample_ids)]
+        batches = [sample_ids[bounds[step] : bounds[step + 1]] for step in range(first_step, count, every)]
         shares = [share_of(len(batch), rank, size) for batch in batches]
         self._batches = [batch[share.begin : share.end] for batch, share in zip(batches, shares, strict=True)]
 

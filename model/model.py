@@ -63,7 +63,7 @@ IMAGENET = Recipe(
 RESNEXT = replace(IMAGENET, block=partial(Bottleneck, groups=32, group_width=4))
 
 
-class RecipeModel(ExpertModel):
+class ExpertsModel(ExpertModel):
     """A network of experts built from the class's recipe.
 
     Args:
@@ -114,55 +114,55 @@ class RecipeModel(ExpertModel):
         super().__init__(backbone, num_classes=num_classes, returns_feat=returns_feat)
 
 
-class ResNet32Model(RecipeModel):
+class ResNet32Model(ExpertsModel):
     """ResNet-32 for 32×32 images, parameter-free shortcuts (A)."""
 
     recipe = CIFAR
 
 
-class ResNet32Model_B(RecipeModel):
+class ResNet32Model_B(ExpertsModel):
     """ResNet-32 for 32×32 images, projection shortcuts (B)."""
 
     recipe = replace(CIFAR, block=CifarBlockB)
 
 
-class ResNet10Model(RecipeModel):
+class ResNet10Model(ExpertsModel):
     """ResNet-10 of basic blocks."""
 
     recipe = replace(IMAGENET, block=BasicBlock, blocks=(1, 1, 1, 1))
 
 
-class ResNet34Model(RecipeModel):
+class ResNet34Model(ExpertsModel):
     """ResNet-34 of basic blocks, with a 3×3 stem of stride 1."""
 
     recipe = replace(IMAGENET, block=BasicBlock, stem_kernel=3, stem_stride=1)
 
 
-class ResNet50Model(RecipeModel):
+class ResNet50Model(ExpertsModel):
     """ResNet-50."""
 
     recipe = IMAGENET
 
 
-class ResNet101Model(RecipeModel):
+class ResNet101Model(ExpertsModel):
     """ResNet-101."""
 
     recipe = replace(IMAGENET, blocks=(3, 4, 23, 3))
 
 
-class ResNet152Model(RecipeModel):
+class ResNet152Model(ExpertsModel):
     """ResNet-152."""
 
     recipe = replace(IMAGENET, blocks=(3, 8, 36, 3))
 
 
-class ResNeXt50Model(RecipeModel):
+class ResNeXt50Model(ExpertsModel):
     """ResNeXt-50, 32 groups of width 4."""
 
     recipe = RESNEXT
 
 
-class ResNeXt152Model(RecipeModel):
+class ResNeXt152Model(ExpertsModel):
     """ResNeXt-152, 32 groups of width 4."""
 
     recipe = replace(RESNEXT, blocks=(3, 8, 36, 3))

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from utils.distributed.context import World, described_by_environment, joined
+from utils.distributed.context import DistributedContext, launch_environment, process_group
 
 CPU = torch.device("cpu")
 PATIENCE = 120.0  # seconds, on a busy machine
@@ -66,8 +66,8 @@ def _rank(
 
 
 def _joined(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
-    with joined(described_by_environment(), CPU) as world:
-        return function(world, *arguments)
+    with process_group(launch_environment(), CPU) as distributed:
+        return function(distributed, *arguments)
 
 
 def _free_port() -> int:
@@ -76,4 +76,4 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-__all__ = ["CPU", "World", "in_processes"]
+__all__ = ["CPU", "DistributedContext", "in_processes"]

@@ -14,7 +14,7 @@ import torch
 
 from utils.config.command_line import OneLineParser
 from utils.config.parser import AUTOMATIC, CONFIG_NAME, ConfigParser, read_json
-from utils.distributed.context import World
+from utils.distributed.context import DistributedContext
 from utils.distributed.device import choose_device
 from utils.errors import run_main
 from utils.files.provenance import differences, process_facts, read_processes
@@ -59,7 +59,11 @@ def main() -> None:
     processes = read_processes(folder)
     path = folder / CONFIG_NAME
     config = ConfigParser(read_json(path), source=str(path))
-    device = choose_device(config.get("n_gpu", 1), World()) if torch.cuda.is_available() else torch.device("cpu")
+    device = (
+        choose_device(config.get("n_gpu", 1), DistributedContext())
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
     changed = changes(processes, process_facts(device))
     for line in changed:
         print(f"warning: {line}", file=sys.stderr)

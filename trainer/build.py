@@ -27,7 +27,7 @@ from trainer.methods.mixing import Combiner, CombinerOptions, FinetuningCombiner
 from trainer.trainer import Ingredients, Trainer
 from utils.config.parser import ConfigParser
 from utils.config.schema import fields_of
-from utils.distributed.context import World
+from utils.distributed.context import DistributedContext
 from utils.files.checkpoint import CheckpointError, without_parallel_prefix
 from utils.reporting.meters import RunningMeans
 from utils.reporting.tensorboard import Recorder, SilentRecorder
@@ -81,7 +81,7 @@ def build_parallel(
     *,
     n_gpu: int,
     device: torch.device,
-    world: World,
+    distributed: DistributedContext,
     found: int,
 ) -> Parallel:
     """How a network runs on the devices there are.
@@ -92,10 +92,10 @@ def build_parallel(
         options: section `trainer`.
         n_gpu: GPUs that the configuration asks for; where there are fewer, each takes its share in more parts.
         device: this process's own.
-        world: the processes that train.
+        distributed: the processes that train.
         found: what "auto" found for `accumulate_steps` earlier in the run; 0: nothing.
     """
-    in_use = gpus_in_use(options.parallel, n_gpu, world)
+    in_use = gpus_in_use(options.parallel, n_gpu, distributed)
     steps = options.accumulate_steps
     if steps is None:
         steps = max(-(-n_gpu // in_use), 1)
@@ -104,7 +104,13 @@ def build_parallel(
     elif steps == "auto":
         steps = max(found, 1)
     return Parallel(
-        network, precision, device=device, world=world, mode=options.parallel, n_gpu=n_gpu, accumulate_steps=steps
+        network,
+        precision,
+        device=device,
+        distributed=distributed,
+        mode=options.parallel,
+        n_gpu=n_gpu,
+        accumulate_steps=steps,
     )
 
 
@@ -186,7 +192,7 @@ def build_trainer(
     device: torch.device,
     folder: RunFolder,
     resumed: Mapping[str, Any] | None,
-    world: World | None = None,
+    distributed: DistributedContext | None = None,
 ) -> Trainer:
     """Put a run together, and take it up where a checkpoint left it.
 
@@ -197,11 +203,11 @@ def build_trainer(
         folder: the run's folder.
         resumed: content of the checkpoint to continue from; with `resume_state_dict_only` the weights alone of another
             run's count.
-        world: the processes that train; None: this one alone.
+        distributed: the processes that train; None: this one alone.
     """
-    world, options = world or World(), TrainerOptions(**config["trainer"])
+    distributed, options = distributed or DistributedContext(), TrainerOptions(**config["trainer"])
     network = build_model(config, device)
-    if options.sync_batchnorm and world.group is not None and device.type == "cuda":
+    if options.sync_batchnorm and distributed.group is not None and device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     precision = build_precision(config, device)
     criterion = build_criterion(config, loader.cls_num_list).to(device)
@@ -210,13 +216,15 @@ def build_trainer(
     meters = RunningMeans(device)
     parts = {"optimizer": optimizer, "lr_scheduler": schedule, "criterion": criterion, "meters": meters}
     state = _resume(config, folder, resumed, network, {**parts, "precision": precision})
-    if not world.is_main:
+    if not distributed.is_main:
         meters.reset()  # rank 0 goes on with what all had counted
     n_gpu, found = config.get("n_gpu", 1), state.accumulate_steps
     return Trainer(
         Ingredients(
             model=network,
-            parallel=build_parallel(network, precision, options, n_gpu=n_gpu, device=device, world=world, found=found),
+            parallel=build_parallel(
+                network, precision, options, n_gpu=n_gpu, device=device, distributed=distributed, found=found
+            ),
             precision=precision,
             criterion=criterion,
             optimizer=optimizer,
@@ -234,10 +242,10 @@ def build_trainer(
         options=options,
         monitor=monitor_of(config.config),
         folder=folder,
-        recorder=_recorder(config, folder, state) if world.is_main else SilentRecorder(),
+        recorder=_recorder(config, folder, state) if distributed.is_main else SilentRecorder(),
         facts={"arch": config["arch"]["type"], "config": config.config, "class_names": loader.class_names},
         state=state,
-        world=world,
+        distributed=distributed,
     )
 
 

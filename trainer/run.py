@@ -15,11 +15,11 @@ from base.batch_shards import groups
 from base.run_folder import BEST_NAME
 from data_loader.loader import ImageDataLoader
 from trainer.build import build_loader, build_trainer
-from trainer.config.config_warnings import find_doubts
+from trainer.config.config_warnings import find_config_warnings
 from trainer.engine.fitting import fit_memory
 from trainer.run_folders import open_folder, read_resumed
 from utils.config.parser import ConfigParser
-from utils.distributed.context import World
+from utils.distributed.context import DistributedContext
 from utils.errors import EarlyEnd, RunError
 from utils.files.provenance import record_process
 from utils.reporting.logger import set_up_logging
@@ -27,69 +27,75 @@ from utils.reporting.logger import set_up_logging
 logger = logging.getLogger(__name__)
 
 
-def train_run(config: ConfigParser, world: World, device: torch.device, *, log_config: str | None = None) -> None:
+def train_run(
+    config: ConfigParser, distributed: DistributedContext, device: torch.device, *, log_config: str | None = None
+) -> None:
     """Build a run and train it; several processes do so together, and rank 0 reads and writes the run's folder.
 
     Args:
         config: validated.
-        world: the processes that train.
+        distributed: the processes that train.
         device: this process's own.
         log_config: file of a logging configuration, see `utils.reporting.logger.set_up_logging`.
     """
-    with world.main_first():
-        path, resumed = read_resumed(config, world) if world.is_main else (None, None)
-        loader = build_loader(config, processes=world.local_size)
-        folder = open_folder(config, path) if world.is_main else RunFolder(Path())
-    folder.path, config.resume, resumed = world.from_main((folder.path, config.resume, resumed))
+    with distributed.main_first():
+        path, resumed = read_resumed(config, distributed) if distributed.is_main else (None, None)
+        loader = build_loader(config, processes=distributed.local_size)
+        folder = open_folder(config, path) if distributed.is_main else RunFolder(Path())
+    folder.path, config.resume, resumed = distributed.from_main((folder.path, config.resume, resumed))
     with folder:
-        if world.is_main:
-            set_up_logging(verbosity(config, world), folder=folder.path, config_file=log_config)
-            _introduce(config, loader, device, world)
-            record_process(folder.path, device, config["seed"], world)
-        with _nothing_left_behind(folder if world.is_main and path is None else None), _lack_of_memory_told():
-            trainer = build_trainer(config, loader=loader, device=device, folder=folder, resumed=resumed, world=world)
+        if distributed.is_main:
+            set_up_logging(verbosity(config, distributed), folder=folder.path, config_file=log_config)
+            _introduce(config, loader, device, distributed)
+            record_process(folder.path, device, config["seed"], distributed)
+        with _nothing_left_behind(folder if distributed.is_main and path is None else None), _lack_of_memory_told():
+            trainer = build_trainer(
+                config, loader=loader, device=device, folder=folder, resumed=resumed, distributed=distributed
+            )
             if config["trainer"].get("accumulate_steps") == "auto":
                 fit_memory(trainer)
         if trainer.state.epoch >= trainer.options.epochs:
             logger.info("All %d epochs are done already; more by a larger --epochs.", trainer.options.epochs)
         with _lack_of_memory_told():
             trainer.train()
-    if world.is_main:
+    if distributed.is_main:
         newest = next(iter(folder.checkpoints()), config.resume)
         best = folder.path / BEST_NAME
         or_best = f" (or the best epoch: {best})" if best.is_file() else ""
         print(f"The run lies in {folder.path}; next: python test.py -r {newest}{or_best}")
 
 
-def verbosity(config: ConfigParser, world: World) -> int:
+def verbosity(config: ConfigParser, distributed: DistributedContext) -> int:
     """How much a process says: what the configuration asks for in rank 0, warnings in the others."""
-    return config["trainer"].get("verbosity", 2) if world.is_main else 0
+    return config["trainer"].get("verbosity", 2) if distributed.is_main else 0
 
 
-def _introduce(config: ConfigParser, loader: ImageDataLoader, device: torch.device, world: World) -> None:
+def _introduce(
+    config: ConfigParser, loader: ImageDataLoader, device: torch.device, distributed: DistributedContext
+) -> None:
     """Log what is about to be trained, and what about it is surely not meant."""
-    for doubt in find_doubts(config.config):
+    for doubt in find_config_warnings(config.config):
         logger.warning("warning: %s", doubt)
     if config["trainer"].get("validate") and loader.validates_on_test_split:
         logger.warning("warning: validation on the test split; data_loader.args.validation_split holds out images")
-    if config["trainer"].get("sync_batchnorm") and (device.type != "cuda" or world.group is None):
+    if config["trainer"].get("sync_batchnorm") and (device.type != "cuda" or distributed.group is None):
         logger.warning("warning: trainer.sync_batchnorm is for several processes on GPUs: it does nothing here")
     if config["trainer"].get("compile"):
         logger.info("The network is compiled at its first step and at the first validation: that takes minutes.")
     if config["trainer"].get("precision") == "fp16" and device.type == "cpu":
         logger.warning("warning: trainer.precision: fp16 takes a CPU many times as long; there bf16 is the one")
     shared_by = len(groups(loader.batch_size))
-    if world.size > shared_by:
+    if distributed.size > shared_by:
         logger.warning(
             "warning: %d images a batch are %d mixing groups, so some of %d processes have nothing to do: make "
             "data_loader.args.batch_size larger",
             loader.batch_size,
             shared_by,
-            world.size,
+            distributed.size,
         )
     counts = loader.cls_num_list
     images = f"{sum(counts)} training images of {len(counts)} classes, {max(counts)} to {min(counts)} a class"
-    processes = f", {world.size} processes" if world.size > 1 else ""
+    processes = f", {distributed.size} processes" if distributed.size > 1 else ""
     logger.info("%s: %s, on %s%s", config["name"], images, device, processes)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from base import RunFolder
 from base.run_folder import locked
 from utils.config.parser import CONFIG_NAME, ConfigParser, read_json
-from utils.distributed.context import World
+from utils.distributed.context import DistributedContext
 from utils.errors import UserError
 from utils.files.checkpoint import load_checkpoint
 from utils.files.provenance import read_processes
@@ -22,7 +22,7 @@ WHERE_NOT_WHAT = ("n_gpu", "trainer.parallel", "data_loader.args.num_workers")
 logger = logging.getLogger(__name__)
 
 
-def read_resumed(config: ConfigParser, world: World) -> tuple[Path | None, Mapping[str, Any] | None]:
+def read_resumed(config: ConfigParser, distributed: DistributedContext) -> tuple[Path | None, Mapping[str, Any] | None]:
     """The folder to go on in and the checkpoint's content to go on from, before anything is written.
 
     Either may be None: a run that starts anew has neither; one that takes over the weights of another, or changes
@@ -32,9 +32,9 @@ def read_resumed(config: ConfigParser, world: World) -> tuple[Path | None, Mappi
     Raises:
         UserError: the checkpoint that `-r` names can't be used.
     """
-    if world.restarts:
+    if distributed.restarts:
         folders = [*config.runs_folder().glob("*/"), *([config.resume.parent] if config.resume else [])]
-        begun = [path for path in folders if _is_run_of(config, path) and _was_begun_by(world, path)]
+        begun = [path for path in folders if _is_run_of(config, path) and _was_begun_by(distributed, path)]
         if begun:
             path, content = _newest_of(config, begun)
             if content is None and config.resume is not None:  # it died before it had a checkpoint of its own
@@ -73,10 +73,10 @@ def _newest_of(config: ConfigParser, candidates: Iterable[Path]) -> tuple[Path |
     return None, None
 
 
-def _was_begun_by(world: World, folder: Path) -> bool:
+def _was_begun_by(distributed: DistributedContext, folder: Path) -> bool:
     """Whether the processes of this launch have worked on a run."""
     try:
-        return any(process.get("launch") == world.launch for process in read_processes(folder))
+        return any(process.get("launch") == distributed.launch for process in read_processes(folder))
     except UserError:  # it died before it was recorded, or is another's damaged run
         return False
 

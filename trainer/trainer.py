@@ -99,7 +99,7 @@ class Trainer(BaseTrainer):
             ingredients.model,
             self.state,
             self.folder,
-            world=self.world,
+            distributed=self.distributed,
         )
 
     def train_step(self, batch: Batch, epoch: int, step: int) -> None:
@@ -116,7 +116,7 @@ class Trainer(BaseTrainer):
                 measured.append(self.add_gradients(images_of_part, part, epoch, step))
 
         loss = torch.stack([part.weight * values["loss"] for part, values in zip(parts, measured, strict=True)]).sum()
-        if self.guard.admits(loss, epoch=epoch, step=step, rate=self._rate, keys=batch.keys):
+        if self.guard.admits(loss, epoch=epoch, step=step, rate=self._rate, sample_ids=batch.sample_ids):
             use.precision.update(use.optimizer)
             for part, values in zip(parts, measured, strict=True):
                 self.meters.add(values, part.images)
@@ -124,7 +124,7 @@ class Trainer(BaseTrainer):
     def add_gradients(self, batch: Batch, part: Share, epoch: int, step: int) -> dict[str, Tensor]:
         """Forward and backward pass of a part of a global batch; returns its losses and metrics."""
         use = self.ingredients
-        images = use.train_loader.transform(batch.images.to(use.device, non_blocking=True), batch.keys)
+        images = use.train_loader.transform(batch.images.to(use.device, non_blocking=True), batch.sample_ids)
         targets = batch.targets.to(use.device, non_blocking=True)
         mixed = use.combiner_of(epoch)(images, targets, epoch=epoch, step=step, part=part)
 
@@ -140,8 +140,13 @@ class Trainer(BaseTrainer):
         use, first_step = self.ingredients, self.state.step
         use.model.train()
         title = f"epoch {epoch}/{self.options.epochs}"
-        batches = use.train_loader.epoch(epoch, first_step=first_step, rank=self.world.rank, size=self.world.size)
-        with progress_bar(title, use.train_loader.num_images, shown=self.world.is_main) as bar, lost_workers_told():
+        batches = use.train_loader.epoch(
+            epoch, first_step=first_step, rank=self.distributed.rank, size=self.distributed.size
+        )
+        with (
+            progress_bar(title, use.train_loader.num_images, shown=self.distributed.is_main) as bar,
+            lost_workers_told(),
+        ):
             bar.update(first_step * use.train_loader.batch_size)
             for step, batch in enumerate(batches, first_step):
                 self.train_step(batch, epoch, step)
@@ -155,22 +160,22 @@ class Trainer(BaseTrainer):
     def validate(self, epoch: int) -> dict[str, float]:
         """Evaluate on the validation split: cross-entropy of the ensemble, balanced accuracy and the metrics."""
         use = self.ingredients
-        self.world.copy_from_main(use.model.buffers())  # BatchNorm's statistics: each process has its own
+        self.distributed.copy_from_main(use.model.buffers())  # BatchNorm's statistics: each process has its own
         predicted = predict(
             use.model,
             use.valid_loader,
             use.device,
             precision=use.precision,
-            world=self.world,
+            distributed=self.distributed,
             title="validation",
             between_batches=self.between_steps,
         )
-        return self.world.from_main(None if predicted is None else self._score(*predicted, epoch))
+        return self.distributed.from_main(None if predicted is None else self._score(*predicted, epoch))
 
     def finish_epoch(self, validation: Mapping[str, float]) -> dict[str, float]:
         """Losses, metrics and learning rate of the epoch; the meters start anew and the schedule moves on."""
-        self.meters.merge(self.world)
-        log = self.world.from_main({**self.meters.means(), "lr": self._rate})
+        self.meters.merge(self.distributed)
+        log = self.distributed.from_main({**self.meters.means(), "lr": self._rate})
         self.meters.reset()
         schedule = self.ingredients.schedule
         if isinstance(schedule, ReduceLROnPlateau):
@@ -185,7 +190,7 @@ class Trainer(BaseTrainer):
 
     def before_save(self) -> None:
         """Bring what the processes have counted together in rank 0."""
-        self.meters.merge(self.world)
+        self.meters.merge(self.distributed)
 
     def _score(self, logits: np.ndarray, targets: np.ndarray, epoch: int) -> dict[str, float]:
         """What is logged of the validation split, from each expert's logits [N, E, C] and labels [N]."""

@@ -54,35 +54,35 @@ def philox(counters: np.ndarray, key: tuple[int, int]) -> np.ndarray:
     return np.stack([c0, c1, c2, c3], axis=1).astype(np.uint32)
 
 
-def _words(seed: int, stream: Stream, keys: np.ndarray, count: int) -> np.ndarray:
-    """`count` random words for each of N keys (epoch, index, repeat): uint32, shape [N, count]."""
+def _words(seed: int, stream: Stream, sample_ids: np.ndarray, count: int) -> np.ndarray:
+    """`count` random words for each of N sample_ids (epoch, index, repeat): uint32, shape [N, count]."""
     blocks = -(-count // 4)
-    counters = np.empty((len(keys), blocks, 4), np.uint64)
-    counters[:, :, :3] = keys[:, None, :]
+    counters = np.empty((len(sample_ids), blocks, 4), np.uint64)
+    counters[:, :, :3] = sample_ids[:, None, :]
     counters[:, :, 3] = (int(stream) << 16) + np.arange(blocks)
     words = philox(counters.reshape(-1, 4), (seed & 0xFFFFFFFF, seed >> 32))
-    return words.reshape(len(keys), 4 * blocks)[:, :count]
+    return words.reshape(len(sample_ids), 4 * blocks)[:, :count]
 
 
-def uniforms(seed: int, stream: Stream, keys: np.ndarray, count: int) -> np.ndarray:
+def uniforms(seed: int, stream: Stream, sample_ids: np.ndarray, count: int) -> np.ndarray:
     """`count` numbers uniform on [0, 1) for every sample of a batch.
 
     Args:
         seed: the run's seed, 0 … 2⁶⁴ − 1.
         stream: what the numbers are for.
-        keys: integers below 2³², shape [N, 3]: epoch, sample index, and how often the epoch has drawn this
+        sample_ids: integers below 2³², shape [N, 3]: epoch, sample index, and how often the epoch has drawn this
             sample before (0 unless sampling with replacement).
         count: numbers for each sample, at most 4 · 2¹⁶.
 
     Returns:
-        float64, shape [N, count]; row i depends on `keys[i]` alone.
+        float64, shape [N, count]; row i depends on `sample_ids[i]` alone.
     """
-    return _words(seed, stream, keys, count) * 2.0**-32
+    return _words(seed, stream, sample_ids, count) * 2.0**-32
 
 
-def sample_seeds(seed: int, stream: Stream, keys: np.ndarray) -> list[int]:
+def sample_seeds(seed: int, stream: Stream, sample_ids: np.ndarray) -> list[int]:
     """A 63-bit seed for each key, for operations that draw from a library's own generator; length N."""
-    words = _words(seed, stream, keys, 2).astype(np.int64)
+    words = _words(seed, stream, sample_ids, 2).astype(np.int64)
     return [int(high >> 1) << 32 | int(low) for high, low in words]
 
 

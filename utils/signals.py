@@ -27,12 +27,13 @@ class StopSignals:
     """While open, SIGTERM, SIGINT and SIGUSR1 are only noted.
 
     Args:
-        impatient: a second SIGINT ends the process at once. Not so in one of several: the terminal sends each of them
+        second_interrupt_kills: a second SIGINT ends the process at once. Not so in one of several: the terminal sends
+            each of them
             a SIGINT and their launcher passes its own on.
     """
 
-    def __init__(self, *, impatient: bool = True) -> None:
-        self.impatient = impatient
+    def __init__(self, *, second_interrupt_kills: bool = True) -> None:
+        self.second_interrupt_kills = second_interrupt_kills
         self.received: signal.Signals | None = None
         self._previous: dict[signal.Signals, object] = {}
 
@@ -47,7 +48,7 @@ class StopSignals:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
-        if number == signal.SIGINT and self.impatient:
+        if number == signal.SIGINT and self.second_interrupt_kills:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 

@@ -28,7 +28,7 @@ _CIFAR_CLASSES = {10: datasets.CIFAR10, 100: datasets.CIFAR100}
 
 
 @dataclass(frozen=True)
-class Archive:
+class LabelledImages:
     """Labelled images of one split and the names of their classes."""
 
     images: Tensor
@@ -36,7 +36,7 @@ class Archive:
     class_names: list[str]
 
 
-def read_cifar(data_dir: str, num_classes: int, *, train: bool, verify: bool) -> Archive:
+def read_cifar(data_dir: str, num_classes: int, *, train: bool, verify: bool) -> LabelledImages:
     """CIFAR-10 or CIFAR-100 in its published file format.
 
     Args:
@@ -66,10 +66,10 @@ def read_cifar(data_dir: str, num_classes: int, *, train: bool, verify: bool) ->
     names = list(_read_cifar_file(meta).get(kind.meta["key"], ())) if meta.is_file() else []
     if len(names) != num_classes:
         names = [str(label) for label in range(num_classes)]
-    return Archive(torch.from_numpy(images), targets, names)
+    return LabelledImages(torch.from_numpy(images), targets, names)
 
 
-def read_digits(data_dir: str, *, train: bool, verify: bool) -> Archive:
+def read_digits(data_dir: str, *, train: bool, verify: bool) -> LabelledImages:
     """scikit-learn's digits, 16×16 by bilinear interpolation; the last 50 images of each class are the test split.
 
     They come with scikit-learn: `data_dir` and `verify` have nothing to do.
@@ -83,10 +83,10 @@ def read_digits(data_dir: str, *, train: bool, verify: bool) -> Archive:
     chosen = np.sort(np.concatenate([indices[cut] for indices in by_class]))
     images = torch.from_numpy(digits.images[chosen]).float().mul(255 / 16)[:, None]
     images = torch.nn.functional.interpolate(images, size=(16, 16), mode="bilinear").round().to(torch.uint8)
-    return Archive(images.repeat(1, 3, 1, 1), targets[chosen], [str(label) for label in range(10)])
+    return LabelledImages(images.repeat(1, 3, 1, 1), targets[chosen], [str(label) for label in range(10)])
 
 
-def read_fashion_mnist(data_dir: str, *, train: bool, verify: bool) -> Archive:
+def read_fashion_mnist(data_dir: str, *, train: bool, verify: bool) -> LabelledImages:
     """Fashion-MNIST, 28×28, the grey channel three times.
 
     Reads the four published `.gz` files lying in `data_dir`, else torchvision's copy below it, which is downloaded
@@ -107,7 +107,7 @@ def read_fashion_mnist(data_dir: str, *, train: bool, verify: bool) -> Archive:
     names = list(datasets.FashionMNIST.classes)
     _check_labels(root, "Fashion-MNIST", pixels, labels, len(names), train=train)
     images = torch.from_numpy(pixels)[:, None].repeat(1, 3, 1, 1)
-    return Archive(images, labels.astype(np.int64), names)
+    return LabelledImages(images, labels.astype(np.int64), names)
 
 
 def _check_labels(

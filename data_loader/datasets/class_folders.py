@@ -31,11 +31,11 @@ def find_classes(root: Path) -> list[str]:
 
 
 def find_images(
-    root: Path, class_names: list[str], *, base: Path, passed_over: Counter[str] | None = None
+    root: Path, class_names: list[str], *, base: Path, skipped_files: Counter[str] | None = None
 ) -> ImageList:
     """The images of each class folder in `root` and below, sorted; paths are relative to `base`.
 
-    Files that are no images by their extension don't count. Where `passed_over` is given, they are entered there by
+    Files that are no images by their extension don't count. Where `skipped_files` is given, they are entered there by
     their extensions, hidden ones aside.
 
     Raises:
@@ -49,18 +49,18 @@ def find_images(
     for label, name in enumerate(class_names):
         within = [(folder, file) for folder, _, files in os.walk(root / name, followlinks=True) for file in files]
         found = sorted(os.path.join(folder, file) for folder, file in within if _is_image(file))
-        if passed_over is not None:
+        if skipped_files is not None:
             others = (file for _, file in within if not _is_image(file) and not file.startswith("."))
-            passed_over.update(os.path.splitext(file)[1].lower() or "no extension" for file in others)
+            skipped_files.update(os.path.splitext(file)[1].lower() or "no extension" for file in others)
         paths += [os.fsencode(os.path.relpath(path, base)) for path in found]
         counts[label] = len(found)
     return ImageList(np.array(paths, np.bytes_), np.repeat(np.arange(len(class_names)), counts))
 
 
-def passed_over_line(passed_over: Counter[str]) -> str:
+def skipped_files_line(skipped_files: Counter[str]) -> str:
     """`"passed over: 3 files (.gif 2, .txt 1)"`, the most frequent extension first."""
-    total = passed_over.total()
-    by_count = sorted(passed_over.items(), key=lambda item: (-item[1], item[0]))
+    total = skipped_files.total()
+    by_count = sorted(skipped_files.items(), key=lambda item: (-item[1], item[0]))
     kinds = ", ".join(f"{extension} {count}" for extension, count in by_count)
     return f"passed over: {total:,} file{'s' * (total != 1)} ({kinds})"
 

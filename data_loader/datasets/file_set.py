@@ -13,7 +13,7 @@ from torch import Tensor
 
 from data_loader.datasets.decoding import UnreadableImageError, read_image
 from data_loader.datasets.image_sets import ImageSet
-from data_loader.transforms.crops import Frame
+from data_loader.transforms.crops import Crop
 from utils.errors import UserError
 from utils.random_streams import Stream, uniforms
 
@@ -28,15 +28,15 @@ class FileSet(ImageSet):
         root: folder that the paths start from.
         paths: an array of bytes of shape [N] (plain strings would be copied into every worker).
         targets: int64, shape [N].
-        frame: what brings an image to the network's size.
-        stand_ins: what takes an unreadable image's place; without it such an image is an error.
+        crop: what brings an image to the network's size.
+        unreadable_images: what takes an unreadable image's place; without it such an image is an error.
     """
 
     root: str
     paths: np.ndarray
     targets: np.ndarray
-    frame: Frame
-    stand_ins: StandIns | None = None
+    crop: Crop
+    unreadable_images: UnreadableImagePolicy | None = None
 
     reads_files = True
 
@@ -44,50 +44,52 @@ class FileSet(ImageSet):
         """Where image `index` lies."""
         return os.path.join(self.root, os.fsdecode(self.paths[index]))
 
-    def read(self, keys: np.ndarray) -> Tensor:
-        """The images that keys [B, 3] name: uint8, shape [B, 3, S, S]."""
-        return self.read_labelled(keys)[0]
+    def read(self, sample_ids: np.ndarray) -> Tensor:
+        """The images that sample_ids [B, 3] name: uint8, shape [B, 3, S, S]."""
+        return self.read_labelled(sample_ids)[0]
 
-    def read_labelled(self, keys: np.ndarray) -> tuple[Tensor, np.ndarray]:
-        """The images of keys [B, 3] and their labels [B], which are those of the images in fact read.
+    def read_labelled(self, sample_ids: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        """The images of sample ids [B, 3] and their labels [B], which are those of the images in fact read.
 
         Raises:
             UserError: an image can't be read and nothing may stand in for it.
         """
-        indices, size = keys[:, 1].copy(), self.frame.size
-        images = torch.empty((len(keys), 3, size, size), dtype=torch.uint8)
-        for row, draws in enumerate(self.frame.draws(keys)):
+        indices, size = sample_ids[:, 1].copy(), self.crop.size
+        images = torch.empty((len(sample_ids), 3, size, size), dtype=torch.uint8)
+        for row, params in enumerate(self.crop.make_params(sample_ids)):
             # the whole image isn't kept, so that the next one is decoded into its memory, which the cache holds
-            indices[row], images[row] = self._read_framed(keys[row], draws)
+            indices[row], images[row] = self._read_cropped(sample_ids[row], params)
         return images, self.targets[indices]
 
     def subset(self, indices: np.ndarray) -> FileSet:
         """The images at `indices`, in that order."""
-        return replace(self, paths=self.paths[indices], targets=self.targets[indices], stand_ins=None)
+        return replace(self, paths=self.paths[indices], targets=self.targets[indices], unreadable_images=None)
 
-    def for_training(self, frame: Frame, *, seed: int, on_bad_image: str) -> FileSet:
-        """The same images cut by `frame`; unreadable ones are an "error", or one to "skip"."""
-        stand_ins = StandIns(seed, torch.zeros(len(self), dtype=torch.bool)) if on_bad_image == "skip" else None
-        return replace(self, frame=frame, stand_ins=stand_ins)
+    def for_training(self, crop: Crop, *, seed: int, on_bad_image: str) -> FileSet:
+        """The same images cut by `crop`; unreadable ones are an "error", or one to "skip"."""
+        unreadable_images = (
+            UnreadableImagePolicy(seed, torch.zeros(len(self), dtype=torch.bool)) if on_bad_image == "skip" else None
+        )
+        return replace(self, crop=crop, unreadable_images=unreadable_images)
 
-    def _read_framed(self, key: np.ndarray, draws: np.ndarray) -> tuple[int, Tensor]:
-        """Index and pixels [3, S, S] of the image of `key`, or of its stand-in, framed as `draws` say."""
+    def _read_cropped(self, key: np.ndarray, params: np.ndarray) -> tuple[int, Tensor]:
+        """Index and pixels [3, S, S] of the image of `key`, or of its stand-in, cropped as `params` say."""
         index = int(key[1])
         try:
             image = read_image(self.path(index))
         except UnreadableImageError as error:
             index, image = self._stand_in(key, error)
-        return index, self.frame(image, draws)
+        return index, self.crop(image, params)
 
     def _stand_in(self, key: np.ndarray, error: UnreadableImageError) -> tuple[int, Tensor]:
         """Index and pixels of the image that takes the place of the one of `key`, which raised `error`."""
-        if self.stand_ins is None:
+        if self.unreadable_images is None:
             raise UserError(
                 f"{error}; data_loader.args.data_dir is {self.root}; `python -m data_loader.check CONFIG` lists all "
                 'unreadable images, data_loader.args.on_bad_image="skip" trains without them'
             ) from None
-        self.stand_ins.report(int(key[1]), error)
-        for index in self.stand_ins.candidates(key, self.targets):
+        self.unreadable_images.report(int(key[1]), error)
+        for index in self.unreadable_images.candidates(key, self.targets):
             try:
                 return index, read_image(self.path(index))
             except UnreadableImageError:
@@ -96,7 +98,7 @@ class FileSet(ImageSet):
 
 
 @dataclass(frozen=True, eq=False)
-class StandIns:
+class UnreadableImagePolicy:
     """Which images take the place of unreadable ones, and which have been reported; shared with the workers.
 
     Args:

@@ -30,12 +30,12 @@ class ImageSet(ABC):
         return len(self.targets)
 
     @abstractmethod
-    def read(self, keys: np.ndarray) -> Tensor:
-        """The images that keys [B, 3] name: uint8, shape [B, 3, H, W]."""
+    def read(self, sample_ids: np.ndarray) -> Tensor:
+        """The images that sample_ids [B, 3] name: uint8, shape [B, 3, H, W]."""
 
-    def read_labelled(self, keys: np.ndarray) -> tuple[Tensor, np.ndarray]:
-        """The images of keys [B, 3] and their labels [B]."""
-        return self.read(keys), self.targets[keys[:, 1]]
+    def read_labelled(self, sample_ids: np.ndarray) -> tuple[Tensor, np.ndarray]:
+        """The images of sample ids [B, 3] and their labels [B]."""
+        return self.read(sample_ids), self.targets[sample_ids[:, 1]]
 
     @abstractmethod
     def subset(self, indices: np.ndarray) -> ImageSet:
@@ -56,29 +56,29 @@ class ArraySet(ImageSet):
         self.images = images
         self.targets = targets
 
-    def read(self, keys: np.ndarray) -> Tensor:
-        """The images that keys [B, 3] name: uint8, shape [B, 3, H, W]."""
-        return self.images[torch.from_numpy(keys[:, 1])]
+    def read(self, sample_ids: np.ndarray) -> Tensor:
+        """The images that sample_ids [B, 3] name: uint8, shape [B, 3, H, W]."""
+        return self.images[torch.from_numpy(sample_ids[:, 1])]
 
     def subset(self, indices: np.ndarray) -> ArraySet:
         """The images at `indices`, in that order."""
         return ArraySet(self.images[torch.from_numpy(indices)], self.targets[indices])
 
 
-class KeyedBatches(Dataset[Batch]):
+class BatchDataset(Dataset[Batch]):
     """What torch's DataLoader fetches from: a whole batch for an array of keys."""
 
     def __init__(self, images: ImageSet, transforms: tuple[BatchTransform, ...]) -> None:
         self.images = images
         self.transforms = transforms
 
-    def __getitems__(self, keys: np.ndarray) -> Batch | UserError:
-        """The batch of keys [B, 3]; the part of the transforms that runs in the workers is done.
+    def __getitems__(self, sample_ids: np.ndarray) -> Batch | UserError:
+        """The batch of sample ids [B, 3]; the part of the transforms that runs in the workers is done.
 
         A mistake of the user is handed over as a value: raised in a worker it would arrive wrapped in a traceback.
         """
         try:
-            images, targets = self.images.read_labelled(keys)
+            images, targets = self.images.read_labelled(sample_ids)
         except UserError as error:
             return error
-        return Batch(apply_all(self.transforms, images, keys), torch.from_numpy(targets), keys)
+        return Batch(apply_all(self.transforms, images, sample_ids), torch.from_numpy(targets), sample_ids)

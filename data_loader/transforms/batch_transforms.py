@@ -1,8 +1,8 @@
-"""Transforms of whole batches, on whatever device the batch lies; random ones are functions of the samples' keys.
+"""Transforms of whole batches, on whatever device the batch lies; random ones are functions of the sample ids.
 
-What chance decides about each sample (`draws`) is apart from what is then done (`apply`), so that a chain can be
-applied in blocks that a processor's cache holds. What a sample becomes depends on the seed and its own key only, never
-on its neighbours.
+What chance decides about each sample (`make_params`) is apart from what is then done (`transform`), so that a chain can
+be applied in blocks that a processor's cache holds. What a sample becomes depends on the seed and its own id only,
+never on its neighbours.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from utils.random_streams import Stream, uniforms
 
 
 class BatchTransform(ABC):
-    """Images [B, 3, H, W] and keys [B, 3] → images of the same shape; `per_image` ones are slow and run in workers."""
+    """Images [B, 3, H, W] and sample ids [B, 3] → images of this shape; `per_image` ones are slow and run in workers."""
 
     per_image: ClassVar[bool] = False
 
-    def draws(self, keys: np.ndarray) -> Sequence[Any] | np.ndarray:
-        """What chance decides about each sample of keys [B, 3]: B rows; empty ones where nothing is random."""
-        return np.empty((len(keys), 0))
+    def make_params(self, sample_ids: np.ndarray) -> Sequence[Any] | np.ndarray:
+        """What chance decides about each sample of sample ids [B, 3]: B rows; empty ones where nothing is random."""
+        return np.empty((len(sample_ids), 0))
 
     @abstractmethod
-    def apply(self, images: Tensor, draws: Any) -> Tensor:
-        """Transform images [B, 3, H, W] as their B draws say; the images given are left as they are."""
+    def transform(self, images: Tensor, params: Any) -> Tensor:
+        """Transform images [B, 3, H, W] as their B params say; the images given are left as they are."""
 
-    def __call__(self, images: Tensor, keys: np.ndarray) -> Tensor:
-        """Transform the images [B, 3, H, W] of keys [B, 3]."""
-        return self.apply(images, self.draws(keys))
+    def __call__(self, images: Tensor, sample_ids: np.ndarray) -> Tensor:
+        """Transform the images [B, 3, H, W] of sample ids [B, 3]."""
+        return self.transform(images, self.make_params(sample_ids))
 
 
 class ValueTransform(BatchTransform):
@@ -45,13 +45,13 @@ class ValueTransform(BatchTransform):
     """
 
     @abstractmethod
-    def apply_(self, pixels: Tensor, draws: Any) -> None:
-        """Transform float32 pixels [B, 3, H, W] in place as their B draws say."""
+    def transform_(self, pixels: Tensor, params: Any) -> None:
+        """Transform float32 pixels [B, 3, H, W] in place as their B params say."""
 
-    def apply(self, images: Tensor, draws: Any) -> Tensor:
+    def transform(self, images: Tensor, params: Any) -> Tensor:
         """Images [B, 3, H, W] of any type → float32 of the same shape; the images given are left as they are."""
         pixels = images.to(torch.float32, copy=True)
-        self.apply_(pixels, draws)
+        self.transform_(pixels, params)
         return pixels
 
 
@@ -73,16 +73,16 @@ class CropFlipRotate(BatchTransform):
     flip: bool
     degrees: float
 
-    def draws(self, keys: np.ndarray) -> np.ndarray:
+    def make_params(self, sample_ids: np.ndarray) -> np.ndarray:
         """Place of the crop, mirrored or not, angle: uniform in [0, 1), shape [B, 4]."""
-        return uniforms(self.seed, Stream.GEOMETRY, keys, 4)
+        return uniforms(self.seed, Stream.GEOMETRY, sample_ids, 4)
 
-    def apply(self, images: Tensor, draws: np.ndarray) -> Tensor:
+    def transform(self, images: Tensor, params: np.ndarray) -> Tensor:
         """Images [B, 3, H, W], moved."""
         batch, channels, height, width = images.shape
-        top, left = np.floor(draws[:, :2].T * (2 * self.padding + 1)) - self.padding
-        mirrored = (draws[:, 2] < 0.5) & self.flip
-        angle = np.deg2rad((2 * draws[:, 3] - 1) * self.degrees)
+        top, left = np.floor(params[:, :2].T * (2 * self.padding + 1)) - self.padding
+        mirrored = (params[:, 2] < 0.5) & self.flip
+        angle = np.deg2rad((2 * params[:, 3] - 1) * self.degrees)
 
         def column(values: np.ndarray) -> Tensor:
             return torch.as_tensor(values.astype(np.float32), device=images.device)[:, None, None]
@@ -113,15 +113,15 @@ class HorizontalFlip(BatchTransform):
 
     seed: int
 
-    def draws(self, keys: np.ndarray) -> np.ndarray:
+    def make_params(self, sample_ids: np.ndarray) -> np.ndarray:
         """Whether each is mirrored: bool, shape [B]."""
-        return uniforms(self.seed, Stream.GEOMETRY, keys, 1)[:, 0] < 0.5
+        return uniforms(self.seed, Stream.GEOMETRY, sample_ids, 1)[:, 0] < 0.5
 
-    def apply(self, images: Tensor, draws: np.ndarray) -> Tensor:
+    def transform(self, images: Tensor, params: np.ndarray) -> Tensor:
         """Images [B, 3, H, W], some of them mirrored."""
-        if draws.all():
+        if params.all():
             return images.flip(-1)
-        mirrored = np.flatnonzero(draws)
+        mirrored = np.flatnonzero(params)
         if not len(mirrored):
             return images
         source = np.arange(len(images))
@@ -145,16 +145,16 @@ class Cutout(BatchTransform):
     seed: int
     size: int
 
-    def draws(self, keys: np.ndarray) -> np.ndarray:
+    def make_params(self, sample_ids: np.ndarray) -> np.ndarray:
         """The hole's centre: uniform in [0, 1), shape [B, 2]."""
-        return uniforms(self.seed, Stream.CUTOUT, keys, 2)
+        return uniforms(self.seed, Stream.CUTOUT, sample_ids, 2)
 
-    def apply(self, images: Tensor, draws: np.ndarray) -> Tensor:
+    def transform(self, images: Tensor, params: np.ndarray) -> Tensor:
         """Images [B, 3, H, W] with a hole each."""
         height, width = images.shape[-2:]
         hole = None
         for axis, side in enumerate((height, width)):
-            first = np.floor(draws[:, axis] * side).astype(np.int64) - self.size // 2
+            first = np.floor(params[:, axis] * side).astype(np.int64) - self.size // 2
             start = torch.as_tensor(first, device=images.device)[:, None]
             position = torch.arange(side, device=images.device)
             covered = (position >= start) & (position < start + self.size)  # [B, side]
@@ -175,7 +175,7 @@ class Normalise(ValueTransform):
     mean: Sequence[float]
     std: Sequence[float]
 
-    def apply_(self, pixels: Tensor, draws: object) -> None:
+    def transform_(self, pixels: Tensor, params: object) -> None:
         """As x · 1 / (255 std) − mean / std: two passes over the pixels and no division."""
         scale, offset = _scale_and_offset(tuple(self.mean), tuple(self.std), pixels.device)
         pixels.mul_(scale).sub_(offset)

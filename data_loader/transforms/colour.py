@@ -32,23 +32,23 @@ class ColourJitter(ValueTransform):
     seed: int
     strength: float
 
-    def draws(self, keys: np.ndarray) -> np.ndarray:
+    def make_params(self, sample_ids: np.ndarray) -> np.ndarray:
         """The three steps of each image: float32, shape [B, 3, 3].
 
         A step (f, c, s) takes x to x·f + c·(mean grey) + s·(own grey): brightness has c = s = 0, contrast c = 1 − f,
         saturation s = 1 − f.
         """
-        numbers = uniforms(self.seed, Stream.COLOUR, keys, 4)
+        numbers = uniforms(self.seed, Stream.COLOUR, sample_ids, 4)
         factors = 1 + self.strength * (2 * numbers[:, :3] - 1)
         kinds = _ORDERS[(numbers[:, 3] * len(_ORDERS)).astype(np.int64)]  # [B, 3]
         factors = np.take_along_axis(factors, kinds, axis=1)
         rest = 1 - factors
         return np.stack([factors, rest * (kinds == _CONTRAST), rest * (kinds == _SATURATION)], 2).astype(np.float32)
 
-    def apply_(self, pixels: Tensor, draws: np.ndarray) -> None:
+    def transform_(self, pixels: Tensor, params: np.ndarray) -> None:
         """Pixels [B, 3, H, W] in 0 … 255, which they stay in."""
-        terms = torch.as_tensor(draws, device=pixels.device).flatten(1)[..., None, None, None].unbind(1)
-        largest = np.abs(draws).max(axis=0)  # [3 steps, 3 terms]: what no image of the batch needs is left out
+        terms = torch.as_tensor(params, device=pixels.device).flatten(1)[..., None, None, None].unbind(1)
+        largest = np.abs(params).max(axis=0)  # [3 steps, 3 terms]: what no image of the batch needs is left out
         for step, (largest_factor, needs_mean_grey, needs_own_grey) in enumerate(largest.tolist()):
             factor, mean_weight, own_weight = terms[3 * step : 3 * step + 3]  # each [B, 1, 1, 1]
             greys = []

@@ -28,7 +28,7 @@ class Box(NamedTuple):
     width: int
 
 
-class Frame(Protocol):
+class Crop(Protocol):
     """Images of any size → images of one size."""
 
     @property
@@ -36,12 +36,12 @@ class Frame(Protocol):
         """The side S of the result, in pixels."""
         ...
 
-    def draws(self, keys: np.ndarray) -> np.ndarray:
-        """The random numbers of a batch with keys [B, 3]: shape [B, n]."""
+    def make_params(self, sample_ids: np.ndarray) -> np.ndarray:
+        """The random numbers of a batch with sample_ids [B, 3]: shape [B, n]."""
         ...
 
-    def __call__(self, image: Tensor, draws: np.ndarray) -> Tensor:
-        """A uint8 image [3, h, w] and its draws [n] → uint8 [3, S, S]."""
+    def __call__(self, image: Tensor, params: np.ndarray) -> Tensor:
+        """A uint8 image [3, h, w] and its params [n] → uint8 [3, S, S]."""
         ...
 
 
@@ -64,13 +64,13 @@ class RandomResizedCrop:
     scale: tuple[float, float] = (0.08, 1.0)
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
 
-    def draws(self, keys: np.ndarray) -> np.ndarray:
+    def make_params(self, sample_ids: np.ndarray) -> np.ndarray:
         """Area and ratio of each try, then the place: shape [B, 22]."""
-        return uniforms(self.seed, Stream.CROP, keys, 2 * _TRIES + 2)
+        return uniforms(self.seed, Stream.CROP, sample_ids, 2 * _TRIES + 2)
 
-    def box(self, height: int, width: int, draws: np.ndarray) -> Box:
-        """The crop out of an image of `height` × `width`, for draws [22]."""
-        numbers = draws.tolist()
+    def box(self, height: int, width: int, params: np.ndarray) -> Box:
+        """The crop out of an image of `height` × `width`, for params [22]."""
+        numbers = params.tolist()
         (low, high), (thin, wide) = self.scale, self.ratio
         for try_ in range(_TRIES):
             area = height * width * (low + (high - low) * numbers[2 * try_])
@@ -83,9 +83,9 @@ class RandomResizedCrop:
         crop_height = min(height, round(width / thin))
         return Box((height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width)
 
-    def __call__(self, image: Tensor, draws: np.ndarray) -> Tensor:
+    def __call__(self, image: Tensor, params: np.ndarray) -> Tensor:
         """A uint8 image [3, h, w] → its random crop, uint8 [3, S, S]."""
-        box = self.box(image.shape[1], image.shape[2], draws)
+        box = self.box(image.shape[1], image.shape[2], params)
         cut = image[:, box.top : box.top + box.height, box.left : box.left + box.width]
         return resize(cut, self.size, self.size)
 
@@ -102,11 +102,11 @@ class CentreCrop:
     size: int
     resized: int
 
-    def draws(self, keys: np.ndarray) -> np.ndarray:
+    def make_params(self, sample_ids: np.ndarray) -> np.ndarray:
         """Nothing here is random: shape [B, 0]."""
-        return np.empty((len(keys), 0))
+        return np.empty((len(sample_ids), 0))
 
-    def __call__(self, image: Tensor, draws: np.ndarray) -> Tensor:
+    def __call__(self, image: Tensor, params: np.ndarray) -> Tensor:
         """A uint8 image [3, h, w] → its middle, uint8 [3, S, S]."""
         height, width = image.shape[1:]
         shorter = min(height, width)

@@ -37,16 +37,16 @@ class ImagePolicy(BatchTransform):
     seed: int
     name: Literal["autoaugment", "trivialaugment"]
 
-    def draws(self, keys: np.ndarray) -> list[int]:
+    def make_params(self, sample_ids: np.ndarray) -> list[int]:
         """A seed for each image."""
-        return sample_seeds(self.seed, Stream.POLICY, keys)
+        return sample_seeds(self.seed, Stream.POLICY, sample_ids)
 
-    def apply(self, images: Tensor, draws: Sequence[int]) -> Tensor:
+    def transform(self, images: Tensor, params: Sequence[int]) -> Tensor:
         """Images [B, 3, H, W] on the CPU, each through the policy."""
         policy = _POLICIES[self.name]()
         changed = []
         with torch.random.fork_rng(devices=[]):
-            for image, seed in zip(images, draws, strict=True):
+            for image, seed in zip(images, params, strict=True):
                 torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the GPUs, too
                 picture = Image.fromarray(image.permute(1, 2, 0).numpy())  # [3, H, W] → [H, W, 3]
                 changed.append(np.asarray(policy(picture)))

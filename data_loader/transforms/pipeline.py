@@ -33,7 +33,7 @@ class Pipeline:
         return cls(chain[:cut], chain[cut:])
 
 
-def apply_all(transforms: Sequence[BatchTransform], images: Tensor, keys: np.ndarray) -> Tensor:
+def apply_all(transforms: Sequence[BatchTransform], images: Tensor, sample_ids: np.ndarray) -> Tensor:
     """Images [B, 3, H, W] through a chain of transforms; without any, as they are.
 
     On a CPU a block of images goes through the whole chain before the next does, so that it stays in the cache. For
@@ -41,21 +41,21 @@ def apply_all(transforms: Sequence[BatchTransform], images: Tensor, keys: np.nda
     """
     if not transforms:
         return images
-    draws = [transform.draws(keys) for transform in transforms]
+    params = [transform.make_params(sample_ids) for transform in transforms]
     first, last = _split_in_place(transforms)
     images_at_once = max(_BLOCK_VALUES // images[0].numel(), 1) if images.device.type == "cpu" else len(images)
     result: Tensor | None = None
     for begin in range(0, len(images), images_at_once):
         block = slice(begin, begin + images_at_once)
-        rows = [of_all[block] for of_all in draws]
+        rows = [of_all[block] for of_all in params]
         part = images[block]
         for transform, its_rows in zip(first, rows, strict=False):
-            part = transform.apply(part, its_rows)
+            part = transform.transform(part, its_rows)
         if result is None:
             result = torch.empty_like(images, dtype=torch.float32 if last else part.dtype)
         pixels = result[block].copy_(part)
         for change, its_rows in zip(last, rows[len(first) :], strict=True):
-            change.apply_(pixels, its_rows)
+            change.transform_(pixels, its_rows)
     assert result is not None
     return result
 

@@ -103,22 +103,22 @@ class RandAugment(BatchTransform):
 
     seed: int
 
-    def apply(self, images: Tensor, draws: Sequence[list[tuple[str, Draw]]]) -> Tensor:
+    def transform(self, images: Tensor, params: Sequence[list[tuple[str, Draw]]]) -> Tensor:
         """Images [B, 3, H, W] in 0 … 255 on the CPU, rounded to pixels → uint8 of the same shape."""
         pixels = images if images.dtype == torch.uint8 else images.round().to(torch.uint8)
         changed = []
-        for image, operations in zip(pixels, draws, strict=True):
+        for image, operations in zip(pixels, params, strict=True):
             picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())  # [3, H, W] → [H, W, 3]
             for name, draw in operations:
                 picture = OPERATIONS[name](picture, draw)
             changed.append(np.asarray(picture))
         return torch.from_numpy(np.stack(changed)).permute(0, 3, 1, 2).contiguous()
 
-    def draws(self, keys: np.ndarray) -> list[list[tuple[str, Draw]]]:
-        """The operations that are applied to each image of keys [B, 3], in order."""
+    def make_params(self, sample_ids: np.ndarray) -> list[list[tuple[str, Draw]]]:
+        """The operations that are applied to each image of sample ids [B, 3], in order."""
         names = list(OPERATIONS)
-        numbers = uniforms(self.seed, Stream.POLICY, keys, OPERATIONS_PER_IMAGE * _DRAWS)
-        numbers = numbers.reshape(len(keys), OPERATIONS_PER_IMAGE, _DRAWS)
+        numbers = uniforms(self.seed, Stream.POLICY, sample_ids, OPERATIONS_PER_IMAGE * _DRAWS)
+        numbers = numbers.reshape(len(sample_ids), OPERATIONS_PER_IMAGE, _DRAWS)
         which, apply, radius, angle, sign, cubic = np.moveaxis(numbers, -1, 0)  # each [B, operations]
         normal = np.sqrt(-2 * np.log1p(-radius)) * np.cos(2 * np.pi * angle)  # Box and Muller, 1958
         magnitudes = np.clip(MAGNITUDE_MEAN + MAGNITUDE_STD * normal, 0, MAGNITUDE_MAX)
@@ -135,5 +135,5 @@ class RandAugment(BatchTransform):
                 for i in range(OPERATIONS_PER_IMAGE)
                 if apply[row, i] < PROBABILITY
             ]
-            for row in range(len(keys))
+            for row in range(len(sample_ids))
         ]

@@ -145,7 +145,7 @@ def test_of_a_damaged_checkpoint_nothing_is_believed(
     caplog.set_level(logging.CRITICAL)
     random, newest = Random(0), three.path / checkpoint_name(3)
     whole = newest.read_bytes()
-    passed_over = 0
+    skipped_files = 0
     for _ in range(TRIALS):
         damaged = (
             whole[: random.randrange(len(whole))] if kind == "cut" else flipped(whole, random.randrange(8 * len(whole)))
@@ -153,9 +153,9 @@ def test_of_a_damaged_checkpoint_nothing_is_believed(
         newest.write_bytes(damaged)
         found = three.newest_good()
         assert found is not None
-        passed_over += found[0] != newest
+        skipped_files += found[0] != newest
         assert is_content(found[1], 3 if found[0] == newest else 2)
-    assert passed_over > 0.9 * TRIALS, "damage is noticed"
+    assert skipped_files > 0.9 * TRIALS, "damage is noticed"
     newest.write_bytes(whole)
     found = three.newest_good()
     assert found is not None

@@ -73,7 +73,7 @@ def digits(**arguments: Any) -> ImbalanceDigitsDataLoader:
 def inputs(loader: ArrayDataLoader, epoch: int, **arguments: int) -> list[tuple[Tensor, Tensor, np.ndarray]]:
     """Everything that an epoch gives a network, transforms done."""
     return [
-        (loader.transform(batch.images, batch.keys), batch.targets, batch.keys)
+        (loader.transform(batch.images, batch.sample_ids), batch.targets, batch.sample_ids)
         for batch in loader.epoch(epoch, **arguments)
     ]
 
@@ -212,7 +212,7 @@ def test_fashion_mnist_is_made_long_tailed_from_its_four_files(fashion_files: Pa
     assert np.bincount(loader.split_test().targets).tolist() == [10] * 10
     batch = next(loader.epoch(0))
     assert batch.images.shape == (32, 3, 28, 28)
-    assert loader.transform(batch.images, batch.keys).shape == (32, 3, 28, 28)
+    assert loader.transform(batch.images, batch.sample_ids).shape == (32, 3, 28, 28)
 
 
 # --- transforms -------------------------------------------------------------------------------------------------
@@ -261,8 +261,8 @@ def test_autoaugment_is_not_silently_off_for_cifar_10(cifar_files: Path) -> None
         for randaugm in (False, True)
     )
     (raw, *_), (augmented, *_) = plain.epoch(0), strong.epoch(0)
-    assert np.array_equal(raw.keys, augmented.keys)
-    cropped = CropFlipRotate(1, 4, True, 0.0)(raw.images, raw.keys)
+    assert np.array_equal(raw.sample_ids, augmented.sample_ids)
+    cropped = CropFlipRotate(1, 4, True, 0.0)(raw.images, raw.sample_ids)
     different = (cropped != augmented.images).flatten(1).any(dim=1).float().mean()
     assert 0.5 < different < 1  # some operations of the policy are drawn with a probability, some change nothing
 
@@ -292,9 +292,9 @@ STRONG: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("arguments", STRONG, ids=str)
 def test_workers_change_nothing(arguments: dict[str, Any]) -> None:
-    alone, helped = digits(**arguments, num_workers=0), digits(**arguments, num_workers=2)
+    environment, helped = digits(**arguments, num_workers=0), digits(**arguments, num_workers=2)
     for epoch in (0, 1):
-        assert same_inputs(inputs(alone, epoch), inputs(helped, epoch))
+        assert same_inputs(inputs(environment, epoch), inputs(helped, epoch))
 
 
 def test_batch_size_changes_no_image() -> None:
@@ -305,10 +305,10 @@ def test_batch_size_changes_no_image() -> None:
 
 def test_epochs_seeds_and_repeats_are_augmented_anew() -> None:
     loader = digits(balanced=True, retain_epoch_size=False, batch_size=2000)
-    ((images, targets, keys),) = inputs(loader, 0)
+    ((images, targets, sample_ids),) = inputs(loader, 0)
     smallest = targets.numpy() == 9  # three images, each drawn forty times
     assert smallest.sum() == 120
-    assert len(np.unique(keys[smallest, 1])) == 3
+    assert len(np.unique(sample_ids[smallest, 1])) == 3
     assert len(torch.unique(images[torch.from_numpy(smallest)].flatten(1), dim=0)) > 100
     for other in (
         inputs(loader, 1),
@@ -317,7 +317,7 @@ def test_epochs_seeds_and_repeats_are_augmented_anew() -> None:
         ((others, _, other_keys),) = other
         first, second = (
             {int(index): image for index, image in zip(k[:, 1], i, strict=True)}
-            for k, i in ((keys, images), (other_keys, others))
+            for k, i in ((sample_ids, images), (other_keys, others))
         )
         differing = sum(not torch.equal(first[index], second[index]) for index in first)
         assert differing > 0.9 * len(first)
@@ -363,7 +363,9 @@ def test_two_epochs_side_by_side_do_not_mix() -> None:
     pairs = list(zip(loader.epoch(0), loader.epoch(1), strict=True))
     for epoch in (0, 1):
         found = [pair[epoch] for pair in pairs]
-        assert all(np.array_equal(batch.keys, known[2]) for batch, known in zip(found, expected[epoch], strict=True))
+        assert all(
+            np.array_equal(batch.sample_ids, known[2]) for batch, known in zip(found, expected[epoch], strict=True)
+        )
 
 
 # --- splits and samplers ----------------------------------------------------------------------------------------
@@ -378,9 +380,9 @@ def test_batches_hold_what_they_promise() -> None:
         assert batch.images.dtype == torch.uint8
         assert batch.images.shape == (len(batch.targets), 3, 16, 16)
         assert batch.targets.dtype == torch.int64
-        assert batch.keys.shape == (len(batch.targets), 3)
-        assert np.array_equal(loader.targets[batch.keys[:, 1]], batch.targets.numpy())
-    assert sorted(np.concatenate([batch.keys[:, 1] for batch in batches])) == list(range(347))
+        assert batch.sample_ids.shape == (len(batch.targets), 3)
+        assert np.array_equal(loader.targets[batch.sample_ids[:, 1]], batch.targets.numpy())
+    assert sorted(np.concatenate([batch.sample_ids[:, 1] for batch in batches])) == list(range(347))
 
 
 def test_a_validation_part_is_taken_from_the_training_images_of_every_class() -> None:
@@ -411,7 +413,7 @@ def test_evaluation_is_in_file_order_and_not_augmented_whatever_the_arguments() 
     for epoch in (0, 3):
         test = inputs(loader.split_test(), epoch)
         assert all(torch.equal(a[0], b[0]) and torch.equal(a[1], b[1]) for a, b in zip(test, plain, strict=True))
-        assert np.concatenate([keys[:, 1] for _, _, keys in test]).tolist() == list(range(500))
+        assert np.concatenate([sample_ids[:, 1] for _, _, sample_ids in test]).tolist() == list(range(500))
 
 
 def test_a_loader_that_is_not_training_yields_the_test_split_and_knows_the_training_counts() -> None:
@@ -435,7 +437,7 @@ def test_without_shuffling_training_comes_in_order_but_augmented() -> None:
     loader = digits(shuffle=False)
     (first, second) = (inputs(loader, epoch) for epoch in (0, 1))
     for epoch in (first, second):
-        assert np.concatenate([keys[:, 1] for _, _, keys in epoch]).tolist() == list(range(347))
+        assert np.concatenate([sample_ids[:, 1] for _, _, sample_ids in epoch]).tolist() == list(range(347))
     assert not torch.equal(first[0][0], second[0][0])
 
 

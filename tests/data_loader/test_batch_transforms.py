@@ -28,9 +28,9 @@ RANDOM = [CIFAR, CropFlipRotate(SEED, 2, False, 10.0), CropFlipRotate(SEED, 4, T
 
 
 def keys_of(count: int, epoch: int = 2) -> np.ndarray:
-    keys = np.zeros((count, 3), np.int64)
-    keys[:, 0], keys[:, 1] = epoch, np.arange(count) * 7
-    return keys
+    sample_ids = np.zeros((count, 3), np.int64)
+    sample_ids[:, 0], sample_ids[:, 1] = epoch, np.arange(count) * 7
+    return sample_ids
 
 
 def pictures(count: int, height: int = 32, width: int = 32, seed: int = 0) -> Tensor:
@@ -40,11 +40,11 @@ def pictures(count: int, height: int = 32, width: int = 32, seed: int = 0) -> Te
     )
 
 
-def by_hand(transform: CropFlipRotate, images: Tensor, keys: np.ndarray) -> Tensor:
+def by_hand(transform: CropFlipRotate, images: Tensor, sample_ids: np.ndarray) -> Tensor:
     """Padding, crop, flip and rotation one after the other, image by image, by torchvision."""
     made = []
     height, width = images.shape[-2:]
-    for image, draw in zip(images, uniforms(transform.seed, Stream.GEOMETRY, keys, 4), strict=True):
+    for image, draw in zip(images, uniforms(transform.seed, Stream.GEOMETRY, sample_ids, 4), strict=True):
         top, left = (int(draw[axis] * (2 * transform.padding + 1)) for axis in (0, 1))
         moved = F.crop(F.pad(image, [transform.padding] * 4), top, left, height, width)
         if transform.flip and draw[2] < 0.5:
@@ -60,37 +60,37 @@ def by_hand(transform: CropFlipRotate, images: Tensor, keys: np.ndarray) -> Tens
 @pytest.mark.parametrize(("padding", "flip"), [(4, True), (4, False), (0, True), (2, False)])
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (16, 16), (9, 14)])
 def test_without_rotation_it_is_pad_crop_and_flip(padding: int, flip: bool, height: int, width: int) -> None:
-    images, keys = pictures(64, height, width), keys_of(64)
+    images, sample_ids = pictures(64, height, width), keys_of(64)
     transform = CropFlipRotate(SEED, padding, flip, 0.0)
-    moved = transform(images, keys)
+    moved = transform(images, sample_ids)
     assert moved.dtype == torch.uint8
-    assert torch.equal(moved, by_hand(transform, images, keys))
+    assert torch.equal(moved, by_hand(transform, images, sample_ids))
 
 
 @pytest.mark.parametrize(("transform", "side"), [(CIFAR, 32), (CropFlipRotate(SEED, 2, False, 10.0), 16)])
 def test_with_rotation_it_is_torchvisions_nearest_rotation_after_the_crop_and_flip(
     transform: CropFlipRotate, side: int
 ) -> None:
-    images, keys = pictures(256, side, side), keys_of(256)
-    moved, expected = transform(images, keys), by_hand(transform, images, keys)
+    images, sample_ids = pictures(256, side, side), keys_of(256)
+    moved, expected = transform(images, sample_ids), by_hand(transform, images, sample_ids)
     # where a source position falls between two pixels to within float32's rounding, either may be taken: torchvision
     # computes it in coordinates scaled to −1 … 1 and rounds halves to even, here they are pixels and halves go up
     assert (moved != expected).any(dim=1).float().mean() < 0.005
 
 
 def test_a_quarter_turn_is_exact() -> None:
-    keys = keys_of(4000)
-    draws = uniforms(SEED, Stream.GEOMETRY, keys, 4)[:, 3]
-    for chosen, turns in ((draws > 0.998, 1), (draws < 0.002, -1)):  # within 0.4° of ±90° no pixel moves half a pixel
+    sample_ids = keys_of(4000)
+    params = uniforms(SEED, Stream.GEOMETRY, sample_ids, 4)[:, 3]
+    for chosen, turns in ((params > 0.998, 1), (params < 0.002, -1)):  # within 0.4° of ±90° no pixel moves half a pixel
         images = pictures(int(chosen.sum()), 8, 8)
         assert len(images) > 1
-        moved = CropFlipRotate(SEED, 0, False, 90.0)(images, keys[chosen])
+        moved = CropFlipRotate(SEED, 0, False, 90.0)(images, sample_ids[chosen])
         assert torch.equal(moved, torch.rot90(images, turns, dims=(2, 3)))
 
 
 def test_nothing_to_do_changes_nothing() -> None:
-    images, keys = pictures(32), keys_of(32)
-    moved = CropFlipRotate(SEED, 0, False, 0.0)(images, keys)
+    images, sample_ids = pictures(32), keys_of(32)
+    moved = CropFlipRotate(SEED, 0, False, 0.0)(images, sample_ids)
     assert torch.equal(moved, images)
     assert moved.data_ptr() != images.data_ptr()
 
@@ -125,20 +125,20 @@ def test_angles_fill_the_range_evenly() -> None:
 
 @pytest.mark.parametrize("transform", RANDOM, ids=str)
 def test_an_image_does_not_depend_on_its_batch_or_place(transform: BatchTransform) -> None:
-    images, keys = pictures(24), keys_of(24)
-    together = transform(images, keys)
+    images, sample_ids = pictures(24), keys_of(24)
+    together = transform(images, sample_ids)
     order = np.random.default_rng(0).permutation(24)
-    assert torch.equal(transform(images[order], keys[order]), together[order])
-    parts = [transform(images[part], keys[part]) for part in (slice(0, 1), slice(1, 10), slice(10, 24))]
+    assert torch.equal(transform(images[order], sample_ids[order]), together[order])
+    parts = [transform(images[part], sample_ids[part]) for part in (slice(0, 1), slice(1, 10), slice(10, 24))]
     assert torch.equal(torch.cat(parts), together)
 
 
 @pytest.mark.parametrize("transform", RANDOM, ids=str)
 @pytest.mark.parametrize("column", [0, 1, 2], ids=["epoch", "index", "repeat"])
 def test_epoch_index_and_repeat_each_change_the_augmentation(transform: BatchTransform, column: int) -> None:
-    images, keys = pictures(1).expand(50, -1, -1, -1).clone(), np.zeros((50, 3), np.int64)
-    keys[:, column] = np.arange(50)
-    kinds = torch.unique(transform(images, keys).flatten(1), dim=0)
+    images, sample_ids = pictures(1).expand(50, -1, -1, -1).clone(), np.zeros((50, 3), np.int64)
+    sample_ids[:, column] = np.arange(50)
+    kinds = torch.unique(transform(images, sample_ids).flatten(1), dim=0)
     assert len(kinds) > 25
 
 
@@ -151,25 +151,25 @@ def test_the_given_images_stay_as_they_were(transform: BatchTransform) -> None:
 
 
 def test_seeds_differ() -> None:
-    images, keys = pictures(32), keys_of(32)
+    images, sample_ids = pictures(32), keys_of(32)
     for first, second in (
         (CropFlipRotate(1, 4, True, 15.0), CropFlipRotate(2, 4, True, 15.0)),
         (Cutout(1, 16), Cutout(2, 16)),
     ):
-        assert not torch.equal(first(images, keys), second(images, keys))
+        assert not torch.equal(first(images, sample_ids), second(images, sample_ids))
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("transform", [*RANDOM, Normalise((0.5,) * 3, (0.2,) * 3)], ids=str)
 def test_a_gpu_gives_the_same_images(transform: BatchTransform) -> None:
-    images, keys = pictures(64), keys_of(64)
-    on_gpu = transform(images.cuda(), keys)
+    images, sample_ids = pictures(64), keys_of(64)
+    on_gpu = transform(images.cuda(), sample_ids)
     assert on_gpu.device.type == "cuda"
     if images.dtype == on_gpu.dtype:  # rotation may take the other of two equally near pixels
-        assert (on_gpu.cpu() != transform(images, keys)).float().mean() < 0.001
+        assert (on_gpu.cpu() != transform(images, sample_ids)).float().mean() < 0.001
     else:
-        torch.testing.assert_close(on_gpu.cpu(), transform(images, keys))
+        torch.testing.assert_close(on_gpu.cpu(), transform(images, sample_ids))
 
 
 # --- hole -------------------------------------------------------------------------------------------------------
@@ -177,10 +177,10 @@ def test_a_gpu_gives_the_same_images(transform: BatchTransform) -> None:
 
 @pytest.mark.parametrize(("size", "height", "width"), [(16, 32, 32), (8, 16, 16), (5, 9, 14)])
 def test_the_hole_is_one_square_of_zeros_cut_off_at_the_edges(size: int, height: int, width: int) -> None:
-    images, keys = pictures(300, height, width), keys_of(300)
-    cut = Cutout(SEED, size)(images, keys)
-    draws = uniforms(SEED, Stream.CUTOUT, keys, 2)
-    for image, before, (down, across) in zip(cut, images, draws, strict=True):
+    images, sample_ids = pictures(300, height, width), keys_of(300)
+    cut = Cutout(SEED, size)(images, sample_ids)
+    params = uniforms(SEED, Stream.CUTOUT, sample_ids, 2)
+    for image, before, (down, across) in zip(cut, images, params, strict=True):
         expected = before.clone()
         top, left = int(down * height) - size // 2, int(across * width) - size // 2
         expected[:, max(top, 0) : top + size, max(left, 0) : left + size] = 0
@@ -234,18 +234,18 @@ class Named(BatchTransform):
     def __init__(self, number: int, per_image: bool) -> None:
         self.number, self.per_image = number, per_image  # type: ignore[misc]
 
-    def apply(self, images: Tensor, draws: object) -> Tensor:
+    def transform(self, images: Tensor, params: object) -> Tensor:
         return images * 10 + self.number
 
 
 def test_a_chain_applied_in_blocks_gives_what_it_gives_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    images, keys = pictures(37), keys_of(37)
+    images, sample_ids = pictures(37), keys_of(37)
     chain = [CropFlipRotate(3, 4, True, 15.0), Cutout(3, 8), Normalise((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))]
     monkeypatch.setattr(pipeline, "_BLOCK_VALUES", 10**9)
-    at_once = apply_all(chain, images, keys)
+    at_once = apply_all(chain, images, sample_ids)
     for values in (1, 5 * images[0].numel(), 36 * images[0].numel()):
         monkeypatch.setattr(pipeline, "_BLOCK_VALUES", values)
-        assert torch.equal(apply_all(chain, images, keys), at_once)
+        assert torch.equal(apply_all(chain, images, sample_ids), at_once)
 
 
 @pytest.mark.parametrize("at_once", [1, 5, 40])
@@ -264,12 +264,12 @@ def test_a_chain_applied_in_blocks_gives_what_it_gives_at_once(monkeypatch: pyte
 def test_a_chain_gives_what_its_transforms_give_one_after_the_other(
     chain: list[BatchTransform], memory_format: torch.memory_format, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    images, keys = pictures(37).contiguous(memory_format=memory_format), keys_of(37)
+    images, sample_ids = pictures(37).contiguous(memory_format=memory_format), keys_of(37)
     before, expected = images.clone(), images
     for transform in chain:
-        expected = transform(expected, keys)
+        expected = transform(expected, sample_ids)
     monkeypatch.setattr(pipeline, "_BLOCK_VALUES", at_once * images[0].numel())
-    found = apply_all(chain, images, keys)
+    found = apply_all(chain, images, sample_ids)
     assert found.dtype == expected.dtype
     assert found.is_contiguous(memory_format=memory_format)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3 if found.dtype.is_floating_point else 0)
@@ -278,9 +278,9 @@ def test_a_chain_gives_what_its_transforms_give_one_after_the_other(
 
 @pytest.mark.parametrize("transform", [ColourJitter(SEED, 0.4), Normalise((0.5,) * 3, (0.2,) * 3)], ids=str)
 def test_values_changed_in_place_are_those_changed_in_a_copy(transform: ValueTransform) -> None:
-    pixels, draws = pictures(8).float(), transform.draws(keys_of(8))
-    expected = transform.apply(pixels, draws)
-    transform.apply_(pixels, draws)
+    pixels, params = pictures(8).float(), transform.make_params(keys_of(8))
+    expected = transform.transform(pixels, params)
+    transform.transform_(pixels, params)
     assert torch.equal(pixels, expected)
 
 
@@ -295,6 +295,6 @@ def test_a_pipeline_is_cut_behind_its_last_slow_transform_and_keeps_its_order(
     cut = Pipeline.of(chain)
     assert len(cut.in_worker) == in_worker
     assert [*cut.in_worker, *cut.on_device] == chain
-    images, keys = torch.zeros(1, dtype=torch.int64), keys_of(1)
-    passed = apply_all(cut.on_device, apply_all(cut.in_worker, images, keys), keys)
+    images, sample_ids = torch.zeros(1, dtype=torch.int64), keys_of(1)
+    passed = apply_all(cut.on_device, apply_all(cut.in_worker, images, sample_ids), sample_ids)
     assert passed.item() == int("0" + "".join(str(step.number) for step in chain))

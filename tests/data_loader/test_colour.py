@@ -21,9 +21,9 @@ def named(steps: np.ndarray) -> list:
 
 
 def keys_of(count: int, *, epoch: int = 0) -> np.ndarray:
-    keys = np.zeros((count, 3), np.int64)
-    keys[:, 0], keys[:, 1] = epoch, np.arange(count)
-    return keys
+    sample_ids = np.zeros((count, 3), np.int64)
+    sample_ids[:, 0], sample_ids[:, 1] = epoch, np.arange(count)
+    return sample_ids
 
 
 @pytest.fixture
@@ -33,9 +33,9 @@ def images() -> Tensor:
 
 
 def test_jitter_is_torchvisions_adjustments_in_the_drawn_order(images):
-    jitter, keys = ColourJitter(seed=4, strength=0.4), keys_of(len(images))
-    found = jitter(images, keys)
-    for image, result, steps in zip(images, found, jitter.draws(keys), strict=True):
+    jitter, sample_ids = ColourJitter(seed=4, strength=0.4), keys_of(len(images))
+    found = jitter(images, sample_ids)
+    for image, result, steps in zip(images, found, jitter.make_params(sample_ids), strict=True):
         expected = image.float() / 255
         for adjust, factor in named(steps):
             expected = adjust(expected, factor)
@@ -43,16 +43,16 @@ def test_jitter_is_torchvisions_adjustments_in_the_drawn_order(images):
 
 
 def test_jitter_stays_near_torchvisions_uint8_steps(images):
-    jitter, keys = ColourJitter(seed=4, strength=0.4), keys_of(len(images))
-    found = jitter(images, keys)
-    for image, result, steps in zip(images, found, jitter.draws(keys), strict=True):
+    jitter, sample_ids = ColourJitter(seed=4, strength=0.4), keys_of(len(images))
+    found = jitter(images, sample_ids)
+    for image, result, steps in zip(images, found, jitter.make_params(sample_ids), strict=True):
         for adjust, factor in named(steps):
             image = adjust(image, factor)  # noqa: PLW2901 - truncates after each step
         assert (image - result).abs().max() <= 4
 
 
 def test_factors_are_uniform_and_all_orders_equally_likely():
-    steps = ColourJitter(seed=1, strength=0.4).draws(keys_of(6000))
+    steps = ColourJitter(seed=1, strength=0.4).make_params(keys_of(6000))
     factors = steps[:, :, 0].astype(float)
     orders = (kinds_of(steps) * [9, 3, 1]).sum(1)
     assert factors.min() >= 0.6 - 1e-6
@@ -64,10 +64,10 @@ def test_factors_are_uniform_and_all_orders_equally_likely():
 
 @pytest.mark.parametrize("transform", [ColourJitter(seed=2, strength=0.4), HorizontalFlip(seed=2)])
 def test_an_image_is_transformed_the_same_whatever_its_batch(images, transform):
-    keys = keys_of(len(images), epoch=5)
-    whole = transform(images, keys)
+    sample_ids = keys_of(len(images), epoch=5)
+    whole = transform(images, sample_ids)
     some = np.array([40, 3, 17])
-    assert torch.equal(transform(images[some], keys[some]), whole[some])
+    assert torch.equal(transform(images[some], sample_ids[some]), whole[some])
 
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
@@ -80,10 +80,10 @@ def test_the_batch_given_is_left_alone(images, transform, dtype):
 
 
 def test_the_layout_of_the_batch_makes_no_difference_and_is_kept(images):
-    transform, keys = ColourJitter(seed=2, strength=0.4), keys_of(len(images))
-    found = transform(images.contiguous(memory_format=torch.channels_last), keys)
+    transform, sample_ids = ColourJitter(seed=2, strength=0.4), keys_of(len(images))
+    found = transform(images.contiguous(memory_format=torch.channels_last), sample_ids)
     assert found.is_contiguous(memory_format=torch.channels_last)
-    assert (found - transform(images, keys)).abs().max() <= 0.01  # means are summed in another order
+    assert (found - transform(images, sample_ids)).abs().max() <= 0.01  # means are summed in another order
 
 
 def test_half_of_the_images_are_mirrored_and_the_others_are_not_touched(images):
@@ -97,6 +97,6 @@ def test_half_of_the_images_are_mirrored_and_the_others_are_not_touched(images):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_device_makes_no_difference(images):
-    transform, keys = ColourJitter(seed=2, strength=0.4), keys_of(len(images))
-    on_gpu = transform(images.cuda(), keys).cpu()
-    assert (on_gpu - transform(images, keys)).abs().max() <= 0.01
+    transform, sample_ids = ColourJitter(seed=2, strength=0.4), keys_of(len(images))
+    on_gpu = transform(images.cuda(), sample_ids).cpu()
+    assert (on_gpu - transform(images, sample_ids)).abs().max() <= 0.01

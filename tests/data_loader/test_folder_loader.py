@@ -60,7 +60,7 @@ def test_all_kinds_of_files_are_read(user_folder):
     loader = loader_of(user_folder, randaugm=True)
     for split in (loader, loader.split_validation(), loader.split_test()):
         for batch in split.epoch(0):
-            assert torch.isfinite(split.transform(batch.images, batch.keys)).all()
+            assert torch.isfinite(split.transform(batch.images, batch.sample_ids)).all()
 
 
 def test_given_splits_are_kept(tmp_path):
@@ -130,8 +130,8 @@ def test_files_that_are_passed_over_are_counted_and_logged(tmp_path, caplog):
     loader = loader_of(tmp_path)
     with caplog.at_level("INFO"):
         _ = loader.splits
-    assert sorted(loader.passed_over.items()) == [(".gif", 2), (".txt", 1), ("no extension", 1)]
+    assert sorted(loader.skipped_files.items()) == [(".gif", 2), (".txt", 1), ("no extension", 1)]
     told = f"{tmp_path}: passed over: 4 files (.gif 2, .txt 1, no extension 1)"
     assert [record.getMessage() for record in caplog.records] == [told]
     loader.inventory()
-    assert loader.passed_over.total() == 4
+    assert loader.skipped_files.total() == 4

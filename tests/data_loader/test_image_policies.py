@@ -20,9 +20,9 @@ POLICIES = get_args(PolicyName)
 
 
 def keys_of(count: int) -> np.ndarray:
-    keys = np.zeros((count, 3), np.int64)
-    keys[:, 0], keys[:, 1] = 5, np.arange(count)
-    return keys
+    sample_ids = np.zeros((count, 3), np.int64)
+    sample_ids[:, 0], sample_ids[:, 1] = 5, np.arange(count)
+    return sample_ids
 
 
 def pictures(count: int, side: int = 32) -> Tensor:
@@ -36,12 +36,12 @@ def test_an_image_is_what_torchvision_makes_of_it_under_the_samples_seed(name: P
         "autoaugment": transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10),
         "trivialaugment": transforms.TrivialAugmentWide(),
     }[name]
-    images, keys = pictures(20), keys_of(20)
-    made = ImagePolicy(7, name)(images, keys)
+    images, sample_ids = pictures(20), keys_of(20)
+    made = ImagePolicy(7, name)(images, sample_ids)
     assert made.dtype == torch.uint8
     assert made.shape == images.shape
     assert made.is_contiguous()
-    for image, seed, result in zip(images, sample_seeds(7, Stream.POLICY, keys), made, strict=True):
+    for image, seed, result in zip(images, sample_seeds(7, Stream.POLICY, sample_ids), made, strict=True):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             expected = np.asarray(policy(Image.fromarray(image.permute(1, 2, 0).numpy())))
@@ -58,19 +58,19 @@ def test_most_images_are_changed_and_each_in_its_own_way(name: PolicyName) -> No
 
 @pytest.mark.parametrize("name", POLICIES)
 def test_an_image_does_not_depend_on_its_batch_or_place(name: PolicyName) -> None:
-    images, keys, policy = pictures(12), keys_of(12), ImagePolicy(1, name)
-    together = policy(images, keys)
+    images, sample_ids, policy = pictures(12), keys_of(12), ImagePolicy(1, name)
+    together = policy(images, sample_ids)
     order = np.random.default_rng(0).permutation(12)
-    assert torch.equal(policy(images[order], keys[order]), together[order])
-    assert torch.equal(torch.cat([policy(images[:5], keys[:5]), policy(images[5:], keys[5:])]), together)
+    assert torch.equal(policy(images[order], sample_ids[order]), together[order])
+    assert torch.equal(torch.cat([policy(images[:5], sample_ids[:5]), policy(images[5:], sample_ids[5:])]), together)
 
 
 @pytest.mark.parametrize("name", POLICIES)
 @pytest.mark.parametrize("column", [0, 1, 2], ids=["epoch", "index", "repeat"])
 def test_epoch_index_and_repeat_each_change_the_policy(name: PolicyName, column: int) -> None:
-    keys = np.zeros((40, 3), np.int64)
-    keys[:, column] = np.arange(40)
-    made = ImagePolicy(1, name)(pictures(1).expand(40, -1, -1, -1), keys)
+    sample_ids = np.zeros((40, 3), np.int64)
+    sample_ids[:, column] = np.arange(40)
+    made = ImagePolicy(1, name)(pictures(1).expand(40, -1, -1, -1), sample_ids)
     assert len(torch.unique(made.flatten(1), dim=0)) > 12
 
 

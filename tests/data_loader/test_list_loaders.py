@@ -39,7 +39,7 @@ def own_tree(tmp_path):
 
 def epoch_of(loader, epoch=0):
     batches = list(loader.epoch(epoch))
-    images = torch.cat([loader.transform(batch.images, batch.keys) for batch in batches])
+    images = torch.cat([loader.transform(batch.images, batch.sample_ids) for batch in batches])
     return images, torch.cat([batch.targets for batch in batches])
 
 

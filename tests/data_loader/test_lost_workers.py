@@ -27,10 +27,10 @@ def main():
     loader = ImbalanceDigitsDataLoader(batch_size=8, num_workers=2, randaugm=True, worker_timeout=1.0)
     read, parent = loader.images.read, os.getpid()
 
-    def lost(keys):
-        if 5 in keys[:, 1] and os.getpid() != parent:  # one batch has the image 5
+    def lost(sample_ids):
+        if 5 in sample_ids[:, 1] and os.getpid() != parent:  # one batch has the image 5
             FATES[sys.argv[1]]()
-        return read(keys)
+        return read(sample_ids)
 
     loader.images.read = lost
     with lost_workers_told():
@@ -63,7 +63,7 @@ from data_loader.data_loaders import ImbalanceDigitsDataLoader
 
 loader = ImbalanceDigitsDataLoader(batch_size=8, num_workers=2, randaugm=True)
 batches = loader.epoch(1)
-print(len(next(batches).keys))
+print(len(next(batches).sample_ids))
 """
 
 
@@ -108,19 +108,19 @@ def test_no_worker_is_left_once_one_is_lost() -> None:
             os.kill(loader._torch_loader._iterator._workers[1].pid, signal.SIGKILL)  # type: ignore[union-attr]
     assert multiprocessing.active_children() == []
     fresh = ImbalanceDigitsDataLoader(batch_size=8, num_workers=1, randaugm=True)
-    assert sum(len(batch.keys) for batch in fresh.epoch(1)) == fresh.num_images
+    assert sum(len(batch.sample_ids) for batch in fresh.epoch(1)) == fresh.num_images
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
 def test_signals_that_end_a_run_do_not_end_its_workers(number: signal.Signals) -> None:
     loader = ImbalanceDigitsDataLoader(batch_size=8, num_workers=2, randaugm=True)
-    undisturbed = [batch.keys.tolist() for batch in loader.epoch(1)]
+    undisturbed = [batch.sample_ids.tolist() for batch in loader.epoch(1)]
     read = []
     for batch in loader.epoch(1):
         for worker in loader._torch_loader._iterator._workers:  # type: ignore[union-attr]
             os.kill(worker.pid, number)
-        read.append(batch.keys.tolist())
+        read.append(batch.sample_ids.tolist())
     assert read == undisturbed
 
 

@@ -16,9 +16,9 @@ PILLOW = {BILINEAR: Image.Resampling.BILINEAR, BICUBIC: Image.Resampling.BICUBIC
 
 
 def keys_of(count: int) -> np.ndarray:
-    keys = np.zeros((count, 3), np.int64)
-    keys[:, 1] = np.arange(count)
-    return keys
+    sample_ids = np.zeros((count, 3), np.int64)
+    sample_ids[:, 1] = np.arange(count)
+    return sample_ids
 
 
 @pytest.fixture
@@ -93,11 +93,11 @@ def test_posterize_without_bits_is_black_and_solarize_at_ten_changes_nothing(ima
 
 
 def test_draws_have_the_published_distribution():
-    draws = RandAugment(seed=1).draws(keys_of(8000))
+    params = RandAugment(seed=1).make_params(keys_of(8000))
     assert len(OPERATIONS) == 15
-    counts = np.bincount([len(operations) for operations in draws]) / 8000
+    counts = np.bincount([len(operations) for operations in params]) / 8000
     np.testing.assert_allclose(counts, [0.25, 0.5, 0.25], atol=0.02)
-    flat = [pair for operations in draws for pair in operations]
+    flat = [pair for operations in params for pair in operations]
     names, share = np.unique([name for name, _ in flat], return_counts=True)
     assert set(names) == set(OPERATIONS)
     np.testing.assert_allclose(share / len(flat), 1 / 15, atol=0.01)

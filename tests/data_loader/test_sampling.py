@@ -7,37 +7,43 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data_loader.sampling import KeyBatches, balanced_epoch_length, balanced_keys, sequential_keys, shuffled_keys
+from data_loader.sampling import (
+    SampleIdBatches,
+    balanced_epoch_length,
+    balanced_sample_ids,
+    sequential_sample_ids,
+    shuffled_sample_ids,
+)
 
 LONGTAILED = np.repeat(np.arange(5), [50, 20, 9, 3, 1])
 
 
 def test_sequential_keys_are_the_file_order() -> None:
-    keys = sequential_keys(4, 6)
-    assert keys.dtype == np.int64
-    assert keys.tolist() == [[4, index, 0] for index in range(6)]
+    sample_ids = sequential_sample_ids(4, 6)
+    assert sample_ids.dtype == np.int64
+    assert sample_ids.tolist() == [[4, index, 0] for index in range(6)]
 
 
 @given(seed=st.integers(0, 2**64 - 1), epoch=st.integers(0, 1000), num_images=st.integers(0, 200))
 @settings(deadline=None, max_examples=50)
 def test_a_shuffled_epoch_shows_every_image_once(seed: int, epoch: int, num_images: int) -> None:
-    keys = shuffled_keys(seed, epoch, num_images)
-    assert keys.shape == (num_images, 3)
-    assert sorted(keys[:, 1]) == list(range(num_images))
-    assert np.all(keys[:, 0] == epoch)
-    assert np.all(keys[:, 2] == 0)
+    sample_ids = shuffled_sample_ids(seed, epoch, num_images)
+    assert sample_ids.shape == (num_images, 3)
+    assert sorted(sample_ids[:, 1]) == list(range(num_images))
+    assert np.all(sample_ids[:, 0] == epoch)
+    assert np.all(sample_ids[:, 2] == 0)
 
 
 def test_epochs_and_seeds_have_orders_of_their_own_and_repeat_them() -> None:
-    orders = {tuple(shuffled_keys(seed, epoch, 100)[:, 1]) for seed in (0, 1, 2**40) for epoch in range(5)}
+    orders = {tuple(shuffled_sample_ids(seed, epoch, 100)[:, 1]) for seed in (0, 1, 2**40) for epoch in range(5)}
     assert len(orders) == 15
-    assert tuple(shuffled_keys(1, 3, 100)[:, 1]) in orders
+    assert tuple(shuffled_sample_ids(1, 3, 100)[:, 1]) in orders
 
 
 def test_every_image_comes_at_every_place_about_equally_often() -> None:
     places = np.zeros((10, 10))
     for epoch in range(2000):
-        places[shuffled_keys(1, epoch, 10)[:, 1], np.arange(10)] += 1
+        places[shuffled_sample_ids(1, epoch, 10)[:, 1], np.arange(10)] += 1
     chi_square = ((places - 200) ** 2 / 200).sum()
     # a permutation's table has (10 − 1)² = 81 degrees of freedom, and expectation 90 = 81 · 10/9
     assert 40 < chi_square < 145
@@ -60,21 +66,21 @@ def test_a_balanced_epoch_draws_classes_and_their_images_equally_often(
     sizes: list[int], length: int, epoch: int
 ) -> None:
     targets = np.random.default_rng(0).permutation(np.repeat(np.arange(len(sizes)), sizes))
-    keys = balanced_keys(3, epoch, targets, length)
-    assert keys.shape == (length, 3)
-    assert np.all(keys[:, 0] == epoch)
-    of_class = np.bincount(targets[keys[:, 1]], minlength=len(sizes))[np.array(sizes) > 0]
+    sample_ids = balanced_sample_ids(3, epoch, targets, length)
+    assert sample_ids.shape == (length, 3)
+    assert np.all(sample_ids[:, 0] == epoch)
+    of_class = np.bincount(targets[sample_ids[:, 1]], minlength=len(sizes))[np.array(sizes) > 0]
     assert of_class.max() - of_class.min() <= 1
     for label in np.unique(targets):  # images cycle: none comes again before all have come
-        times = np.bincount(keys[:, 1], minlength=len(targets))[targets == label]
+        times = np.bincount(sample_ids[:, 1], minlength=len(targets))[targets == label]
         assert times.max() - times.min() <= 1
-    for index in np.unique(keys[:, 1]):  # and each draw has a number of its own, so that it is augmented anew
-        assert sorted(keys[keys[:, 1] == index, 2]) == list(range((keys[:, 1] == index).sum()))
+    for index in np.unique(sample_ids[:, 1]):  # and each draw has a number of its own, so that it is augmented anew
+        assert sorted(sample_ids[sample_ids[:, 1] == index, 2]) == list(range((sample_ids[:, 1] == index).sum()))
 
 
 def test_the_larger_share_goes_round_among_the_classes() -> None:
     larger = [
-        set(np.flatnonzero(np.bincount(LONGTAILED[balanced_keys(1, epoch, LONGTAILED, 83)[:, 1]]) == 17))
+        set(np.flatnonzero(np.bincount(LONGTAILED[balanced_sample_ids(1, epoch, LONGTAILED, 83)[:, 1]]) == 17))
         for epoch in range(5)
     ]
     assert all(len(classes) == 3 for classes in larger)  # 83 = 5 · 16 + 3
@@ -82,27 +88,27 @@ def test_the_larger_share_goes_round_among_the_classes() -> None:
 
 
 def test_balanced_epochs_differ_and_repeat_themselves() -> None:
-    epochs = [balanced_keys(1, epoch, LONGTAILED, 83)[:, 1] for epoch in range(4)]
+    epochs = [balanced_sample_ids(1, epoch, LONGTAILED, 83)[:, 1] for epoch in range(4)]
     assert len({tuple(order) for order in epochs}) == 4
-    assert np.array_equal(balanced_keys(1, 2, LONGTAILED, 83)[:, 1], epochs[2])
+    assert np.array_equal(balanced_sample_ids(1, 2, LONGTAILED, 83)[:, 1], epochs[2])
     first_of_largest = [set(order[LONGTAILED[order] == 0]) for order in epochs]
     assert first_of_largest[0] != first_of_largest[1]  # which 16 or 17 of its 50 images come differs, too
 
 
 def test_classes_are_mixed_within_a_balanced_epoch() -> None:
-    labels = LONGTAILED[balanced_keys(1, 0, LONGTAILED, 250)[:, 1]]
+    labels = LONGTAILED[balanced_sample_ids(1, 0, LONGTAILED, 250)[:, 1]]
     assert np.count_nonzero(np.diff(labels)) > 150  # 5 classes in random order change at 4/5 of the 249 places
 
 
 @pytest.mark.parametrize("first_step", range(6))
 def test_resuming_at_a_step_gives_the_tail_of_the_epoch(first_step: int) -> None:
-    keys = shuffled_keys(1, 2, 18)
-    batches = KeyBatches(4)
-    batches.start(keys, first_step=0)
+    sample_ids = shuffled_sample_ids(1, 2, 18)
+    batches = SampleIdBatches(4)
+    batches.start(sample_ids, first_step=0)
     whole = list(batches)
     assert [len(batch) for batch in whole] == [4, 4, 4, 4, 2]
-    assert np.array_equal(np.concatenate(whole), keys)
-    batches.start(keys, first_step=first_step)
+    assert np.array_equal(np.concatenate(whole), sample_ids)
+    batches.start(sample_ids, first_step=first_step)
     assert len(batches) == max(5 - first_step, 0)
     tail = list(batches)
     assert len(tail) == len(batches)
@@ -110,8 +116,8 @@ def test_resuming_at_a_step_gives_the_tail_of_the_epoch(first_step: int) -> None
 
 
 def test_starting_another_epoch_does_not_change_one_under_way() -> None:
-    batches = KeyBatches(2)
-    first, second = sequential_keys(0, 4), sequential_keys(1, 4)
+    batches = SampleIdBatches(2)
+    first, second = sequential_sample_ids(0, 4), sequential_sample_ids(1, 4)
     batches.start(first, first_step=0)
     under_way = iter(batches)
     waiting = iter(batches)
@@ -127,9 +133,9 @@ def test_starting_another_epoch_does_not_change_one_under_way() -> None:
     [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (8, 4, [4, 4]), (5, 4, [5]), (1, 4, [1]), (3, 1, [1, 1, 1]), (2, 4, [2])],
 )
 def test_an_image_left_over_alone_joins_the_batch_before_it(num_images: int, batch_size: int, sizes: list[int]) -> None:
-    batches = KeyBatches(batch_size)
-    batches.start(sequential_keys(3, num_images), first_step=0)
+    batches = SampleIdBatches(batch_size)
+    batches.start(sequential_sample_ids(3, num_images), first_step=0)
     cut = list(batches)
-    assert [len(keys) for keys in cut] == sizes
+    assert [len(sample_ids) for sample_ids in cut] == sizes
     assert len(batches) == len(sizes)
-    np.testing.assert_array_equal(np.concatenate(cut), sequential_keys(3, num_images))
+    np.testing.assert_array_equal(np.concatenate(cut), sequential_sample_ids(3, num_images))

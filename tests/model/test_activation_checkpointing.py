@@ -13,7 +13,7 @@ from model.loss import BSExpertLoss
 COUNTS = [50, 20, 10, 5, 1]
 
 
-class SmallBottleneckModel(networks.RecipeModel):
+class SmallBottleneckModel(networks.ExpertsModel):
     """The ImageNet networks' layout, small enough to run often."""
 
     recipe = replace(networks.IMAGENET, blocks=(1, 2, 1, 1), widths=(8, 8, 16, 16))

@@ -23,7 +23,7 @@ from tests.scripts.command_line import ROOT, Ended, Shell, the_run
 from tests.trainer.small_runs import same_weights, small_config
 from trainer.engine.parallel import processes_to_start
 from utils.distributed import launch
-from utils.distributed.context import World
+from utils.distributed.context import DistributedContext
 from utils.files.checkpoint import load_checkpoint
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
@@ -96,8 +96,8 @@ def test_two_processes_evaluate_as_one_does(undisturbed: Path, shell: Shell) -> 
     assert shared.out.count("trained on") == 1, "one process talks"
     written = results.read_text()
     kept.unlink()
-    alone = shell("test_all_cifar.py", "-r", checkpoint)
-    assert alone.code == 0
+    environment = shell("test_all_cifar.py", "-r", checkpoint)
+    assert environment.code == 0
     assert results.read_text() == written
 
 
@@ -251,5 +251,5 @@ def test_one_process_for_each_gpu_that_is_wanted_and_there(
     for wanted in (8, 4, 3):
         assert shell("train.py", "-c", tmp_path / "small.json", "--n_gpu", wanted).code == 0
     assert begun == [(train.main, 4), (train.main, 4), (train.main, 3)]
-    assert processes_to_start("ddp", 4, World(launch="torchrun's")) == 0, "one of several starts none"
-    assert processes_to_start("dp", 4, World()) == processes_to_start("none", 4, World()) == 0
+    assert processes_to_start("ddp", 4, DistributedContext(launch="torchrun's")) == 0, "one of several starts none"
+    assert processes_to_start("dp", 4, DistributedContext()) == processes_to_start("none", 4, DistributedContext()) == 0

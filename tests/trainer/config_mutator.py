@@ -30,7 +30,7 @@ import model.model as networks
 from base import TrainerOptions
 from data_loader.loader import ImageDataLoader
 from trainer.build import build_combiner, build_criterion, build_model
-from trainer.config.config_warnings import find_doubts
+from trainer.config.config_warnings import find_config_warnings
 from trainer.config.run_config import find_problems, monitor_of
 from trainer.engine import schedules
 from utils.config.parser import ConfigParser, read_json
@@ -269,7 +269,7 @@ def build(parser: ConfigParser) -> None:
     read(parser.init_obj("data_loader", loaders, seed=parser.get("seed", 1)))
     TrainerOptions(**config["trainer"])
     monitor_of(config)
-    for line in find_doubts(config):
+    for line in find_config_warnings(config):
         assert begins_with_a_path(line, config) and "\n" not in line
     json.dumps(config, ensure_ascii=False, allow_nan=False).encode()
     assert b"\0" not in os.fsencode(parser.runs_folder())

@@ -14,7 +14,7 @@ from trainer.build import build_loader, build_trainer
 from trainer.config.run_config import find_problems
 from trainer.trainer import Trainer
 from utils.config.parser import ConfigParser
-from utils.distributed.context import World
+from utils.distributed.context import DistributedContext
 from utils.files.checkpoint import load_checkpoint
 
 CPU = torch.device("cpu")
@@ -65,13 +65,17 @@ def with_changes(config: Mapping[str, Any], changes: Mapping[str, Any], *, separ
 
 
 def small_trainer(
-    folder: Path, config: Mapping[str, Any], *, resume: Path | None = None, world: World | None = None
+    folder: Path,
+    config: Mapping[str, Any],
+    *,
+    resume: Path | None = None,
+    distributed: DistributedContext | None = None,
 ) -> Trainer:
     """A trainer that writes into `folder`, which is made; `resume` is a checkpoint to continue from."""
     folder.mkdir(parents=True, exist_ok=True)
     parser = ConfigParser(config, source="a test", resume=resume)
     parser.validate(find_problems)
-    if world is None or world.is_main:
+    if distributed is None or distributed.is_main:
         parser.write(folder)
     return build_trainer(
         parser,
@@ -79,7 +83,7 @@ def small_trainer(
         device=CPU,
         folder=RunFolder(folder),
         resumed=load_checkpoint(resume) if resume else None,
-        world=world,
+        distributed=distributed,
     )
 
 

@@ -20,7 +20,7 @@ from tests.trainer.small_runs import run, small_config, small_trainer
 from trainer.config.run_config import find_problems
 from trainer.methods.mixing import MixedBatch
 from trainer.trainer import Trainer
-from utils.distributed.context import World
+from utils.distributed.context import DistributedContext
 
 # 78 images: batches of 32, 32 and 14, in groups of 4, 4 and 2 images
 STEPS = {0: (32, 8), 2: (14, 7)}
@@ -147,9 +147,9 @@ def test_a_skipped_step_is_skipped_as_a_whole(tmp_path: Path, monkeypatch: pytes
 # -- how many parts ---------------------------------------------------------------------------------------------------
 
 
-def parts_of(folder: Path, *, world: World | None = None, **changes: Any) -> list[Share]:
+def parts_of(folder: Path, *, distributed: DistributedContext | None = None, **changes: Any) -> list[Share]:
     """What this process takes at once of a full batch of 32."""
-    runner = small_trainer(folder, small_config(**changes), world=world)
+    runner = small_trainer(folder, small_config(**changes), distributed=distributed)
     runner.recorder.close()
     parallel = runner.ingredients.parallel
     return parallel.micro_batches(parallel.share(32))

@@ -23,7 +23,7 @@ from tests.trainer.small_runs import run, same_weights, small_config, small_trai
 from trainer.run_folders import WHERE_NOT_WHAT, read_resumed
 from trainer.trainer import Trainer
 from utils.config.parser import ConfigParser, read_json
-from utils.distributed.context import World
+from utils.distributed.context import DistributedContext
 from utils.files.checkpoint import load_checkpoint
 from utils.signals import RunStopped
 
@@ -384,13 +384,13 @@ def test_processes_that_are_started_again_go_on_with_the_run_that_they_began(tra
     facts["processes"][-1]["launch"] = "job 7"
     (older / "run.json").write_text(json.dumps(facts))
     config = ConfigParser(read_json(older / "config.json"), source="a test")
-    path, content = read_resumed(config, World(restarts=1, launch="job 7"))
+    path, content = read_resumed(config, DistributedContext(restarts=1, launch="job 7"))
     assert path is not None
     assert path.name == older.name
     assert content is not None
     assert content["progress"]["epoch"] == 2
     config.resume = None
-    assert read_resumed(config, World(restarts=1, launch="job 8")) == (None, None)
+    assert read_resumed(config, DistributedContext(restarts=1, launch="job 8")) == (None, None)
 
 
 def test_processes_killed_before_their_first_checkpoint_begin_where_they_were_told_to(train: Train) -> None:
@@ -407,7 +407,7 @@ def test_processes_killed_before_their_first_checkpoint_begin_where_they_were_to
     (origin / "run.json").write_text("damaged, and none of their business")
     told = origin / "checkpoint-epoch2.pth"
     config = ConfigParser(read_json(begun / "config.json"), source="a test", resume=told)
-    path, content = read_resumed(config, World(restarts=1, launch="job 7"))
+    path, content = read_resumed(config, DistributedContext(restarts=1, launch="job 7"))
     assert path is not None
     assert path.name == begun.name
     assert config.resume == told

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from base import BaseTrainer, Monitor, RunFolder, RunState, TrainerOptions
-from utils.distributed.context import World
+from utils.distributed.context import DistributedContext
 from utils.files.checkpoint import load_checkpoint
 
 NAN = math.nan
@@ -57,7 +57,7 @@ class Scripted(BaseTrainer):
             parts={"state_dict": self.network},
             facts={"class_names": ["a", "b"]},
             state=RunState(),
-            world=World(),
+            distributed=DistributedContext(),
         )
 
     def train_steps(self, epoch: int) -> None:

@@ -187,8 +187,8 @@ def test_predict_gives_each_images_logits_in_file_order_whatever_the_batches(tmp
     network.eval()
     with torch.no_grad():
         for image in (0, 63, 64, 499):  # one by one: neither BatchNorm's batch nor dropout plays a part
-            alone = (loader.images.images[[image]] / 255 - 0.306) / 0.318
-            expected = network(alone)["logits"][0].numpy()
+            environment = (loader.images.images[[image]] / 255 - 0.306) / 0.318
+            expected = network(environment)["logits"][0].numpy()
             np.testing.assert_allclose(logits[image], expected, atol=1e-4)
 
 

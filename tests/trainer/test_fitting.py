@@ -31,7 +31,7 @@ def needing(count: int, tried: list[int]) -> Callable[[int], None]:
     return attempt
 
 
-def alone(fitted: bool) -> bool:
+def environment(fitted: bool) -> bool:
     return fitted
 
 
@@ -53,7 +53,7 @@ def alone(fitted: bool) -> bool:
 )
 def test_powers_of_two_are_tried_and_the_most_at_last(needed: int, most: int, expected: list[int]) -> None:
     tried: list[int] = []
-    assert fewest_that_fit(needing(needed, tried), most, everywhere=alone) == expected[-1]
+    assert fewest_that_fit(needing(needed, tried), most, everywhere=environment) == expected[-1]
     assert tried == expected
 
 
@@ -61,7 +61,7 @@ def test_powers_of_two_are_tried_and_the_most_at_last(needed: int, most: int, ex
 def test_an_error_where_not_even_the_most_fit(most: int) -> None:
     tried: list[int] = []
     with pytest.raises(torch.OutOfMemoryError, match=f"{most} are too few"):
-        fewest_that_fit(needing(100, tried), most, everywhere=alone)
+        fewest_that_fit(needing(100, tried), most, everywhere=environment)
     assert tried[-1] == most
     assert tried == sorted(set(tried)), "none twice"
 
@@ -71,7 +71,7 @@ def test_any_other_error_is_no_lack_of_memory() -> None:
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        fewest_that_fit(attempt, 8, everywhere=alone)
+        fewest_that_fit(attempt, 8, everywhere=environment)
 
 
 def test_what_fits_here_and_not_elsewhere_does_not_fit() -> None:
@@ -141,7 +141,7 @@ def pretend_memory(runner: Trainer, monkeypatch: pytest.MonkeyPatch, images: int
     tried: list[Share] = []
 
     def limited(batch: Batch, part: Share, epoch: int, step: int) -> dict[str, Tensor]:
-        assert len(batch.images) == len(batch.keys) == len(part)
+        assert len(batch.images) == len(batch.sample_ids) == len(part)
         tried.append(part)
         pretending, runner.ingredients = runner.ingredients, on_cpu
         try:

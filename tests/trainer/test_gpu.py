@@ -107,8 +107,8 @@ def test_a_step_is_that_of_the_cpu(
         use = runner.ingredients
         if device == CPU:
             batch = next(use.train_loader.epoch(1))
-            prepared.append(use.train_loader.transform(batch.images, batch.keys))
-        monkeypatch.setattr(use.train_loader, "transform", lambda images, keys: prepared[0].to(device))
+            prepared.append(use.train_loader.transform(batch.images, batch.sample_ids))
+        monkeypatch.setattr(use.train_loader, "transform", lambda images, sample_ids: prepared[0].to(device))
         before = [weight.detach().clone() for weight in use.model.parameters()]
         runner.train_step(next(use.train_loader.epoch(1)), 1, 0)
         runner.recorder.close()
@@ -301,8 +301,8 @@ def test_processes_train_on_what_one_trains_on(small_json: Path, processes: int)
 
     BatchNorm of each process by itself would make 0.2 % and 0.5 % of the two epochs' losses.
     """
-    alone = in_own_process("train.py", "-c", small_json, "--name", "alone")
-    assert alone.code == 0, alone
+    environment = in_own_process("train.py", "-c", small_json, "--name", "alone")
+    assert environment.code == 0, environment
     together = by_torchrun(
         processes, "train.py", "-c", small_json, "--name", "together", "--n_gpu", processes, "--sync_batchnorm", "true"
     )
@@ -321,13 +321,13 @@ def test_processes_train_and_evaluate_from_end_to_end(small_json: Path, processe
     assert trained.code == 0, trained
     assert all(math.isfinite(value) for line in history_of(small_json, "end") for value in line.values())
     checkpoint = last_checkpoint(small_json, "end")
-    alone = in_own_process("test.py", "-r", checkpoint)
-    assert alone.code == 0, alone
-    assert "ensemble" in alone.out
+    environment = in_own_process("test.py", "-r", checkpoint)
+    assert environment.code == 0, environment
+    assert "ensemble" in environment.out
     checkpoint.with_name(f"{checkpoint.stem}.predictions.npz").unlink()  # else they would be used again
     together = by_torchrun(processes, "test.py", "-r", checkpoint)
     assert together.code == 0, together
-    assert together.out == alone.out
+    assert together.out == environment.out
 
 
 @two_gpus

@@ -18,7 +18,7 @@ from base import RunFolder, RunState
 from tests.trainer.small_runs import run, same_weights, small_config, small_trainer
 from trainer.engine.loss_guard import REPORT_NAME, LossGuard
 from trainer.trainer import Trainer
-from utils.distributed.context import World
+from utils.distributed.context import DistributedContext
 from utils.errors import RunError
 from utils.files.checkpoint import load_checkpoint
 
@@ -26,7 +26,7 @@ NAN, INF = math.nan, math.inf
 SMALL = {"data_loader__args__batch_size": 30, "trainer__validate": True}  # 78 images: 3 steps an epoch
 
 
-def keys(step: int) -> np.ndarray:
+def sample_ids(step: int) -> np.ndarray:
     """Epoch, sample index, repeat of a batch of two; the indices tell the step."""
     return np.array([[1, 10 * step, 0], [1, 10 * step + 1, 2]])
 
@@ -35,7 +35,7 @@ def guard_of(
     folder: Path, *, action: Any = "stop", max_skipped: int = 2, network: nn.Module | None = None
 ) -> LossGuard:
     network = nn.Linear(2, 2) if network is None else network
-    return LossGuard(action, max_skipped, network, RunState(), RunFolder(folder), world=World())
+    return LossGuard(action, max_skipped, network, RunState(), RunFolder(folder), distributed=DistributedContext())
 
 
 def show(guard: LossGuard, losses: list[float], *, device: str = "cpu") -> list[bool]:
@@ -43,7 +43,9 @@ def show(guard: LossGuard, losses: list[float], *, device: str = "cpu") -> list[
     answers = []
     for step, loss in enumerate(losses):
         guard.before_forward()
-        answers.append(guard.admits(Elsewhere(loss, device), epoch=3, step=step, rate=0.25, keys=keys(step)))
+        answers.append(
+            guard.admits(Elsewhere(loss, device), epoch=3, step=step, rate=0.25, sample_ids=sample_ids(step))
+        )
     return answers
 
 
@@ -102,7 +104,7 @@ def test_a_late_look_finds_the_exact_step(tmp_path: Path, monkeypatch: pytest.Mo
     losses = [1.0] * at + [NAN] * (5 - at)
     assert show(guard, losses[:4], device="cuda") == [True] * 4, "nobody has looked yet"
     with pytest.raises(RunError, match=f"epoch 3, step {at} "):
-        guard.admits(Elsewhere(losses[4], "cuda"), epoch=3, step=4, rate=0.25, keys=keys(4))
+        guard.admits(Elsewhere(losses[4], "cuda"), epoch=3, step=4, rate=0.25, sample_ids=sample_ids(4))
     assert json.loads((tmp_path / REPORT_NAME).read_text())["indices"] == [10 * at, 10 * at + 1]
 
 
@@ -130,12 +132,12 @@ def test_a_skipped_step_leaves_the_buffers_as_they_were(tmp_path: Path) -> None:
     guard = guard_of(tmp_path, action="skip", network=network)
     guard.before_forward()
     network(torch.randn(4, 3, 2, 2))
-    assert guard.admits(torch.tensor(1.0), epoch=1, step=0, rate=0.1, keys=keys(0))
+    assert guard.admits(torch.tensor(1.0), epoch=1, step=0, rate=0.1, sample_ids=sample_ids(0))
     kept = {name: value.clone() for name, value in network.state_dict().items()}
     guard.before_forward()
     network(torch.full((4, 3, 2, 2), NAN))
     assert network.running_mean.isnan().all()
-    assert not guard.admits(torch.tensor(NAN), epoch=1, step=1, rate=0.1, keys=keys(1))
+    assert not guard.admits(torch.tensor(NAN), epoch=1, step=1, rate=0.1, sample_ids=sample_ids(1))
     assert all(torch.equal(value, kept[name]) for name, value in network.state_dict().items())
     assert guard.state.skipped_steps == 1
 
@@ -209,7 +211,7 @@ def test_a_run_stops_at_the_step_and_its_checkpoints_are_sound(tmp_path: Path) -
     assert all(all_finite(load_checkpoint(tmp_path / name)) for name in left)
     report = json.loads((tmp_path / REPORT_NAME).read_text())
     batches = trainer.ingredients.train_loader.epoch(2, first_step=1)
-    assert report["indices"] == next(batches).keys[:, 1].tolist()
+    assert report["indices"] == next(batches).sample_ids[:, 1].tolist()
     assert report["repeat_with"].endswith("checkpoint-epoch2-step1.pth")
 
 

@@ -30,7 +30,7 @@ from trainer.evaluation.predictions import predict
 from trainer.methods.mixing import MixedBatch
 from trainer.trainer import Trainer
 from utils.config.parser import ConfigParser
-from utils.distributed.context import Silently, World
+from utils.distributed.context import DistributedContext, Silently
 from utils.errors import RunError
 from utils.files.checkpoint import load_checkpoint
 from utils.signals import RunStopped
@@ -43,7 +43,7 @@ SMALL = {"data_loader__args__batch_size": 30, "trainer__epochs": 1}
 class Step:
     """What a process saw of a step."""
 
-    keys: np.ndarray
+    sample_ids: np.ndarray
     mixed: list[tuple[int, int, float, list[int]]]  # begin, end, λ, partners in the global batch
     gradients: dict[str, Tensor]
 
@@ -67,7 +67,7 @@ def watched(runner: Trainer) -> list[Step]:
         step_of(batch, epoch, step)
         gradients = {name: weight.grad.clone() for name, weight in use.model.named_parameters()}
         share = use.parallel.share(use.train_loader.images_of_step(step))
-        steps.append(Step(batch.keys[: share.images], list(mixed), gradients))
+        steps.append(Step(batch.sample_ids[: share.images], list(mixed), gradients))
 
     object.__setattr__(use, "combiner_of", lambda epoch: combine)
     runner.train_step = train_step  # type: ignore[method-assign]
@@ -89,9 +89,11 @@ def without_norm() -> None:
     trainer.build.build_model = build
 
 
-def train_and_watch(world: World, folder: Path, config: Mapping[str, Any]) -> tuple[list[Step], list[dict[str, float]]]:
+def train_and_watch(
+    distributed: DistributedContext, folder: Path, config: Mapping[str, Any]
+) -> tuple[list[Step], list[dict[str, float]]]:
     without_norm()
-    runner = small_trainer(folder, config, world=world)
+    runner = small_trainer(folder, config, distributed=distributed)
     steps = watched(runner)
     runner.train()
     return steps, runner.state.history
@@ -102,16 +104,16 @@ def test_samples_mixing_and_gradients_are_those_of_one_process(tmp_path: Path, m
     config = small_config(
         **SMALL, combiner__mode=mode, combiner__mixup__target_mix_strategy=strategy, arch__args__dropout=0.3
     )
-    (alone, (log,)), *_ = in_processes(train_and_watch, 1, tmp_path / "1", config)
-    assert [len(step.keys) for step in alone] == [30, 30, 18]
+    (environment, (log,)), *_ = in_processes(train_and_watch, 1, tmp_path / "1", config)
+    assert [len(step.sample_ids) for step in environment] == [30, 30, 18]
     for size in (2, 3):
         together = in_processes(train_and_watch, size, tmp_path / str(size), config)
-        for number, whole in enumerate(alone):
+        for number, whole in enumerate(environment):
             parts = [steps[number] for steps, _ in together]
-            assert np.concatenate([part.keys for part in parts]).tolist() == whole.keys.tolist()
+            assert np.concatenate([part.sample_ids for part in parts]).tolist() == whole.sample_ids.tolist()
             ((_, _, mix_lambda, partners),) = whole.mixed
             mixed = [place for part in parts for place in part.mixed]
-            assert [i for begin, end, *_ in mixed for i in range(begin, end)] == list(range(len(whole.keys)))
+            assert [i for begin, end, *_ in mixed for i in range(begin, end)] == list(range(len(whole.sample_ids)))
             assert {share for _, _, share, _ in mixed} == {mix_lambda}
             assert [i for *_, found in mixed for i in found] == partners
             for name, expected in whole.gradients.items():
@@ -124,12 +126,12 @@ def test_samples_mixing_and_gradients_are_those_of_one_process(tmp_path: Path, m
 def test_processes_without_images_of_their_own_take_part_all_the_same(tmp_path: Path) -> None:
     """An epoch's last batch has two images here, one group: two of three processes borrow it."""
     config = small_config(**{**SMALL, "data_loader__args__batch_size": 38})
-    (alone, (log,)), *_ = in_processes(train_and_watch, 1, tmp_path / "1", config)
-    assert [len(step.keys) for step in alone] == [38, 38, 2]
+    (environment, (log,)), *_ = in_processes(train_and_watch, 1, tmp_path / "1", config)
+    assert [len(step.sample_ids) for step in environment] == [38, 38, 2]
     together = in_processes(train_and_watch, 3, tmp_path / "3", config)
-    assert sorted(len(steps[2].keys) for steps, _ in together) == [0, 0, 2]
+    assert sorted(len(steps[2].sample_ids) for steps, _ in together) == [0, 0, 2]
     for steps, (theirs,) in together:
-        torch.testing.assert_close(steps[2].gradients, alone[2].gradients, rtol=0, atol=1e-9)
+        torch.testing.assert_close(steps[2].gradients, environment[2].gradients, rtol=0, atol=1e-9)
         assert theirs == pytest.approx(log, rel=1e-6)  # metrics are computed in float32
 
 
@@ -147,26 +149,28 @@ class ManyDataLoader(ImbalanceDigitsDataLoader):
         return Splits(splits.train, test, test, splits.class_names)
 
 
-def evaluate(world: World, folder: Path) -> list[Any]:
+def evaluate(distributed: DistributedContext, folder: Path) -> list[Any]:
     """Predictions in batches of various sizes."""
-    network = small_trainer(folder, small_config(), world=world).ingredients.model
+    network = small_trainer(folder, small_config(), distributed=distributed).ingredients.model
     loaders = (ManyDataLoader(batch_size=size, num_workers=0).split_test() for size in (17, 100, 600, 2000))
-    return [predict(network, loader, CPU, precision=Precision("fp32", CPU), world=world) for loader in loaders]
+    return [
+        predict(network, loader, CPU, precision=Precision("fp32", CPU), distributed=distributed) for loader in loaders
+    ]
 
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_every_image_is_evaluated_once_and_to_the_same_bits(tmp_path: Path, size: int) -> None:
-    alone = evaluate(World(), tmp_path / "alone")
+    environment = evaluate(DistributedContext(), tmp_path / "alone")
     main, *others = in_processes(evaluate, size, tmp_path / "shared")
-    assert others == [[None] * len(alone)] * (size - 1)
-    for (logits, targets), (shared_logits, shared_targets) in zip(alone, main, strict=True):
+    assert others == [[None] * len(environment)] * (size - 1)
+    for (logits, targets), (shared_logits, shared_targets) in zip(environment, main, strict=True):
         assert logits.shape == (1003, 2, 10)
         np.testing.assert_array_equal(shared_logits, logits)
         np.testing.assert_array_equal(shared_targets, targets)
 
 
-def validate(world: World, folder: Path, config: Mapping[str, Any]) -> list[dict[str, float]]:
-    runner = small_trainer(folder, config, world=world)
+def validate(distributed: DistributedContext, folder: Path, config: Mapping[str, Any]) -> list[dict[str, float]]:
+    runner = small_trainer(folder, config, distributed=distributed)
     runner.train()
     return runner.state.history
 
@@ -183,16 +187,18 @@ def test_all_processes_know_the_same_of_an_epoch(tmp_path: Path) -> None:
 # -- the end of a run, and its continuation ---------------------------------------------------------------------------
 
 
-def train(world: World, folder: Path, config: Mapping[str, Any], resume: Path | None, stop: Any = None) -> str:
+def train(
+    distributed: DistributedContext, folder: Path, config: Mapping[str, Any], resume: Path | None, stop: Any = None
+) -> str:
     """Train; `stop` is (rank, step): that process is sent SIGTERM before the step. Says how the run ended."""
     without_norm()
-    runner = small_trainer(folder, config, resume=resume, world=world)
+    runner = small_trainer(folder, config, resume=resume, distributed=distributed)
     step_of = runner.train_step
     done = 0
 
     def train_step(batch: Batch, epoch: int, step: int) -> None:
         nonlocal done
-        if (world.rank, done) == stop:
+        if (distributed.rank, done) == stop:
             os.kill(os.getpid(), signal.SIGTERM)
         done += 1
         step_of(batch, epoch, step)
@@ -243,14 +249,14 @@ def test_a_run_may_be_continued_by_another_number_of_processes(tmp_path: Path, u
         assert ours == pytest.approx(theirs, rel=1e-6)
 
 
-def diverge(world: World, folder: Path, action: str) -> tuple[str, int, Tensor]:
+def diverge(distributed: DistributedContext, folder: Path, action: str) -> tuple[str, int, Tensor]:
     """One process's share of a batch gives no number; what it says of the end, steps skipped, a weight."""
-    runner = small_trainer(folder, small_config(**SMALL, trainer__on_nonfinite=action), world=world)
+    runner = small_trainer(folder, small_config(**SMALL, trainer__on_nonfinite=action), distributed=distributed)
     gradients_of = runner.add_gradients
 
     def add_gradients(batch: Batch, part: Share, epoch: int, step: int) -> dict[str, Tensor]:
         values = gradients_of(batch, part, epoch, step)
-        broken = (world.rank, step) == (1, 1)
+        broken = (distributed.rank, step) == (1, 1)
         return {name: value * float("nan") for name, value in values.items()} if broken else values
 
     runner.add_gradients = add_gradients  # type: ignore[method-assign]
@@ -268,7 +274,7 @@ def test_a_loss_that_is_no_number_in_one_process_ends_all(tmp_path: Path) -> Non
     assert other == "", "one process talks"
     report = json.loads((tmp_path / REPORT_NAME).read_text())
     whole = small_trainer(tmp_path / "other", small_config(**SMALL)).ingredients.train_loader.epoch(1, first_step=1)
-    assert report["indices"] == next(whole).keys[:, 1].tolist(), "of the global batch"
+    assert report["indices"] == next(whole).sample_ids[:, 1].tolist(), "of the global batch"
     assert not list(tmp_path.glob("*.pth"))
 
 
@@ -278,9 +284,9 @@ def test_a_step_that_is_skipped_is_skipped_by_all(tmp_path: Path) -> None:
     assert torch.equal(weight, same_weight)
 
 
-def vanish(world: World, folder: Path) -> None:
-    runner = small_trainer(folder, small_config(trainer__epochs=50), world=world)
-    if world.rank == 1:
+def vanish(distributed: DistributedContext, folder: Path) -> None:
+    runner = small_trainer(folder, small_config(trainer__epochs=50), distributed=distributed)
+    if distributed.rank == 1:
         runner.train_step = lambda *_: os._exit(9)  # type: ignore[method-assign]
     runner.train()
 

@@ -26,7 +26,7 @@ def only_batch(trainer: Trainer) -> tuple[Tensor, Tensor]:
     """The whole epoch as one batch: network input [B, 3, H, W] and targets [B]."""
     loader = trainer.ingredients.train_loader
     (batch,) = loader.epoch(1)
-    return loader.transform(batch.images, batch.keys), batch.targets
+    return loader.transform(batch.images, batch.sample_ids), batch.targets
 
 
 def adjusted_cross_entropies(expert_logits: Tensor, targets: Tensor, taus: list[float]) -> list[Tensor]:
@@ -130,7 +130,7 @@ def test_an_epochs_means_are_over_images_not_over_steps(tmp_path: Path) -> None:
     losses, hits, sizes = [], [], []
     for batch in loader.epoch(1):
         with torch.no_grad():
-            logits = network(loader.transform(batch.images, batch.keys))["logits"]
+            logits = network(loader.transform(batch.images, batch.sample_ids))["logits"]
         losses.append(torch.stack(adjusted_cross_entropies(logits, batch.targets, [0, 2])).mean().item())
         hits.append((logits.mean(1).argmax(1) == batch.targets).sum().item())
         sizes.append(len(batch.targets))

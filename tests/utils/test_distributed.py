@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.ranks import in_processes
-from utils.distributed.context import Agreement, Silently, World, described_by_environment, one_voice
+from utils.distributed.context import Agreement, DistributedContext, Silently, launch_environment, report_once
 from utils.errors import UserError
 
 VARIABLES = (
@@ -27,22 +27,28 @@ def _nobody_launched(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def launched(monkeypatch: pytest.MonkeyPatch, *values: str) -> World:
+def launched(monkeypatch: pytest.MonkeyPatch, *values: str) -> DistributedContext:
     for name, value in zip(VARIABLES, values, strict=False):
         monkeypatch.setenv(name, value)
-    return described_by_environment()
+    return launch_environment()
 
 
 def test_a_process_that_nobody_launched_is_alone() -> None:
-    assert described_by_environment() == World()
-    assert World().is_main
+    assert launch_environment() == DistributedContext()
+    assert DistributedContext().is_main
 
 
 def test_what_torchrun_says_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    world = launched(monkeypatch, "5", "8", "1", "4", "2", "job7")
-    assert (world.rank, world.size, world.local_rank, world.local_size, world.restarts) == (5, 8, 1, 4, 2)
-    assert world.launch == "job7"
-    assert not world.is_main
+    distributed = launched(monkeypatch, "5", "8", "1", "4", "2", "job7")
+    assert (
+        distributed.rank,
+        distributed.size,
+        distributed.local_rank,
+        distributed.local_size,
+        distributed.restarts,
+    ) == (5, 8, 1, 4, 2)
+    assert distributed.launch == "job7"
+    assert not distributed.is_main
 
 
 def test_without_a_name_a_launch_is_its_launchers_process(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,17 +67,17 @@ def test_contradictions_of_a_launcher_are_told(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_of_each_machine_one_process_tells_a_mistake() -> None:
-    with pytest.raises(UserError, match="wrong"), one_voice(World(rank=4, size=8, local_rank=0)):
+    with pytest.raises(UserError, match="wrong"), report_once(DistributedContext(rank=4, size=8, local_rank=0)):
         raise UserError("wrong")
-    with pytest.raises(Silently) as ended, one_voice(World(rank=5, size=8, local_rank=1)):
+    with pytest.raises(Silently) as ended, report_once(DistributedContext(rank=5, size=8, local_rank=1)):
         raise UserError("wrong")
     assert (str(ended.value), ended.value.exit_code) == ("", 2)
 
 
-def one_after_the_other(world: World, folder: Path) -> list[str]:
-    with world.main_first():
+def one_after_the_other(distributed: DistributedContext, folder: Path) -> list[str]:
+    with distributed.main_first():
         found = sorted(path.name for path in folder.iterdir())
-        (folder / f"rank{world.rank}").touch()
+        (folder / f"rank{distributed.rank}").touch()
     return found
 
 
@@ -81,9 +87,9 @@ def test_rank_0_goes_first(tmp_path: Path) -> None:
     assert all("rank0" in found for found in others)
 
 
-def rank_0_fails(world: World) -> None:
-    with world.main_first():
-        raise UserError(f"no data for {world.rank}")
+def rank_0_fails(distributed: DistributedContext) -> None:
+    with distributed.main_first():
+        raise UserError(f"no data for {distributed.rank}")
 
 
 def test_where_rank_0_fails_the_others_end_without_a_word() -> None:
@@ -94,26 +100,26 @@ def test_where_rank_0_fails_the_others_end_without_a_word() -> None:
     assert other.exit_code == UserError.exit_code
 
 
-def wishes(world: World, wished: list[list[int]]) -> list[int]:
-    agree = Agreement(world)
-    return [agree(lambda wish=wish: wish) for wish in wished[world.rank]]  # type: ignore[misc]
+def wishes(distributed: DistributedContext, wished: list[list[int]]) -> list[int]:
+    agree = Agreement(distributed)
+    return [agree(lambda wish=wish: wish) for wish in wished[distributed.rank]]  # type: ignore[misc]
 
 
 def test_the_greatest_wish_is_known_to_all_one_call_later() -> None:
     wished = [[0, 2, 0, 0, 1, 0, 0], [0, 0, 0, 3, 3, 0, 0]]
     #                 nobody is asked at the call that agrees on something: the 1 of the fifth call is not heard
     assert in_processes(wishes, 2, wished) == [[0, 0, 2, 0, 3, 0, 0]] * 2
-    assert wishes(World(), wished[:1]) == wished[0], "a process that is alone is heard at once"
+    assert wishes(DistributedContext(), wished[:1]) == wished[0], "a process that is alone is heard at once"
 
 
-def exchanges(world: World) -> tuple[list[int], str, list[float]]:
+def exchanges(distributed: DistributedContext) -> tuple[list[int], str, list[float]]:
     return (
-        world.gather(10 * world.rank),
-        world.from_main(f"of {world.rank}"),
-        world.sum(torch.tensor([1.0, 2.0])).tolist(),
+        distributed.gather(10 * distributed.rank),
+        distributed.from_main(f"of {distributed.rank}"),
+        distributed.sum(torch.tensor([1.0, 2.0])).tolist(),
     )
 
 
 def test_plain_data_go_round() -> None:
     assert in_processes(exchanges, 3) == [([0, 10, 20], "of 0", [3.0, 6.0])] * 3
-    assert exchanges(World()) == ([0], "of 0", [1.0, 2.0])
+    assert exchanges(DistributedContext()) == ([0], "of 0", [1.0, 2.0])

@@ -10,7 +10,7 @@ from trainer.config.run_config import tau_list
 _FARTHEST_MEAN_TAU = 0.5  # from 1; the published recipes lie within 0.25
 
 
-def find_doubts(config: dict[str, Any]) -> list[str]:
+def find_config_warnings(config: dict[str, Any]) -> list[str]:
     """Lines "path: what is odd, and what it leads to" about a configuration without problems."""
     return [line for rule in _RULES for line in rule(config)]
 

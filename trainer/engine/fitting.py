@@ -49,7 +49,7 @@ def fit_memory(trainer: Trainer) -> None:
     if use.device.type != "cuda" or state.accumulate_steps:
         return
     share = use.parallel.share(use.train_loader.images_of_step(0))
-    batch = next(use.train_loader.epoch(1, rank=trainer.world.rank, size=trainer.world.size))
+    batch = next(use.train_loader.epoch(1, rank=trainer.distributed.rank, size=trainer.distributed.size))
     buffers = [buffer.clone() for buffer in use.model.buffers()]
     use.model.train()
 
@@ -67,7 +67,9 @@ def fit_memory(trainer: Trainer) -> None:
 
     with use.parallel.exchange(now=False):
         state.accumulate_steps = fewest_that_fit(
-            attempt, len(micro_batches(share, len(share))), everywhere=lambda here: all(trainer.world.gather(here))
+            attempt,
+            len(micro_batches(share, len(share))),
+            everywhere=lambda here: all(trainer.distributed.gather(here)),
         )
     use.parallel.accumulate_steps = state.accumulate_steps
     for buffer, kept in zip(use.model.buffers(), buffers, strict=True):

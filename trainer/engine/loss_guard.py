@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from base import RunFolder, RunState
 from utils.config.parser import CONFIG_NAME
-from utils.distributed.context import World
+from utils.distributed.context import DistributedContext
 from utils.errors import RunError
 from utils.files.writing import write_text
 
@@ -25,7 +25,7 @@ class _Step(NamedTuple):
     epoch: int
     step: int
     rate: float
-    keys: np.ndarray
+    sample_ids: np.ndarray
 
 
 class LossGuard:
@@ -42,7 +42,7 @@ class LossGuard:
         network: whose buffers to restore.
         state: counts the skipped steps.
         folder: the run's, where the report of the step that ended the run goes.
-        world: the processes that share each batch: they look at the loss of the whole, and judge alike.
+        distributed: the processes that share each batch: they look at the loss of the whole, and judge alike.
     """
 
     def __init__(
@@ -53,14 +53,14 @@ class LossGuard:
         state: RunState,
         folder: RunFolder,
         *,
-        world: World,
+        distributed: DistributedContext,
     ) -> None:
         self.action = action
         self.max_skipped = max_skipped
         self.network = network
         self.state = state
         self.folder = folder
-        self.world = world
+        self.distributed = distributed
         self._pending: list[_Step] = []
         self._last: _Step | None = None
         self._buffers: list[Tensor] = []
@@ -70,18 +70,18 @@ class LossGuard:
         if self.action == "skip":
             self._buffers = [buffer.clone() for buffer in self.network.buffers()]
 
-    def admits(self, loss: Tensor, *, epoch: int, step: int, rate: float, keys: np.ndarray) -> bool:
+    def admits(self, loss: Tensor, *, epoch: int, step: int, rate: float, sample_ids: np.ndarray) -> bool:
         """Whether the weights may be updated, given this process's part of the batch's loss (0-dim, on its device).
 
-        The parts of all processes add up to the loss. `keys` are those of this process's images.
+        The parts of all processes add up to the loss. `sample_ids` are those of this process's images.
 
         Raises:
             RunError: the run has to end.
         """
-        self._pending.append(_Step(loss.detach(), epoch, step, rate, keys))
+        self._pending.append(_Step(loss.detach(), epoch, step, rate, sample_ids))
         if self.action == "skip":
             return self._admits_or_restores()
-        looking_is_free = loss.device.type == "cpu" and self.world.size == 1
+        looking_is_free = loss.device.type == "cpu" and self.distributed.size == 1
         if looking_is_free or len(self._pending) >= _INTERVAL:
             self._check_losses()
         return True
@@ -97,7 +97,7 @@ class LossGuard:
             return
         tensors = [value for value in self.network.state_dict().values() if value.is_floating_point()]
         finite = bool(torch.stack([value.isfinite().all() for value in tensors]).all())
-        if not all(self.world.gather(finite)):
+        if not all(self.distributed.gather(finite)):
             raise RunError(self._report("weights become infinite or nan", self._last))
         self._last = None
 
@@ -111,7 +111,7 @@ class LossGuard:
 
     def _looked_at(self) -> list[_Step]:
         """The pending steps with the losses of their whole batches, on the CPU; none is pending any more."""
-        losses = self.world.sum(torch.stack([entry.loss for entry in self._pending]).cpu())
+        losses = self.distributed.sum(torch.stack([entry.loss for entry in self._pending]).cpu())
         looked_at = [entry._replace(loss=loss) for loss, entry in zip(losses, self._pending, strict=True)]
         self._pending.clear()
         return looked_at
@@ -131,8 +131,8 @@ class LossGuard:
 
     def _report(self, what: str, at: _Step) -> str:
         """Write the facts of the step into the run's folder; returns the line for the user ("" but in rank 0)."""
-        keys = np.concatenate(self.world.gather(at.keys))
-        if not self.world.is_main:
+        sample_ids = np.concatenate(self.distributed.gather(at.sample_ids))
+        if not self.distributed.is_main:
             return ""
         path = self.folder.path / REPORT_NAME
         checkpoints = self.folder.checkpoints()
@@ -144,8 +144,8 @@ class LossGuard:
             "epoch": at.epoch,
             "step": at.step,
             "learning_rate": at.rate,
-            "indices": keys[:, 1].tolist(),
-            "repeats": keys[:, 2].tolist(),
+            "indices": sample_ids[:, 1].tolist(),
+            "repeats": sample_ids[:, 2].tolist(),
             "skipped_steps": self.state.skipped_steps,
             "repeat_with": command,
         }

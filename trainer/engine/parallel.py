@@ -11,7 +11,7 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from base import Share, micro_batches, share_of
 from trainer.engine.precision import Precision
-from utils.distributed.context import World
+from utils.distributed.context import DistributedContext
 
 
 class _InPrecision(nn.Module):
@@ -38,7 +38,7 @@ class Parallel:
         network: on `device`; its weights are those of rank 0 from here on.
         precision: that it runs in.
         device: this process's own.
-        world: the processes that share each batch.
+        distributed: the processes that share each batch.
         mode: see `base.TrainerOptions.parallel`.
         n_gpu: GPUs that DataParallel uses at most.
         accumulate_steps: micro-batches that a process takes its share in.
@@ -50,26 +50,26 @@ class Parallel:
         precision: Precision,
         *,
         device: torch.device,
-        world: World,
+        distributed: DistributedContext,
         mode: Literal["ddp", "dp", "none"],
         n_gpu: int,
         accumulate_steps: int,
     ) -> None:
-        self.world = world
+        self.distributed = distributed
         self.accumulate_steps = accumulate_steps
         network = _InPrecision(network, precision)
         self.forward: nn.Module = network
         self._distributed: DistributedDataParallel | None = None
-        if world.group is not None:
+        if distributed.group is not None:
             devices = [device] if device.type == "cuda" else None
             self._distributed = DistributedDataParallel(network, device_ids=devices, gradient_as_bucket_view=True)
             self.forward = self._distributed
         elif mode == "dp" and device.type == "cuda":
-            self.forward = DataParallel(network, device_ids=list(range(gpus_in_use(mode, n_gpu, world))))
+            self.forward = DataParallel(network, device_ids=list(range(gpus_in_use(mode, n_gpu, distributed))))
 
     def share(self, batch_size: int) -> Share:
         """What this process takes of a global batch."""
-        return share_of(batch_size, self.world.rank, self.world.size)
+        return share_of(batch_size, self.distributed.rank, self.distributed.size)
 
     def micro_batches(self, share: Share) -> list[Share]:
         """What it takes at once of its share."""
@@ -80,7 +80,7 @@ class Parallel:
 
         DistributedDataParallel takes the mean over the processes, hence their number.
         """
-        return part.weight * self.world.size
+        return part.weight * self.distributed.size
 
     def exchange(self, *, now: bool) -> AbstractContextManager[None]:
         """Around forward and backward pass: whether the processes exchange gradients after this one."""
@@ -89,16 +89,16 @@ class Parallel:
         return self._distributed.no_sync()
 
 
-def processes_to_start(mode: str, n_gpu: int, world: World) -> int:
+def processes_to_start(mode: str, n_gpu: int, distributed: DistributedContext) -> int:
     """How many processes a plain command starts: one for each GPU that is wanted and there; 0: it trains itself."""
-    if mode != "ddp" or world.launch:
+    if mode != "ddp" or distributed.launch:
         return 0
     wanted = min(n_gpu, torch.cuda.device_count())
     return wanted if wanted > 1 else 0
 
 
-def gpus_in_use(mode: str, n_gpu: int, world: World) -> int:
+def gpus_in_use(mode: str, n_gpu: int, distributed: DistributedContext) -> int:
     """How many GPUs share a batch; on a CPU, how many processes."""
-    if mode == "dp" and world.group is None:
+    if mode == "dp" and distributed.group is None:
         return max(min(n_gpu, torch.cuda.device_count()), 1)
-    return world.size
+    return distributed.size

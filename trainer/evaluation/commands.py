@@ -18,8 +18,8 @@ from trainer.evaluation.predictions import Predictions, predict, stored_predicti
 from trainer.evaluation.results import class_table, result_row, results_table, write_results
 from utils.config.command_line import script_parser
 from utils.config.parser import ConfigParser
-from utils.distributed.context import World, described_by_environment, joined, one_voice
-from utils.distributed.device import choose_device, show_gpus
+from utils.distributed.context import DistributedContext, launch_environment, process_group, report_once
+from utils.distributed.device import choose_device, set_visible_gpus
 from utils.errors import UserError
 from utils.files.checkpoint import load_checkpoint
 from utils.reporting.logger import set_up_logging
@@ -68,32 +68,36 @@ def open_run(arguments: argparse.Namespace) -> TestRun | None:
 
     Processes that torchrun has started share the work, and all but rank 0 end with None.
     """
-    alone = described_by_environment()
-    with one_voice(alone):
+    environment = launch_environment()
+    with report_once(environment):
         if not arguments.resume:
             raise UserError("no checkpoint: give one with -r CHECKPOINT")
         config = ConfigParser.from_args(arguments)
         config.validate(find_problems)
-        set_up_logging(config["trainer"].get("verbosity", 2) if alone.is_main else 0, config_file=arguments.log_config)
-        show_gpus(arguments.device)
-        device = choose_device(config.get("n_gpu", 1), alone)
-    with joined(alone, device) as world:
-        return _predicted(config, Path(arguments.resume), device, world)
+        set_up_logging(
+            config["trainer"].get("verbosity", 2) if environment.is_main else 0, config_file=arguments.log_config
+        )
+        set_visible_gpus(arguments.device)
+        device = choose_device(config.get("n_gpu", 1), environment)
+    with process_group(environment, device) as distributed:
+        return _predicted(config, Path(arguments.resume), device, distributed)
 
 
-def _predicted(config: ConfigParser, checkpoint: Path, device: torch.device, world: World) -> TestRun | None:
-    with world.main_first():
+def _predicted(
+    config: ConfigParser, checkpoint: Path, device: torch.device, distributed: DistributedContext
+) -> TestRun | None:
+    with distributed.main_first():
         content = load_checkpoint(checkpoint)
-        loader = build_loader(config, processes=world.local_size).split_test()
+        loader = build_loader(config, processes=distributed.local_size).split_test()
     precision = build_precision(config, device)
 
     def run_network() -> tuple[np.ndarray, np.ndarray] | None:
         network = build_model(config, device)
         load_weights(network, content, checkpoint)
-        return predict(network, loader, device, precision=precision, world=world)
+        return predict(network, loader, device, precision=precision, distributed=distributed)
 
     predictions = stored_predictions(
-        checkpoint, config.config, loader.targets, run_network, precision=precision, world=world
+        checkpoint, config.config, loader.targets, run_network, precision=precision, distributed=distributed
     )
     if predictions is None:
         return None

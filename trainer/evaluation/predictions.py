@@ -22,7 +22,7 @@ from base import BaseDataLoader
 from data_loader.lost_workers import lost_workers_told
 from model.experts import expert_logits_of
 from trainer.engine.precision import Precision
-from utils.distributed.context import World
+from utils.distributed.context import DistributedContext
 from utils.errors import UserError
 from utils.files.checkpoint import file_digest
 from utils.files.writing import write_bytes
@@ -51,7 +51,7 @@ def predict(
     device: torch.device,
     *,
     precision: Precision,
-    world: World | None = None,
+    distributed: DistributedContext | None = None,
     title: str = "evaluation",
     between_batches: Callable[[], None] = lambda: None,
 ) -> tuple[np.ndarray, np.ndarray] | None:
@@ -64,7 +64,7 @@ def predict(
         loader: of the split to evaluate.
         device: where the model lies.
         precision: that the model runs in.
-        world: the processes that share the work; None: this one is alone.
+        distributed: the processes that share the work; None: this one is alone.
         title: of the progress bar.
         between_batches: called after each round of batches, equally often in all processes; what it raises ends the
             evaluation.
@@ -72,19 +72,19 @@ def predict(
     Returns:
         logits float32 [N, E, C] and targets int64 [N] in rank 0, None in the others.
     """
-    world = world or World()
+    distributed = distributed or DistributedContext()
     was_training = model.training
     model.eval()
-    gathered = _Gathered(loader, world)
-    batches = loader.epoch(0, first_step=world.rank, every=world.size)
-    with progress_bar(title, loader.num_images, shown=world.is_main) as bar, lost_workers_told():
-        for first in range(0, len(loader), world.size):
+    gathered = _Gathered(loader, distributed)
+    batches = loader.epoch(0, first_step=distributed.rank, every=distributed.size)
+    with progress_bar(title, loader.num_images, shown=distributed.is_main) as bar, lost_workers_told():
+        for first in range(0, len(loader), distributed.size):
             batch = next(batches, None)  # the last round may have none for this process
             if batch is not None:
-                images = loader.transform(batch.images.to(device, non_blocking=True), batch.keys)
+                images = loader.transform(batch.images.to(device, non_blocking=True), batch.sample_ids)
                 with precision.autocast():
                     logits = expert_logits_of(model(images))
-                gathered.add(logits.float().cpu(), first + world.rank)
+                gathered.add(logits.float().cpu(), first + distributed.rank)
             bar.update(gathered.receive_round(first))
             between_batches()
     model.train(was_training)
@@ -98,15 +98,15 @@ class _Gathered:
         logits: float32, shape [N, E, C]; None in the other processes.
     """
 
-    def __init__(self, loader: BaseDataLoader, world: World) -> None:
+    def __init__(self, loader: BaseDataLoader, distributed: DistributedContext) -> None:
         self.loader = loader
-        self.world = world
+        self.distributed = distributed
         self.logits: torch.Tensor | None = None
 
     def add(self, logits: torch.Tensor, step: int) -> None:
         """Keep, or send to rank 0, the logits [B, E, C] of batch `step`."""
-        if not self.world.is_main:
-            self.world.send_to_main(logits)
+        if not self.distributed.is_main:
+            self.distributed.send_to_main(logits)
             return
         if self.logits is None:
             self.logits = torch.empty((self.loader.num_images, *logits.shape[1:]))
@@ -118,10 +118,10 @@ class _Gathered:
         Returns:
             images of the round.
         """
-        steps = range(first, min(first + self.world.size, len(self.loader)))
-        if self.world.is_main:
+        steps = range(first, min(first + self.distributed.size, len(self.loader)))
+        if self.distributed.is_main:
             for source, step in enumerate(steps[1:], start=1):
-                self.world.receive(self._rows(step), source)
+                self.distributed.receive(self._rows(step), source)
         return sum(self.loader.images_of_step(step) for step in steps)
 
     def _rows(self, step: int) -> torch.Tensor:
@@ -137,7 +137,7 @@ def stored_predictions(
     compute: Callable[[], tuple[np.ndarray, np.ndarray] | None],
     *,
     precision: Precision,
-    world: World | None = None,
+    distributed: DistributedContext | None = None,
 ) -> Predictions | None:
     """The predictions kept beside a checkpoint; computed, and kept, where there are none yet. None but in rank 0.
 
@@ -150,18 +150,18 @@ def stored_predictions(
         targets: labels of the test split as it is now, int64, shape [N].
         compute: runs the network; returns None but in rank 0.
         precision: that the network runs in.
-        world: the processes that run it; None: this one is alone.
+        distributed: the processes that run it; None: this one is alone.
 
     Raises:
         UserError: the network's logits are no finite numbers.
     """
-    world = world or World()
+    distributed = distributed or DistributedContext()
     path = checkpoint.with_name(f"{checkpoint.stem}.predictions.npz")
     described = json.dumps([config["arch"], config["data_loader"], precision.name], sort_keys=True)
     labels = hashlib.sha256(targets.astype("<i8").tobytes()).hexdigest()
     fingerprint = hashlib.sha256((file_digest(checkpoint) + labels + described).encode()).hexdigest()
-    kept = _read_predictions(path, fingerprint) if world.is_main else None
-    if world.from_main(kept is not None):
+    kept = _read_predictions(path, fingerprint) if distributed.is_main else None
+    if distributed.from_main(kept is not None):
         if kept is not None:
             logger.info("Using the predictions kept in %s: no need to run the network again.", path)
         return kept

@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class World:
+class DistributedContext:
     """The processes that work on one run, as one of them sees it; by default it is alone.
 
     Args:
@@ -121,12 +121,12 @@ class World:
 
 
 @contextmanager
-def one_voice(world: World) -> Iterator[None]:
+def report_once(distributed: DistributedContext) -> Iterator[None]:
     """Around what every process finds out for itself (a wrong configuration): one of each machine tells it."""
     try:
         yield
     except EarlyEnd as error:
-        if world.local_rank == 0:
+        if distributed.local_rank == 0:
             raise
         raise Silently(error.exit_code) from None
 
@@ -145,8 +145,8 @@ class Agreement:
     A signal may reach one process only, and the others must stop after the same step.
     """
 
-    def __init__(self, world: World) -> None:
-        self._world = world
+    def __init__(self, distributed: DistributedContext) -> None:
+        self._world = distributed
         self._pending: tuple[dist.Work, Tensor] | None = None
 
     def __call__(self, wish: Callable[[], int]) -> int:
@@ -167,7 +167,7 @@ class Agreement:
         return agreed
 
 
-def described_by_environment() -> World:
+def launch_environment() -> DistributedContext:
     """The world as a launcher describes it, before anybody has been talked to.
 
     Raises:
@@ -175,7 +175,7 @@ def described_by_environment() -> World:
     """
     variables = os.environ
     if "RANK" not in variables or "WORLD_SIZE" not in variables:
-        return World()
+        return DistributedContext()
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
     defaults = (0, 1, 0, 1, 0)
     try:
@@ -186,7 +186,7 @@ def described_by_environment() -> World:
         raise UserError(f"{', '.join(names)}: the launcher set something that is no number ({error})") from None
     if not 0 <= rank < size:
         raise UserError(f"RANK is {rank} and WORLD_SIZE {size}: expected 0 ≤ RANK < WORLD_SIZE")
-    return World(
+    return DistributedContext(
         rank=rank,
         size=size,
         local_rank=local_rank,
@@ -197,11 +197,11 @@ def described_by_environment() -> World:
 
 
 @contextmanager
-def joined(described: World, device: torch.device) -> Iterator[World]:
+def process_group(described: DistributedContext, device: torch.device) -> Iterator[DistributedContext]:
     """Meet the other processes, and leave them in an orderly way; a process that is alone stays so.
 
     Args:
-        described: see `described_by_environment`.
+        described: see `launch_environment`.
         device: this process's own; gradients are exchanged by NCCL between GPUs, by gloo between CPUs.
 
     Raises:
@@ -225,14 +225,14 @@ def joined(described: World, device: torch.device) -> Iterator[World]:
         group = dist.new_group(backend="gloo", timeout=_PATIENCE)
     except (RuntimeError, ValueError, TimeoutError) as error:
         raise RunError(f"the other processes can't be reached through {address}: {_first_line(error)}") from None
-    world = World(**{**vars(described), "group": group})
+    distributed = DistributedContext(**{**vars(described), "group": group})
     try:
-        yield world
+        yield distributed
     except RuntimeError as error:
         how = _LOST.search(str(error))
         if how is None:
             raise
-        if not world.is_main:
+        if not distributed.is_main:
             raise Silently(RunError.exit_code) from None
         raise RunError(
             f"another process of this run is lost ({how[0]}); its reason, if it had one, stands beside this line; "
@@ -242,16 +242,16 @@ def joined(described: World, device: torch.device) -> Iterator[World]:
         dist.destroy_process_group()
 
 
-def _common_token(store: dist.Store, world: World) -> str:
+def _common_token(store: dist.Store, distributed: DistributedContext) -> str:
     """A name for this meeting of the processes, the same for all.
 
     torchrun's store outlives processes that it starts again, and in it lie the addresses of the dead: whoever read
     one would wait for nobody. The restarts can't be counted: each machine counts its own. So rank 0 clears away what
     old processes have said, and answers each new one by the name that it has given itself.
     """
-    if world.is_main:
+    if distributed.is_main:
         token = uuid.uuid4().hex
-        greetings = [f"hello/{rank}" for rank in range(1, world.size)]
+        greetings = [f"hello/{rank}" for rank in range(1, distributed.size)]
         for greeting in greetings:
             store.delete_key(greeting)
         for greeting in greetings:
@@ -260,7 +260,7 @@ def _common_token(store: dist.Store, world: World) -> str:
     own_name = uuid.uuid4().hex
     deadline = time.monotonic() + _PATIENCE.total_seconds()
     while True:
-        store.set(f"hello/{world.rank}", own_name)  # again and again: rank 0 may have cleared it away
+        store.set(f"hello/{distributed.rank}", own_name)  # again and again: rank 0 may have cleared it away
         if store.check([f"answer/{own_name}"]):
             return store.get(f"answer/{own_name}").decode()
         if time.monotonic() > deadline:

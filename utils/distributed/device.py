@@ -7,13 +7,13 @@ import os
 
 import torch
 
-from utils.distributed.context import World
+from utils.distributed.context import DistributedContext
 from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 
-def show_gpus(visible: str | None) -> None:
+def set_visible_gpus(visible: str | None) -> None:
     """Restrict this process, and those it starts, to some GPUs; must come before CUDA is first used.
 
     Args:
@@ -29,12 +29,12 @@ def show_gpus(visible: str | None) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = visible
 
 
-def choose_device(n_gpu: int, world: World) -> torch.device:
+def choose_device(n_gpu: int, distributed: DistributedContext) -> torch.device:
     """The device for a process: a GPU where one is wanted and there, else the CPU, which is never an error.
 
     Args:
         n_gpu: GPUs that the configuration asks for; 0: the CPU.
-        world: the processes; each of a machine has a GPU of its own.
+        distributed: the processes; each of a machine has a GPU of its own.
 
     Raises:
         UserError: there are more processes on this machine than GPUs.
@@ -43,13 +43,13 @@ def choose_device(n_gpu: int, world: World) -> torch.device:
         return torch.device("cpu")
     present = torch.cuda.device_count()
     if not present:
-        if world.is_main:
+        if distributed.is_main:
             logger.info("No GPU at hand: this runs on the CPU.")
         return torch.device("cpu")
-    if world.local_size > present:
+    if distributed.local_size > present:
         raise UserError(
-            f"{world.local_size} processes on this machine and {present} GPUs: start as many as there are GPUs "
+            f"{distributed.local_size} processes on this machine and {present} GPUs: start as many as there are GPUs "
             "(torchrun --nproc_per_node), or set n_gpu=0 to train on the CPU"
         )
-    torch.cuda.set_device(world.local_rank)
-    return torch.device("cuda", world.local_rank)
+    torch.cuda.set_device(distributed.local_rank)
+    return torch.device("cuda", distributed.local_rank)

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from utils.distributed.context import World
+from utils.distributed.context import DistributedContext
 from utils.errors import UserError
 from utils.files.writing import write_text
 
@@ -38,11 +38,11 @@ def process_facts(device: torch.device) -> dict[str, Any]:
     }
 
 
-def record_process(folder: Path, device: torch.device, seed: int, world: World) -> None:
+def record_process(folder: Path, device: torch.device, seed: int, distributed: DistributedContext) -> None:
     """Add this process (and those beside it) to those that have worked on the run in `folder`."""
     path = folder / RUN_FACTS_NAME
     processes = read_processes(folder) if path.is_file() else []
-    facts = {"seed": seed, **process_facts(device), "at_once": world.size, "launch": world.launch}
+    facts = {"seed": seed, **process_facts(device), "at_once": distributed.size, "launch": distributed.launch}
     content = {"processes": [*processes, facts]}
     write_text(path, json.dumps(content, indent=1) + "\n")
 
@@ -71,8 +71,8 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     The threads of one of several processes are no fact about the machine: their launcher sets them.
     """
     lines = []
-    alone = then.get("at_once", 1) == 1
-    for name in ("commit", "uncommitted_changes", "python", "device", *(["cpu_threads"] if alone else [])):
+    one_process = then.get("at_once", 1) == 1
+    for name in ("commit", "uncommitted_changes", "python", "device", *(["cpu_threads"] if one_process else [])):
         if then.get(name) != now.get(name):
             lines.append(f"{name.replace('_', ' ')}: {then.get(name)} then, {now.get(name)} now")
     packages = then.get("packages", {})

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from utils.distributed.context import World
+from utils.distributed.context import DistributedContext
 
 
 class RunningMeans:
@@ -27,13 +27,13 @@ class RunningMeans:
         """Count 0-dim tensors, each a mean over `weight` images."""
         self._add_sums({name: value.detach().double() * weight for name, value in values.items()}, weight)
 
-    def merge(self, world: World) -> None:
+    def merge(self, distributed: DistributedContext) -> None:
         """Bring what all processes have counted together in rank 0; the others start from nothing."""
-        if world.size == 1:
+        if distributed.size == 1:
             return
-        states = world.gather(self.state_dict())
+        states = distributed.gather(self.state_dict())
         self.reset()
-        if world.is_main:
+        if distributed.is_main:
             for state in states:
                 self._add_sums({name: value.to(self._device) for name, value in state["sums"].items()}, state["weight"])
 

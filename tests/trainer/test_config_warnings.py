@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.trainer.small_runs import with_changes
-from trainer.config.config_warnings import find_doubts
+from trainer.config.config_warnings import find_config_warnings
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "configs").rglob("*.json"))
@@ -24,7 +24,7 @@ def changed(path: Path, changes: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_nothing_is_doubted_about_the_recipes_of_the_repository(path: Path) -> None:
-    assert find_doubts(changed(path, {})) == []
+    assert find_config_warnings(changed(path, {})) == []
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_nothing_is_doubted_about_the_recipes_of_the_repository(path: Path) -> N
     ],
 )
 def test_what_is_surely_not_meant_is_doubted_once(path: Path, changes: dict[str, Any], doubted: str) -> None:
-    (doubt,) = find_doubts(changed(path, changes))
+    (doubt,) = find_config_warnings(changed(path, changes))
     assert re.match(doubted, doubt)
 
 
@@ -57,4 +57,4 @@ def test_what_is_surely_not_meant_is_doubted_once(path: Path, changes: dict[str,
     ],
 )
 def test_what_may_well_be_meant_is_not(path: Path, changes: dict[str, Any]) -> None:
-    assert find_doubts(changed(path, changes)) == []
+    assert find_config_warnings(changed(path, changes)) == []

@@ -42,9 +42,9 @@ def test_philox_treats_each_row_of_counters_by_itself() -> None:
 @settings(deadline=None, max_examples=50)
 @given(order=st.permutations(range(20)), cut=st.integers(0, 20), count=st.integers(1, 9))
 def test_uniforms_of_a_sample_do_not_depend_on_its_batch(order: list[int], cut: int, count: int) -> None:
-    keys = KEYS[40:60]
-    whole = uniforms(1, Stream.GEOMETRY, keys, count)
-    shuffled = keys[order]
+    sample_ids = KEYS[40:60]
+    whole = uniforms(1, Stream.GEOMETRY, sample_ids, count)
+    shuffled = sample_ids[order]
     parts = np.concatenate([uniforms(1, Stream.GEOMETRY, part, count) for part in (shuffled[:cut], shuffled[cut:])])
     assert np.array_equal(parts, whole[order])
 
@@ -73,18 +73,18 @@ def test_streams_have_numbers_of_their_own() -> None:
 
 
 def test_uniforms_fill_one_hundred_bins_evenly() -> None:
-    keys = np.zeros((25_000, 3), np.int64)
-    keys[:, 1] = np.arange(len(keys))
-    counts = np.bincount((uniforms(1, Stream.ORDER, keys, 4) * 100).astype(int).ravel(), minlength=100)
+    sample_ids = np.zeros((25_000, 3), np.int64)
+    sample_ids[:, 1] = np.arange(len(sample_ids))
+    counts = np.bincount((uniforms(1, Stream.ORDER, sample_ids, 4) * 100).astype(int).ravel(), minlength=100)
     chi_square = ((counts - 1000) ** 2 / 1000).sum()
     assert 59 < chi_square < 152  # 99 degrees of freedom: outside with probability 0.001; the seed is fixed
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2], ids=["epoch", "index", "repeat"])
 def test_numbers_of_neighbouring_keys_are_independent(axis: int) -> None:
-    keys = np.zeros((51_200, 3), np.int64)
-    keys[:, axis] = np.arange(len(keys))
-    cells = (uniforms(1, Stream.GEOMETRY, keys, 1)[:, 0] * 16).astype(int)
+    sample_ids = np.zeros((51_200, 3), np.int64)
+    sample_ids[:, axis] = np.arange(len(sample_ids))
+    cells = (uniforms(1, Stream.GEOMETRY, sample_ids, 1)[:, 0] * 16).astype(int)
     counts = np.bincount(cells[0::2] * 16 + cells[1::2], minlength=256)
     chi_square = ((counts - 100) ** 2 / 100).sum()
     assert 187 < chi_square < 336  # 255 degrees of freedom: outside with probability 0.001; the seed is fixed

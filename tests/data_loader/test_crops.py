@@ -12,9 +12,9 @@ RESIZE_BOUND = 1  # of 255, against Pillow
 
 
 def keys_of(count: int, *, epoch: int = 0) -> np.ndarray:
-    keys = np.zeros((count, 3), np.int64)
-    keys[:, 0], keys[:, 1] = epoch, np.arange(count)
-    return keys
+    sample_ids = np.zeros((count, 3), np.int64)
+    sample_ids[:, 0], sample_ids[:, 1] = epoch, np.arange(count)
+    return sample_ids
 
 
 def picture(width: int, height: int) -> Image.Image:
@@ -28,7 +28,7 @@ def pixels_of(image: Image.Image) -> torch.Tensor:
 @pytest.mark.parametrize(("height", "width"), [(375, 500), (500, 375), (64, 64), (90, 400)])
 def test_boxes_are_distributed_as_torchvisions(height, width):
     crop = RandomResizedCrop(seed=3, size=224)
-    ours = np.array([crop.box(height, width, draws) for draws in crop.draws(keys_of(4000))], float)
+    ours = np.array([crop.box(height, width, params) for params in crop.make_params(keys_of(4000))], float)
     image = torch.empty(1, height, width)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -41,8 +41,8 @@ def test_boxes_are_distributed_as_torchvisions(height, width):
 
 def test_boxes_lie_in_the_image_with_area_and_ratio_in_bounds():
     crop = RandomResizedCrop(seed=1, size=32)
-    for draws in crop.draws(keys_of(2000)):
-        box = crop.box(300, 400, draws)
+    for params in crop.make_params(keys_of(2000)):
+        box = crop.box(300, 400, params)
         assert 0 <= box.top <= 300 - box.height
         assert 0 <= box.left <= 400 - box.width
         assert 0.079 * 300 * 400 <= box.height * box.width <= 300 * 400
@@ -55,15 +55,15 @@ def test_boxes_lie_in_the_image_with_area_and_ratio_in_bounds():
 )
 def test_when_no_try_fits_the_central_crop_of_an_admitted_ratio_is_taken(height, width, expected):
     crop = RandomResizedCrop(seed=1, size=32, scale=(1.5, 2.0))  # never fits
-    assert tuple(crop.box(height, width, crop.draws(keys_of(1))[0])) == expected
+    assert tuple(crop.box(height, width, crop.make_params(keys_of(1))[0])) == expected
 
 
 def test_a_crop_is_resized_as_pillow_resizes_it():
     crop, image = RandomResizedCrop(seed=2, size=32), picture(80, 60)
-    for draws in crop.draws(keys_of(20)):
-        box = crop.box(60, 80, draws)
+    for params in crop.make_params(keys_of(20)):
+        box = crop.box(60, 80, params)
         expected = F.resized_crop(image, *box, size=[32, 32])
-        found = crop(pixels_of(image), draws)
+        found = crop(pixels_of(image), params)
         assert found.shape == (3, 32, 32)
         assert (found.int() - pixels_of(expected).int()).abs().max() <= RESIZE_BOUND
 
@@ -78,10 +78,10 @@ def test_the_middle_is_what_torchvisions_resize_and_centre_crop_give(size):
 
 def test_a_crop_depends_on_seed_epoch_and_index_alone():
     crop = RandomResizedCrop(seed=7, size=32)
-    draws = crop.draws(keys_of(8, epoch=2))
-    np.testing.assert_array_equal(crop.draws(keys_of(8, epoch=2)[[5]]), draws[[5]])
-    assert not np.array_equal(crop.draws(keys_of(8, epoch=3)), draws)
-    assert not np.array_equal(RandomResizedCrop(seed=8, size=32).draws(keys_of(8, epoch=2)), draws)
+    params = crop.make_params(keys_of(8, epoch=2))
+    np.testing.assert_array_equal(crop.make_params(keys_of(8, epoch=2)[[5]]), params[[5]])
+    assert not np.array_equal(crop.make_params(keys_of(8, epoch=3)), params)
+    assert not np.array_equal(RandomResizedCrop(seed=8, size=32).make_params(keys_of(8, epoch=2)), params)
 
 
 def test_resizing_to_the_same_size_changes_nothing():
