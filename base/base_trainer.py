@@ -1,4 +1,4 @@
-"""What every training run does: epochs, validation, the best epoch, early stopping, checkpoints, an orderly end."""
+"""What every training run does: epochs, the best epoch, early stopping, checkpoints, an orderly end."""
 
 from __future__ import annotations
 
@@ -6,108 +6,22 @@ import logging
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
+from base.checkpoint_parts import CheckpointParts
 from base.monitor import Monitor
 from base.run_folder import BEST_NAME, RunFolder, checkpoint_name
-from utils.config.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
+from base.run_state import RunState
+from base.trainer_options import TrainerOptions
 from utils.distributed.context import Agreement, DistributedContext
 from utils.reporting.tensorboard import Recorder
 from utils.signals import EXIT_CODES, RunStopped, StopSignals
 
-PrecisionName = Literal["fp32", "tf32", "bf16", "fp16", "auto"]
-
 _LONGEST = 1e10  # seconds: three centuries, more than which no clock shows
 _CHECKPOINT_DUE = 1  # what a process asks the others for, unless it is a signal
 _SIGNALS = sorted(EXIT_CODES)
-
-
-class Stateful(Protocol):
-    """A part of a run that a checkpoint holds."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything a continuation needs."""
-        ...
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainerOptions:
-    """Section `trainer` of the configuration.
-
-    Args:
-        epochs: epochs to train.
-        save_dir: folder for runs.
-        save_period: a checkpoint every so many epochs; the last epoch always has one.
-        checkpoint_minutes: besides, a checkpoint within an epoch every so many minutes; 0: none.
-        keep_last: keep this many of the checkpoints at the ends of epochs; 0: all.
-        verbosity: 0, 1, 2: warnings, info, debug.
-        monitor: "off", or "max NAME" / "min NAME": the quantity by which `model_best.pth` is chosen.
-        early_stop: end after so many epochs without improvement; 0: never.
-        validate: evaluate on the validation split after each epoch.
-        wandb: send scalars to Weights & Biases, too.
-        parallel: what several GPUs are used by: "ddp": a process for each, started by the program itself or by
-            torchrun; "dp": DataParallel, one process; "none": one GPU.
-        sync_batchnorm: BatchNorm's statistics over the images of all processes (GPUs only), not of each alone.
-        precision: of the network: "fp32"; "tf32": convolutions in TF32 on GPUs that have it, PyTorch's own default;
-            "bf16" or "fp16" by autocast; "auto": the fastest that is safe on the device. Losses, log-priors and the
-            cosine classifier are computed in float32 always.
-        accumulate_steps: micro-batches that each process takes its share of a batch in, one after the other, to need
-            less memory; "auto": as few as fit into the GPU's memory; null: as many as keep the images that a GPU has
-            at once what they are on `n_gpu` GPUs.
-        activation_checkpointing: keep each block's input only, and compute the block again for the gradient: less
-            memory, a third more time.
-        compile: let torch.compile fuse the network's operations.
-        channels_last: keep images with their channels innermost in memory, which convolutions on CPUs and on GPUs in
-            half precision are faster with; the results are the same but for rounding.
-        on_nonfinite: what to do about a loss that is no finite number: end the run, or skip the step.
-        max_skipped_steps: with "skip", the run ends all the same after so many skipped steps.
-    """
-
-    epochs: PositiveInt
-    save_dir: str
-    save_period: PositiveInt = 1
-    checkpoint_minutes: NonNegativeFloat = 15.0
-    keep_last: NonNegativeInt = 0
-    verbosity: Literal[0, 1, 2] = 2
-    monitor: str = "off"
-    early_stop: NonNegativeInt = 0
-    validate: bool = False
-    wandb: bool = False
-    parallel: Literal["ddp", "dp", "none"] = "ddp"
-    sync_batchnorm: bool = False
-    precision: PrecisionName = "tf32"
-    accumulate_steps: PositiveInt | Literal["auto"] | None = None
-    activation_checkpointing: bool = False
-    compile: bool = False
-    channels_last: bool = True
-    on_nonfinite: Literal["stop", "skip"] = "stop"
-    max_skipped_steps: PositiveInt = 100
-
-
-@dataclass
-class RunState:
-    """Where a run stands.
-
-    Args:
-        epoch: epochs completed.
-        step: steps done of the epoch after that.
-        best: the best value of the monitored quantity so far.
-        best_epoch: when it was reached; 0: not yet.
-        skipped_steps: steps skipped for a loss that was no finite number.
-        accumulate_steps: what "auto" has found for `accumulate_steps`; 0: nothing yet.
-        history: what each completed epoch logged.
-    """
-
-    epoch: int = 0
-    step: int = 0
-    best: float | None = None
-    best_epoch: int = 0
-    skipped_steps: int = 0
-    accumulate_steps: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
 
 
 class BaseTrainer(ABC):
@@ -119,7 +33,7 @@ class BaseTrainer(ABC):
         folder: the run's folder.
         recorder: where curves go.
         parts: name in the checkpoint → part of the run.
-        facts: further plain data that each checkpoint holds (the configuration, class names, …).
+        metadata: further plain data that each checkpoint holds (the configuration, class names, …).
         state: where the run stands.
         distributed: the processes that train; rank 0 writes.
     """
@@ -131,8 +45,8 @@ class BaseTrainer(ABC):
         monitor: Monitor,
         folder: RunFolder,
         recorder: Recorder,
-        parts: Mapping[str, Stateful],
-        facts: Mapping[str, Any],
+        parts: CheckpointParts,
+        metadata: Mapping[str, Any],
         state: RunState,
         distributed: DistributedContext,
     ) -> None:
@@ -141,7 +55,7 @@ class BaseTrainer(ABC):
         self.folder = folder
         self.recorder = recorder
         self.parts = parts
-        self.facts = facts
+        self.metadata = metadata
         self.state = state
         self.distributed = distributed
         self.signals = StopSignals(second_interrupt_kills=distributed.group is None)
@@ -150,24 +64,19 @@ class BaseTrainer(ABC):
         self._last_save = time.monotonic()
 
     @abstractmethod
-    def train_steps(self, epoch: int) -> None:
-        """Train the steps of an epoch (counted from 1) that are left, `between_steps` after each."""
+    def run_epoch(self, epoch: int) -> dict[str, float]:
+        """Train what is left of an epoch (counted from 1) and validate; returns what is logged of it.
 
-    @abstractmethod
-    def validate(self, epoch: int) -> dict[str, float]:
-        """Evaluate on the validation split; names begin with `val_`."""
-
-    @abstractmethod
-    def finish_epoch(self, validation: Mapping[str, float]) -> dict[str, float]:
-        """The epoch's training log; its meters start anew and the schedule moves on."""
-
-    @abstractmethod
-    def check_losses(self) -> None:
-        """See to it that no loss since the last call was other than a finite number; called before each checkpoint."""
+        `between_steps` is to be called after each step.
+        """
 
     @abstractmethod
     def before_save(self) -> None:
-        """Bring what the processes know apart together in rank 0."""
+        """See to it that the run's state may be kept, and bring what the processes know apart together in rank 0.
+
+        Raises:
+            RunError: losses or weights are no finite numbers.
+        """
 
     def train(self) -> None:
         """Run all epochs that are left; a signal ends the run between two steps, with a checkpoint."""
@@ -208,22 +117,17 @@ class BaseTrainer(ABC):
 
     def save(self, name: str) -> Path:
         """Write a checkpoint with everything a continuation needs into the run's folder; all processes must call."""
-        self.check_losses()
         self.before_save()
         path = self.folder.path / name
         if self.distributed.is_main:
-            content = {name: part.state_dict() for name, part in self.parts.items()}
-            progress = {"epoch": self.state.epoch, "monitor_best": self.state.best, "progress": asdict(self.state)}
-            self.folder.save(name, {**self.facts, **progress, **content})
+            published = {"epoch": self.state.epoch, "monitor_best": self.state.best}
+            self.folder.save(name, {**self.metadata, **published, **self.parts.state_dict()})
             self.logger.debug("saved %s", path)
         self._last_save = time.monotonic()
         return path
 
     def _run_epoch(self, epoch: int) -> None:
-        self.train_steps(epoch)
-        self.check_losses()
-        validation = self.validate(epoch) if self.options.validate else {}
-        log = {**self.finish_epoch(validation), **validation}
+        log = self.run_epoch(epoch)
         improved = self._note(epoch, log)
         self.recorder.scalars(log, epoch)
         # The best first: were the run to die in between, the epoch would be run again and both be written again.
