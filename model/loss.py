@@ -5,7 +5,9 @@ Shapes: `B` batch, `E` experts, `C` classes. All are computed in float32 at leas
 """
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,7 +22,21 @@ LossValue = Tensor | tuple[Tensor, dict[str, Tensor]]
 
 
 class ExpertLoss(nn.Module):
-    """What the training step knows of a loss."""
+    """What the training step knows of a loss.
+
+    Class attributes:
+        needs_expert_logits: whether it is computed from each expert's logits, not from their mean.
+    """
+
+    needs_expert_logits: ClassVar[bool] = False
+
+    def home_prior(self, training_prior: np.ndarray) -> np.ndarray | None:
+        """The class prior [C] under which the mean of the experts' logits is right; None: it can't be said.
+
+        Args:
+            training_prior: class frequencies of the training images as they are drawn, [C], with sum 1.
+        """
+        return None
 
     def forward(
         self,
@@ -42,6 +58,10 @@ class ExpertLoss(nn.Module):
 
 class CrossEntropyLoss(ExpertLoss):
     """Cross-entropy of the ensemble's logits."""
+
+    def home_prior(self, training_prior: np.ndarray) -> np.ndarray:
+        """The training prior itself."""
+        return training_prior
 
     def forward(
         self,
@@ -73,6 +93,7 @@ class BSExpertLoss(ExpertLoss):
         ValueError: text for `tau_list`, no τ at all, or counts that are none.
     """
 
+    needs_expert_logits = True
     bsce_weight: Tensor
     tau_list: Tensor
 
@@ -102,6 +123,15 @@ class BSExpertLoss(ExpertLoss):
             return (loss, {}) if return_expert_losses else loss
         losses = expert_cross_entropies(self.adjusted(extra_info["logits"]), target)  # [E]
         return (losses.mean(), by_expert(losses)) if return_expert_losses else losses.mean()
+
+    def home_prior(self, training_prior: np.ndarray) -> np.ndarray:
+        """∝ training_prior · π^(−τ̄), π being the frequencies that the logits are adjusted by, τ̄ the mean τ.
+
+        With images drawn as they are, that is π^(1−τ̄): uniform where τ̄ is 1. Classes without images have none of it.
+        """
+        log_adjustment = log_prior(self.bsce_weight.double().numpy(force=True), eps=self.eps)
+        weights = training_prior * np.exp(-float(self.tau_list.double().mean()) * log_adjustment)
+        return weights / weights.sum()
 
     def adjusted(self, expert_logits: Tensor) -> Tensor:
         """Each expert's logits [E, B, C] plus its τ·log(π + eps), in float32 at least.

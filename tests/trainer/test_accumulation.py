@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import model.model as networks
 import trainer.build
-from base import Share
+from base import BatchShard, Step
 from tests.trainer.normfree import without_batchnorm
 from tests.trainer.small_runs import run, small_config, small_trainer
 from trainer.config.run_config import find_problems
@@ -60,14 +60,13 @@ def one_step(folder: Path, step: int, **changes: Any) -> Outcome:
     """Take step `step` of epoch 1 with a fresh network."""
     config = small_config(loss__return_expert_losses=True, metrics=["accuracy", "top_k_acc"], **changes)
     runner = small_trainer(folder, config)
-    use = runner.ingredients
-    before = {name: weight.detach().clone() for name, weight in use.model.named_parameters()}
+    before = {name: weight.detach().clone() for name, weight in runner.method.network.named_parameters()}
     parts: list[int] = []
-    use.model.register_forward_pre_hook(lambda module, inputs: parts.append(len(inputs[0])))
-    use.model.train()
-    runner.train_step(next(use.train_loader.epoch(1, first_step=step)), 1, step)
+    runner.method.network.register_forward_pre_hook(lambda module, inputs: parts.append(len(inputs[0])))
+    runner.method.network.train()
+    runner.train_step({"train": next(runner.loaders["train"].epoch(1, first_step=step))}, Step(1, step))
     runner.recorder.close()
-    added = {name: weight.detach() - before[name] for name, weight in use.model.named_parameters()}
+    added = {name: weight.detach() - before[name] for name, weight in runner.method.network.named_parameters()}
     return Outcome(added, runner.meters.means(), parts)
 
 
@@ -134,10 +133,10 @@ def test_a_skipped_step_is_skipped_as_a_whole(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(runner, "_losses", spoilt)
     before = [weight.detach().clone() for weight in use.model.parameters()]
     batches = use.train_loader.epoch(1)
-    runner.train_step(next(batches), 1, 0)
+    runner.train_step({"train": next(batches)}, Step(1, 0))
     assert (called, runner.state.skipped_steps, runner.meters.means()) == (4, 1, {})
     assert all(torch.equal(new, old) for new, old in zip(use.model.parameters(), before, strict=True))
-    runner.train_step(next(batches), 1, 1)
+    runner.train_step({"train": next(batches)}, Step(1, 1))
     runner.recorder.close()
     assert (called, runner.state.skipped_steps) == (8, 1)
     assert all(weight.isfinite().all() for weight in use.model.parameters())
@@ -147,11 +146,11 @@ def test_a_skipped_step_is_skipped_as_a_whole(tmp_path: Path, monkeypatch: pytes
 # -- how many parts ---------------------------------------------------------------------------------------------------
 
 
-def parts_of(folder: Path, *, distributed: DistributedContext | None = None, **changes: Any) -> list[Share]:
+def parts_of(folder: Path, *, distributed: DistributedContext | None = None, **changes: Any) -> list[BatchShard]:
     """What this process takes at once of a full batch of 32."""
     runner = small_trainer(folder, small_config(**changes), distributed=distributed)
     runner.recorder.close()
-    parallel = runner.ingredients.parallel
+    parallel = runner.engine
     return parallel.micro_batches(parallel.share(32))
 
 
@@ -230,7 +229,7 @@ def test_modes_that_save_time_or_memory_change_no_step(tmp_path: Path, mode: dic
 def test_channels_lie_where_the_configuration_says(tmp_path: Path, channels_last: bool, innermost: bool) -> None:
     runner = small_trainer(tmp_path, small_config(trainer__channels_last=channels_last))
     runner.recorder.close()
-    kernels = [weight for weight in runner.ingredients.model.parameters() if weight.dim() == 4]
+    kernels = [weight for weight in runner.method.network.parameters() if weight.dim() == 4]
     assert {weight.is_contiguous(memory_format=torch.channels_last) for weight in kernels} == {innermost}
 
 
@@ -242,7 +241,7 @@ def count_calls(runner: Trainer) -> Callable[[], int]:
         nonlocal calls
         calls += 1
 
-    for module in runner.ingredients.model.modules():
+    for module in runner.method.network.modules():
         if isinstance(module, networks.BasicBlock):
             module.register_forward_pre_hook(count)
     return lambda: calls
@@ -252,7 +251,7 @@ def count_calls(runner: Trainer) -> Callable[[], int]:
 def test_activation_checkpointing_runs_each_block_twice(tmp_path: Path, checkpointing: bool, times: int) -> None:
     runner = small_trainer(tmp_path, small_config(trainer__activation_checkpointing=checkpointing))
     calls = count_calls(runner)
-    runner.train_step(next(runner.ingredients.train_loader.epoch(1)), 1, 0)
+    runner.train_step({"train": next(runner.loaders["train"].epoch(1))}, Step(1, 0))
     runner.recorder.close()
     assert calls() == times * (5 + 5 + 2 * 5)  # two shared stages of five blocks, and a third for each of two experts
 

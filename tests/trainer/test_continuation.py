@@ -136,7 +136,7 @@ def every_step() -> set[Place]:
 
 def test_the_run_has_the_steps_that_the_tests_stop_at(tmp_path: Path) -> None:
     trainer = small_trainer(tmp_path, small_config(**STRONG))
-    assert (len(trainer.ingredients.train_loader), len(trainer.ingredients.valid_loader)) == (STEPS, VALIDATION_BATCHES)
+    assert (len(trainer.loaders["train"]), len(trainer.validation_loader)) == (STEPS, VALIDATION_BATCHES)
     trainer.recorder.close()
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from base import Batch, Share
+from base import Batch, BatchShard
 from tests.trainer.small_runs import small_config, small_trainer
 from trainer.engine.fitting import fewest_that_fit, fit_memory
 from trainer.trainer import Trainer
@@ -132,15 +132,15 @@ def auto_trainer(folder: Path, **changes: object) -> Trainer:
 
 def kept(runner: Trainer) -> dict[str, Tensor]:
     """Weights and BatchNorm's statistics."""
-    return {name: value.clone() for name, value in runner.ingredients.model.state_dict().items()}
+    return {name: value.clone() for name, value in runner.method.network.state_dict().items()}
 
 
-def pretend_memory(runner: Trainer, monkeypatch: pytest.MonkeyPatch, images: int) -> list[Share]:
+def pretend_memory(runner: Trainer, monkeypatch: pytest.MonkeyPatch, images: int) -> list[BatchShard]:
     """Let the trainer believe in a GPU that holds so many images; returns the parts that are tried."""
     on_cpu, add_gradients = runner.ingredients, runner.add_gradients
-    tried: list[Share] = []
+    tried: list[BatchShard] = []
 
-    def limited(batch: Batch, part: Share, epoch: int, step: int) -> dict[str, Tensor]:
+    def limited(batch: Batch, part: BatchShard, epoch: int, step: int) -> dict[str, Tensor]:
         assert len(batch.images) == len(batch.sample_ids) == len(part)
         tried.append(part)
         pretending, runner.ingredients = runner.ingredients, on_cpu
@@ -169,7 +169,7 @@ def test_the_largest_micro_batch_is_tried_and_what_fits_is_set(
     count = 32 // expected[-1]
     assert [len(part) for part in tried] == expected
     assert runner.state.accumulate_steps == count
-    parallel = runner.ingredients.parallel
+    parallel = runner.engine
     assert parallel.accumulate_steps == count
     assert [len(part) for part in parallel.micro_batches(parallel.share(32))] == [expected[-1]] * count
 
@@ -199,9 +199,9 @@ def test_the_trial_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             monkeypatch.undo()
             runner.ingredients = replace(runner.ingredients, device=torch.device("cpu"))
             assert all(torch.equal(value, before[key]) for key, value in kept(runner).items())
-            assert all(weight.grad is None for weight in runner.ingredients.model.parameters())
+            assert all(weight.grad is None for weight in runner.method.network.parameters())
             assert (runner.state.epoch, runner.state.step, runner.meters.means()) == (0, 0, {})
-            assert not runner.ingredients.optimizer.state
+            assert not runner.optimizer.state
         runner.train()
         ends.append((kept(runner), runner.state.history))
     (weights, history), (expected, expected_history) = ends
@@ -216,7 +216,7 @@ def test_a_failed_trial_leaves_no_gradients(tmp_path: Path, monkeypatch: pytest.
         fit_memory(runner)
     runner.recorder.close()
     assert [len(part) for part in tried] == [32, 16, 8, 4]
-    assert all(weight.grad is None for weight in runner.ingredients.model.parameters())
+    assert all(weight.grad is None for weight in runner.method.network.parameters())
 
 
 def test_what_was_found_is_told_and_taken_up_by_a_continued_run(
@@ -232,7 +232,7 @@ def test_what_was_found_is_told_and_taken_up_by_a_continued_run(
     config = small_config(trainer__accumulate_steps="auto")
     continued = small_trainer(tmp_path, config, resume=path)
     continued.recorder.close()
-    assert continued.ingredients.parallel.accumulate_steps == 4
+    assert continued.engine.accumulate_steps == 4
     tried = pretend_memory(continued, monkeypatch, 100)
     fit_memory(continued)
     assert tried == [], "nothing is left to find"
@@ -245,5 +245,5 @@ def test_a_cpu_takes_everything_at_once(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(runner, "add_gradients", None)
     fit_memory(runner)
     runner.recorder.close()
-    assert (runner.state.accumulate_steps, runner.ingredients.parallel.accumulate_steps) == (0, 1)
+    assert (runner.state.accumulate_steps, runner.engine.accumulate_steps) == (0, 1)
     assert all(torch.equal(value, before[name]) for name, value in kept(runner).items())

@@ -60,7 +60,7 @@ def all_added(added: dict[str, Tensor]) -> Tensor:
 
 
 def first_convolution(runner: Trainer) -> nn.Module:
-    return next(module for module in runner.ingredients.model.modules() if isinstance(module, nn.Conv2d))
+    return next(module for module in runner.method.network.modules() if isinstance(module, nn.Conv2d))
 
 
 # -- precisions -------------------------------------------------------------------------------------------------------
@@ -82,12 +82,11 @@ def test_convolutions_run_in_the_precision_and_logits_are_float32(
     tmp_path: Path, precision: str, dtype: torch.dtype
 ) -> None:
     runner = small_trainer(tmp_path, small_config(trainer__precision=precision))
-    use = runner.ingredients
     found, logits = set(), set()
     first_convolution(runner).register_forward_hook(lambda module, inputs, output: found.add(output.dtype))
-    use.model.register_forward_hook(lambda module, inputs, answer: logits.add(answer["logits"].dtype))
-    use.model.train()
-    runner.train_step(next(use.train_loader.epoch(1)), 1, 0)
+    runner.method.network.register_forward_hook(lambda module, inputs, answer: logits.add(answer["logits"].dtype))
+    runner.method.network.train()
+    runner.train_step({"train": next(runner.loaders["train"].epoch(1))}, Step(1, 0))
     runner.recorder.close()
     assert found == {dtype}
     assert logits == {torch.float32}
@@ -104,15 +103,14 @@ def test_a_step_is_that_of_the_cpu(
     def step_on(device: torch.device) -> tuple[float, Tensor]:
         monkeypatch.setattr(small_runs, "CPU", device)
         runner = small_trainer(tmp_path / device.type, small_config(trainer__precision=precision))
-        use = runner.ingredients
         if device == CPU:
-            batch = next(use.train_loader.epoch(1))
-            prepared.append(use.train_loader.transform(batch.images, batch.sample_ids))
-        monkeypatch.setattr(use.train_loader, "transform", lambda images, sample_ids: prepared[0].to(device))
-        before = [weight.detach().clone() for weight in use.model.parameters()]
-        runner.train_step(next(use.train_loader.epoch(1)), 1, 0)
+            batch = next(runner.loaders["train"].epoch(1))
+            prepared.append(runner.loaders["train"].transform(batch.images, batch.sample_ids))
+        monkeypatch.setattr(runner.loaders["train"], "transform", lambda images, sample_ids: prepared[0].to(device))
+        before = [weight.detach().clone() for weight in runner.method.network.parameters()]
+        runner.train_step({"train": next(runner.loaders["train"].epoch(1))}, Step(1, 0))
         runner.recorder.close()
-        added = [(new - old).detach() for new, old in zip(use.model.parameters(), before, strict=True)]
+        added = [(new - old).detach() for new, old in zip(runner.method.network.parameters(), before, strict=True)]
         return runner.meters.means()["loss"], torch.cat([change.flatten().cpu() for change in added])
 
     (expected_loss, expected), (found_loss, found) = step_on(CPU), step_on(GPU)
@@ -143,9 +141,8 @@ LARGE: dict[str, Any] = {
 
 
 def train_one_step(runner: Trainer) -> None:
-    use = runner.ingredients
-    use.model.train()
-    runner.train_step(next(use.train_loader.epoch(1)), 1, 0)
+    runner.method.network.train()
+    runner.train_step({"train": next(runner.loaders["train"].epoch(1))}, Step(1, 0))
     torch.cuda.synchronize()
 
 
@@ -192,10 +189,10 @@ def test_fitting_finds_a_number_of_micro_batches_that_trains_within_the_memory(t
             run(tmp_path / "too much", small_config(**LARGE, trainer__accumulate_steps=1))
         free_memory()
         runner = small_trainer(tmp_path / "fitted", small_config(**LARGE, trainer__accumulate_steps="auto"))
-        before = {name: value.clone() for name, value in runner.ingredients.model.state_dict().items()}
+        before = {name: value.clone() for name, value in runner.method.network.state_dict().items()}
         fit_memory(runner)
         assert runner.state.accumulate_steps in (2, 4, 8)
-        after = runner.ingredients.model.state_dict()
+        after = runner.method.network.state_dict()
         assert all(torch.equal(value, after[name]) for name, value in before.items())
         runner.train()
     finally:
@@ -209,7 +206,7 @@ def test_fitting_takes_everything_at_once_where_there_is_room(tmp_path: Path) ->
     runner = small_trainer(tmp_path, small_config(trainer__accumulate_steps="auto"))
     fit_memory(runner)
     runner.recorder.close()
-    assert (runner.state.accumulate_steps, runner.ingredients.parallel.accumulate_steps) == (1, 1)
+    assert (runner.state.accumulate_steps, runner.engine.accumulate_steps) == (1, 1)
 
 
 # -- the network's other modes ----------------------------------------------------------------------------------------
@@ -239,7 +236,7 @@ def test_data_parallel_takes_the_same_step(tmp_path: Path) -> None:
     one = one_step(tmp_path / "one", 0, trainer__parallel="none", trainer__precision="fp32")
     runner = small_trainer(tmp_path / "kind", small_config(trainer__parallel="dp", n_gpu=NUM_GPUS))
     runner.recorder.close()
-    assert isinstance(runner.ingredients.parallel.forward, DataParallel)
+    assert isinstance(runner.engine.forward, DataParallel)
     several = one_step(tmp_path / "several", 0, n_gpu=NUM_GPUS, trainer__parallel="dp", trainer__precision="fp32")
     assert several.logged["loss"] == pytest.approx(one.logged["loss"], rel=1e-4)
     expected = all_added(one.added)

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import trainer.engine.loss_guard
-from base import RunFolder, RunState
+from base import RunFolder, RunState, Step
 from tests.trainer.small_runs import run, same_weights, small_config, small_trainer
 from trainer.engine.loss_guard import REPORT_NAME, LossGuard
 from trainer.trainer import Trainer
@@ -42,10 +42,8 @@ def show(guard: LossGuard, losses: list[float], *, device: str = "cpu") -> list[
     """What the guard says of the losses of steps 0, 1, … of epoch 3."""
     answers = []
     for step, loss in enumerate(losses):
-        guard.before_forward()
-        answers.append(
-            guard.admits(Elsewhere(loss, device), epoch=3, step=step, rate=0.25, sample_ids=sample_ids(step))
-        )
+        guard.before_step()
+        answers.append(guard.is_finite_step(Elsewhere(loss, device), Step(3, step), 0.25, sample_ids(step)))
     return answers
 
 
@@ -104,7 +102,7 @@ def test_a_late_look_finds_the_exact_step(tmp_path: Path, monkeypatch: pytest.Mo
     losses = [1.0] * at + [NAN] * (5 - at)
     assert show(guard, losses[:4], device="cuda") == [True] * 4, "nobody has looked yet"
     with pytest.raises(RunError, match=f"epoch 3, step {at} "):
-        guard.admits(Elsewhere(losses[4], "cuda"), epoch=3, step=4, rate=0.25, sample_ids=sample_ids(4))
+        guard.is_finite_step(Elsewhere(losses[4], "cuda"), Step(3, 4), 0.25, sample_ids(4))
     assert json.loads((tmp_path / REPORT_NAME).read_text())["indices"] == [10 * at, 10 * at + 1]
 
 
@@ -130,14 +128,14 @@ def test_what_has_been_looked_at_is_not_looked_at_again(tmp_path: Path) -> None:
 def test_a_skipped_step_leaves_the_buffers_as_they_were(tmp_path: Path) -> None:
     network = nn.BatchNorm2d(3)
     guard = guard_of(tmp_path, action="skip", network=network)
-    guard.before_forward()
+    guard.before_step()
     network(torch.randn(4, 3, 2, 2))
-    assert guard.admits(torch.tensor(1.0), epoch=1, step=0, rate=0.1, sample_ids=sample_ids(0))
+    assert guard.is_finite_step(torch.tensor(1.0), Step(1, 0), 0.1, sample_ids(0))
     kept = {name: value.clone() for name, value in network.state_dict().items()}
-    guard.before_forward()
+    guard.before_step()
     network(torch.full((4, 3, 2, 2), NAN))
     assert network.running_mean.isnan().all()
-    assert not guard.admits(torch.tensor(NAN), epoch=1, step=1, rate=0.1, sample_ids=sample_ids(1))
+    assert not guard.is_finite_step(torch.tensor(NAN), Step(1, 1), 0.1, sample_ids(1))
     assert all(torch.equal(value, kept[name]) for name, value in network.state_dict().items())
     assert guard.state.skipped_steps == 1
 
@@ -210,7 +208,7 @@ def test_a_run_stops_at_the_step_and_its_checkpoints_are_sound(tmp_path: Path) -
     assert left == {"checkpoint-epoch1.pth", "checkpoint-epoch2-step1.pth"}, "nothing after the step before"
     assert all(all_finite(load_checkpoint(tmp_path / name)) for name in left)
     report = json.loads((tmp_path / REPORT_NAME).read_text())
-    batches = trainer.ingredients.train_loader.epoch(2, first_step=1)
+    batches = trainer.loaders["train"].epoch(2, first_step=1)
     assert report["indices"] == next(batches).sample_ids[:, 1].tolist()
     assert report["repeat_with"].endswith("checkpoint-epoch2-step1.pth")
 
@@ -233,7 +231,7 @@ def test_an_update_that_breaks_the_weights_in_an_epochs_last_step_reaches_no_che
     """The losses of all steps are finite; what the last step makes of the weights is not."""
     config = small_config(**SMALL)
     trainer = small_trainer(tmp_path, config)
-    step_of, weight = trainer.train_step, next(trainer.ingredients.model.parameters())
+    step_of, weight = trainer.train_step, next(trainer.method.network.parameters())
 
     def train_step(batch: Any, epoch: int, step: int) -> None:
         step_of(batch, epoch, step)
@@ -258,11 +256,11 @@ def test_a_run_that_skips_a_step_is_the_run_without_it(tmp_path: Path) -> None:
     assert all_finite(content)
 
     shorter = small_trainer(tmp_path / "shorter", config)
-    batches = shorter.ingredients.train_loader.epoch(1)
-    shorter.ingredients.model.train()
+    batches = shorter.loaders["train"].epoch(1)
+    shorter.method.network.train()
     for step in (0, 1):
-        shorter.train_step(next(batches), 1, step)
-    weights = {"state_dict": shorter.ingredients.model.state_dict()}
+        shorter.train_step({"train": next(batches)}, Step(1, step))
+    weights = {"state_dict": shorter.method.network.state_dict()}
     shorter.recorder.close()
     assert same_weights(content, weights)
     assert content["progress"]["history"][0]["loss"] == pytest.approx(shorter.meters.means()["loss"], rel=1e-12)

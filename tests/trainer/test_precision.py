@@ -61,13 +61,12 @@ def test_convolutions_run_in_the_precision_and_everything_from_the_classifier_on
 ) -> None:
     """In training and in validation alike; weights, gradients and momentum stay float32 too."""
     trainer = tiny_trainer(tmp_path, precision, trainer__epochs=1, trainer__validate=True)
-    use = trainer.ingredients
     found: dict[tuple[str, bool], set[torch.dtype]] = {}
 
     def note(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        found.setdefault((type(module).__name__, use.model.training), set()).add(output.dtype)
+        found.setdefault((type(module).__name__, trainer.method.network.training), set()).add(output.dtype)
 
-    for module in use.model.modules():
+    for module in trainer.method.network.modules():
         if isinstance(module, nn.Conv2d | CosineClassifier):
             module.register_forward_hook(note)
     criterion_saw: set[torch.dtype] = set()
@@ -76,14 +75,14 @@ def test_convolutions_run_in_the_precision_and_everything_from_the_classifier_on
         output, _, extra_info = args
         criterion_saw.update({output.dtype, extra_info["logits"].dtype})
 
-    use.criterion.register_forward_pre_hook(look, with_kwargs=True)
+    trainer.method.criterion.register_forward_pre_hook(look, with_kwargs=True)
     trainer.train()
     for training in (True, False):
         assert found["Conv2d", training] == {DTYPES[precision]}
         assert found["CosineClassifier", training] == {torch.float32}
     assert criterion_saw == {torch.float32}
-    kept = [*use.model.parameters(), *(weight.grad for weight in use.model.parameters())]
-    kept += [state["momentum_buffer"] for state in use.optimizer.state.values()]
+    kept = [*trainer.method.network.parameters(), *(weight.grad for weight in trainer.method.network.parameters())]
+    kept += [state["momentum_buffer"] for state in trainer.optimizer.state.values()]
     assert {tensor.dtype for tensor in kept if tensor is not None} == {torch.float32}
 
 
@@ -94,12 +93,13 @@ def test_a_linear_classifiers_logits_reach_mixing_and_loss_in_float32(tmp_path: 
     trainer = tiny_trainer(
         tmp_path, precision, arch__args__use_norm=False, combiner__mixup__target_mix_strategy="mix_logits"
     )
-    use = trainer.ingredients
     came: set[torch.dtype] = set()
-    use.model.register_forward_hook(lambda module, inputs, answer: came.add(answer["logits"].dtype))
+    trainer.method.network.register_forward_hook(lambda module, inputs, answer: came.add(answer["logits"].dtype))
     saw: set[torch.dtype] = set()
-    use.criterion.register_forward_pre_hook(lambda module, args: saw.update({args[0].dtype, args[2]["logits"].dtype}))
-    trainer.train_step(next(use.train_loader.epoch(1)), 1, 0)
+    trainer.method.criterion.register_forward_pre_hook(
+        lambda module, args: saw.update({args[0].dtype, args[2]["logits"].dtype})
+    )
+    trainer.train_step({"train": next(trainer.loaders["train"].epoch(1))}, Step(1, 0))
     trainer.recorder.close()
     assert came == {DTYPES[precision]}
     assert saw == {torch.float32}
@@ -158,7 +158,7 @@ def test_tf32_is_what_a_configuration_without_the_key_gets(tmp_path: Path) -> No
     """PyTorch's own default, which published runs had."""
     trainer = small_trainer(tmp_path, small_config())
     trainer.recorder.close()
-    assert trainer.ingredients.precision.name == "tf32"
+    assert trainer.engine.precision.name == "tf32"
 
 
 # -- "auto" -----------------------------------------------------------------------------------------------------------
@@ -217,38 +217,40 @@ def test_the_known_precisions_are_accepted(name: str) -> None:
 
 
 def scale_of(trainer: Trainer) -> float:
-    return trainer.ingredients.precision.state_dict()["scale"]
+    return trainer.engine.precision.state_dict()["scale"]
 
 
 @pytest.mark.usefixtures("_shallow")
 def test_a_step_whose_gradients_overflow_leaves_the_weights_and_halves_the_scale(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path, "fp16")
-    use = trainer.ingredients
-    use.precision.load_state_dict({**use.precision.state_dict(), "scale": 2.0**40})
-    before = {name: weight.clone() for name, weight in use.model.named_parameters()}
-    batch = next(use.train_loader.epoch(1))
-    trainer.train_step(batch, 1, 0)
-    assert all(torch.equal(weight, before[name]) for name, weight in use.model.named_parameters())
-    assert not any(state for state in use.optimizer.state.values()), "momentum either"
+    trainer.engine.precision.load_state_dict({**trainer.engine.precision.state_dict(), "scale": 2.0**40})
+    before = {name: weight.clone() for name, weight in trainer.method.network.named_parameters()}
+    batch = next(trainer.loaders["train"].epoch(1))
+    trainer.train_step({"train": batch}, Step(1, 0))
+    assert all(torch.equal(weight, before[name]) for name, weight in trainer.method.network.named_parameters())
+    assert not any(state for state in trainer.optimizer.state.values()), "momentum either"
     assert scale_of(trainer) == 2.0**39
-    use.precision.load_state_dict({**use.precision.state_dict(), "scale": 2.0**8})
-    trainer.train_step(batch, 1, 0)
+    trainer.engine.precision.load_state_dict({**trainer.engine.precision.state_dict(), "scale": 2.0**8})
+    trainer.train_step({"train": batch}, Step(1, 0))
     trainer.recorder.close()
     assert scale_of(trainer) == 2.0**8
-    changed = [name for name, weight in use.model.named_parameters() if not torch.equal(weight, before[name])]
+    changed = [
+        name for name, weight in trainer.method.network.named_parameters() if not torch.equal(weight, before[name])
+    ]
     assert changed == list(before)
 
 
 def first_update(folder: Path, precision: str, *, scale: float | None = None) -> Tensor:
     """What the first step adds to the weights, in one vector."""
     trainer = tiny_trainer(folder, precision)
-    use = trainer.ingredients
     if scale is not None:
-        use.precision.load_state_dict({**use.precision.state_dict(), "scale": scale})
-    before = [weight.detach().clone() for weight in use.model.parameters()]
-    trainer.train_step(next(use.train_loader.epoch(1)), 1, 0)
+        trainer.engine.precision.load_state_dict({**trainer.engine.precision.state_dict(), "scale": scale})
+    before = [weight.detach().clone() for weight in trainer.method.network.parameters()]
+    trainer.train_step({"train": next(trainer.loaders["train"].epoch(1))}, Step(1, 0))
     trainer.recorder.close()
-    return torch.cat([(new - old).flatten() for new, old in zip(use.model.parameters(), before, strict=True)]).detach()
+    return torch.cat(
+        [(new - old).flatten() for new, old in zip(trainer.method.network.parameters(), before, strict=True)]
+    ).detach()
 
 
 @pytest.mark.usefixtures("_shallow")
@@ -291,17 +293,18 @@ def test_the_scale_in_the_checkpoint_is_taken_up(tmp_path: Path) -> None:
     """Else the test above would pass with a scale that never counts."""
     config = small_config(**TINY, trainer__precision="fp16")
     trainer = small_trainer(tmp_path, config)
-    use = trainer.ingredients
-    use.precision.load_state_dict({**use.precision.state_dict(), "scale": 48.0, "_growth_tracker": 7})
+    trainer.engine.precision.load_state_dict(
+        {**trainer.engine.precision.state_dict(), "scale": 48.0, "_growth_tracker": 7}
+    )
     path = trainer.save("checkpoint-epoch0-step0.pth")
     trainer.recorder.close()
     content = load_checkpoint(path)["precision"]
     assert (content["scale"], content["_growth_tracker"]) == (48.0, 7)
     continued = small_trainer(tmp_path, config, resume=path)
     continued.recorder.close()
-    assert continued.ingredients.precision.state_dict() == content
+    assert continued.engine.precision.state_dict() == content
     loss = torch.tensor(2.0, requires_grad=True)
-    continued.ingredients.precision.backward(3 * loss)
+    continued.engine.precision.backward(3 * loss)
     assert loss.grad == 3 * 48
 
 
@@ -310,14 +313,14 @@ def test_the_scale_in_the_checkpoint_is_taken_up(tmp_path: Path) -> None:
 def test_a_run_continued_in_another_precision_begins_with_a_fresh_scale(tmp_path: Path, old: str, new: str) -> None:
     trainer = tiny_trainer(tmp_path, old)
     if old == "fp16":
-        state = trainer.ingredients.precision.state_dict()
-        trainer.ingredients.precision.load_state_dict({**state, "scale": 48.0})
+        state = trainer.engine.precision.state_dict()
+        trainer.engine.precision.load_state_dict({**state, "scale": 48.0})
     path = trainer.save("checkpoint-epoch0-step0.pth")
     trainer.recorder.close()
     config = small_config(**TINY, trainer__precision=new)
     continued = small_trainer(tmp_path, config, resume=path)
     continued.recorder.close()
-    state = continued.ingredients.precision.state_dict()
+    state = continued.engine.precision.state_dict()
     assert state == ({} if new != "fp16" else torch.amp.GradScaler("cpu").state_dict())
 
 

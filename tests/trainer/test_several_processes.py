@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import trainer.build
-from base import Batch, Share
+from base import Batch, BatchShard
 from data_loader.data_loaders import ImbalanceDigitsDataLoader
 from data_loader.datasets.image_sets import ArraySet
 from data_loader.loader import Splits
@@ -55,7 +55,7 @@ def watched(runner: Trainer) -> list[Step]:
     combiner_of = use.combiner_of
     mixed: list[tuple[int, int, float, list[int]]] = []
 
-    def combine(images: Tensor, targets: Tensor, *, epoch: int, step: int, part: Share) -> MixedBatch:
+    def combine(images: Tensor, targets: Tensor, *, epoch: int, step: int, part: BatchShard) -> MixedBatch:
         batch = combiner_of(epoch)(images, targets, epoch=epoch, step=step, part=part)
         if part.counts:
             partners = [] if batch.partner is None else (batch.partner + part.begin).tolist()
@@ -151,7 +151,7 @@ class ManyDataLoader(ImbalanceDigitsDataLoader):
 
 def evaluate(distributed: DistributedContext, folder: Path) -> list[Any]:
     """Predictions in batches of various sizes."""
-    network = small_trainer(folder, small_config(), distributed=distributed).ingredients.model
+    network = small_trainer(folder, small_config(), distributed=distributed).method.network
     loaders = (ManyDataLoader(batch_size=size, num_workers=0).split_test() for size in (17, 100, 600, 2000))
     return [
         predict(network, loader, CPU, precision=Precision("fp32", CPU), distributed=distributed) for loader in loaders
@@ -254,7 +254,7 @@ def diverge(distributed: DistributedContext, folder: Path, action: str) -> tuple
     runner = small_trainer(folder, small_config(**SMALL, trainer__on_nonfinite=action), distributed=distributed)
     gradients_of = runner.add_gradients
 
-    def add_gradients(batch: Batch, part: Share, epoch: int, step: int) -> dict[str, Tensor]:
+    def add_gradients(batch: Batch, part: BatchShard, epoch: int, step: int) -> dict[str, Tensor]:
         values = gradients_of(batch, part, epoch, step)
         broken = (distributed.rank, step) == (1, 1)
         return {name: value * float("nan") for name, value in values.items()} if broken else values
@@ -265,7 +265,7 @@ def diverge(distributed: DistributedContext, folder: Path, action: str) -> tuple
         said = "done"
     except RunError as error:
         said = str(error)
-    return said, runner.state.skipped_steps, next(runner.ingredients.model.parameters()).detach()
+    return said, runner.state.skipped_steps, next(runner.method.network.parameters()).detach()
 
 
 def test_a_loss_that_is_no_number_in_one_process_ends_all(tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_a_loss_that_is_no_number_in_one_process_ends_all(tmp_path: Path) -> Non
     assert main.startswith("the loss is nan in epoch 1, step 1 ")
     assert other == "", "one process talks"
     report = json.loads((tmp_path / REPORT_NAME).read_text())
-    whole = small_trainer(tmp_path / "other", small_config(**SMALL)).ingredients.train_loader.epoch(1, first_step=1)
+    whole = small_trainer(tmp_path / "other", small_config(**SMALL)).loaders["train"].epoch(1, first_step=1)
     assert report["indices"] == next(whole).sample_ids[:, 1].tolist(), "of the global batch"
     assert not list(tmp_path.glob("*.pth"))
 

@@ -24,7 +24,7 @@ MEAN, STD = 0.306, 0.318
 
 def only_batch(trainer: Trainer) -> tuple[Tensor, Tensor]:
     """The whole epoch as one batch: network input [B, 3, H, W] and targets [B]."""
-    loader = trainer.ingredients.train_loader
+    loader = trainer.loaders["train"]
     (batch,) = loader.epoch(1)
     return loader.transform(batch.images, batch.sample_ids), batch.targets
 
@@ -58,7 +58,7 @@ def test_a_step_is_the_hand_written_one(tmp_path: Path, strategy: str) -> None:
         metrics=["accuracy", "top_k_acc"],
     )
     trainer = small_trainer(tmp_path / "run", config)
-    network = copy.deepcopy(trainer.ingredients.model)
+    network = copy.deepcopy(trainer.method.network)
     images, targets = only_batch(trainer)
     mixed = trainer.ingredients.combiner_of(1)(images, targets, epoch=1, step=0)
     share, partner = mixed.mix_lambda, mixed.partner
@@ -80,7 +80,7 @@ def test_a_step_is_the_hand_written_one(tmp_path: Path, strategy: str) -> None:
     loss.backward()
     hand_written_update(network, lr=0.05 * 1 / 4, weight_decay=5e-4, momentum=0.9)
 
-    trained = trainer.ingredients.model.state_dict()
+    trained = trainer.method.network.state_dict()
     for name, value in network.state_dict().items():
         torch.testing.assert_close(trained[name], value, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: name + text)
 
@@ -102,22 +102,22 @@ def test_a_step_is_the_hand_written_one(tmp_path: Path, strategy: str) -> None:
 def test_a_step_with_plain_cross_entropy_is_that_of_the_ensemble(tmp_path: Path) -> None:
     config = small_config(**ONE_STEP, loss={"type": "CrossEntropyLoss"}, combiner__mode="default")
     trainer = small_trainer(tmp_path / "run", config)
-    network = copy.deepcopy(trainer.ingredients.model)
+    network = copy.deepcopy(trainer.method.network)
     images, targets = only_batch(trainer)
     trainer.train()
     loss = F.cross_entropy(network(images)["logits"].mean(dim=1), targets)
     loss.backward()
     hand_written_update(network, lr=0.05, weight_decay=5e-4, momentum=0.9)
-    for ours, theirs in zip(trainer.ingredients.model.parameters(), network.parameters(), strict=True):
+    for ours, theirs in zip(trainer.method.network.parameters(), network.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
     assert trainer.state.history[0]["loss"] == pytest.approx(loss.item(), rel=1e-5)
 
 
 def test_weight_decay_reaches_every_parameter(tmp_path: Path) -> None:
     trainer = small_trainer(tmp_path / "run", small_config())
-    groups = trainer.ingredients.optimizer.param_groups
+    groups = trainer.optimizer.param_groups
     assert [group["weight_decay"] for group in groups] == [5e-4]
-    parameters = list(trainer.ingredients.model.parameters())
+    parameters = list(trainer.method.network.parameters())
     assert [id(p) for p in groups[0]["params"]] == [id(p) for p in parameters]
 
 
@@ -125,8 +125,8 @@ def test_an_epochs_means_are_over_images_not_over_steps(tmp_path: Path) -> None:
     """At rate 0 each batch's loss can be computed beside the trainer; the last batch is smaller than the others."""
     config = small_config(trainer__epochs=1, optimizer__args__lr=0.0, combiner__mode="default")
     trainer = small_trainer(tmp_path / "run", config)
-    network = copy.deepcopy(trainer.ingredients.model).train()
-    loader = trainer.ingredients.train_loader
+    network = copy.deepcopy(trainer.method.network).train()
+    loader = trainer.loaders["train"]
     losses, hits, sizes = [], [], []
     for batch in loader.epoch(1):
         with torch.no_grad():
@@ -166,11 +166,11 @@ def test_validation_agrees_with_scikit_learn(tmp_path: Path) -> None:
     config = small_config(trainer__epochs=2, trainer__validate=True, metrics=["accuracy", "top_k_acc"])
     trainer = small_trainer(tmp_path / "run", config)
     trainer.train()
-    validation = trainer.ingredients.train_loader.split_validation()
+    validation = trainer.loaders["train"].split_validation()
     images = torch.cat([batch.images for batch in validation.epoch(0)])
     targets = np.concatenate([batch.targets.numpy() for batch in validation.epoch(0)])
     assert len(targets) == 500
-    network = copy.deepcopy(trainer.ingredients.model).eval()
+    network = copy.deepcopy(trainer.method.network).eval()
     with torch.no_grad():
         output = network((images / 255 - MEAN) / STD)["logits"].mean(dim=1)
     predictions, probabilities = output.argmax(1).numpy(), torch.softmax(output.double(), 1).numpy()

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import torch
 
-from base import micro_batches
+from base import Step
+from trainer.engine.batches import batches_of_epoch
 from trainer.trainer import Trainer
 
 logger = logging.getLogger(__name__)
@@ -45,34 +46,33 @@ def fit_memory(trainer: Trainer) -> None:
     take. The trial leaves no trace in the weights, BatchNorm's statistics or the gradients. What it finds is in the
     checkpoints, so that a continued run goes on with it; a CPU takes everything at once.
     """
-    use, state = trainer.ingredients, trainer.state
-    if use.device.type != "cuda" or state.accumulate_steps:
+    engine, state, network = trainer.engine, trainer.state, trainer.method.network
+    if engine.device.type != "cuda" or state.accumulate_steps:
         return
-    share = use.parallel.share(use.train_loader.images_of_step(0))
-    batch = next(use.train_loader.epoch(1, rank=trainer.distributed.rank, size=trainer.distributed.size))
-    buffers = [buffer.clone() for buffer in use.model.buffers()]
-    use.model.train()
+    batches = next(iter(batches_of_epoch(trainer.loaders, 1, 0, trainer.distributed)))
+    buffers = [buffer.clone() for buffer in network.buffers()]
+    trainer.method.start_epoch(1)
 
     def attempt(count: int) -> None:
         torch.cuda.empty_cache()
-        reserved = [torch.empty_like(weight) for weight in use.model.parameters() for _ in range(2)]
+        reserved = [torch.empty_like(weight) for weight in trainer.method.trainable_parameters() for _ in range(2)]
         try:
-            largest = max(micro_batches(share, count), key=len)
-            images = batch.cut(largest.begin - share.begin, largest.end - share.begin)
+            engine.accumulate_steps = count
+            parts = engine.micro_batches(batches)
+            largest = max(parts, key=lambda part: len(part["train"].shard))
             for _ in range(min(count, 2)):  # the second micro-batch finds the gradients of the first in memory
-                trainer.add_gradients(images, largest, 1, 0)
+                engine.add_gradients(largest, Step(1, 0))
         finally:
             del reserved
-            use.optimizer.zero_grad(set_to_none=True)
+            trainer.optimizer.zero_grad(set_to_none=True)
 
-    with use.parallel.exchange(now=False):
+    shard = batches["train"].shard
+    with engine.gradient_sync(enabled=False):
         state.accumulate_steps = fewest_that_fit(
-            attempt,
-            len(micro_batches(share, len(share))),
-            everywhere=lambda here: all(trainer.distributed.gather(here)),
+            attempt, len(shard.split(len(shard))), everywhere=lambda here: all(trainer.distributed.gather(here))
         )
-    use.parallel.accumulate_steps = state.accumulate_steps
-    for buffer, kept in zip(use.model.buffers(), buffers, strict=True):
-        buffer.copy_(kept)
-    images = max(map(len, use.parallel.micro_batches(share)))
+    engine.accumulate_steps = state.accumulate_steps
+    for buffer, before in zip(network.buffers(), buffers, strict=True):
+        buffer.copy_(before)
+    images = max(len(part["train"].shard) for part in engine.micro_batches(batches))
     logger.info("accumulate_steps: micro-batches of %d images, %d a step", images, state.accumulate_steps)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from base import RunFolder, RunState
+from base import RunFolder, RunState, Step
 from utils.config.parser import CONFIG_NAME
 from utils.distributed.context import DistributedContext
 from utils.errors import RunError
@@ -20,10 +20,9 @@ _INTERVAL = 50  # steps between two looks where each makes the host wait for a d
 REPORT_NAME = "nonfinite-loss.json"
 
 
-class _Step(NamedTuple):
+class _Entry(NamedTuple):
     loss: Tensor
-    epoch: int
-    step: int
+    step: Step
     rate: float
     sample_ids: np.ndarray
 
@@ -61,26 +60,30 @@ class LossGuard:
         self.state = state
         self.folder = folder
         self.distributed = distributed
-        self._pending: list[_Step] = []
-        self._last: _Step | None = None
+        self._pending: list[_Entry] = []
+        self._last: _Entry | None = None
         self._buffers: list[Tensor] = []
 
-    def before_forward(self) -> None:
+    def before_step(self) -> None:
         """Remember what a skipped step would have to put back."""
         if self.action == "skip":
             self._buffers = [buffer.clone() for buffer in self.network.buffers()]
 
-    def admits(self, loss: Tensor, *, epoch: int, step: int, rate: float, sample_ids: np.ndarray) -> bool:
-        """Whether the weights may be updated, given this process's part of the batch's loss (0-dim, on its device).
+    def is_finite_step(self, loss: Tensor, step: Step, rate: float, sample_ids: np.ndarray) -> bool:
+        """Whether the weights may be updated.
 
-        The parts of all processes add up to the loss. `sample_ids` are those of this process's images.
+        Args:
+            loss: this process's part of the batch's loss, 0-dim, on its device; those of all processes add up to it.
+            step: where training stands.
+            rate: the learning rate.
+            sample_ids: of this process's images.
 
         Raises:
             RunError: the run has to end.
         """
-        self._pending.append(_Step(loss.detach(), epoch, step, rate, sample_ids))
+        self._pending.append(_Entry(loss.detach(), step, rate, sample_ids))
         if self.action == "skip":
-            return self._admits_or_restores()
+            return self._is_finite_or_restores()
         looking_is_free = loss.device.type == "cpu" and self.distributed.size == 1
         if looking_is_free or len(self._pending) >= _INTERVAL:
             self._check_losses()
@@ -104,20 +107,20 @@ class LossGuard:
     def _check_losses(self) -> None:
         if not self._pending:
             return
-        for entry in self._looked_at():
+        for entry in self._examined():
             if not entry.loss.isfinite():
                 raise RunError(self._report(f"the loss is {float(entry.loss)}", entry))
             self._last = entry
 
-    def _looked_at(self) -> list[_Step]:
+    def _examined(self) -> list[_Entry]:
         """The pending steps with the losses of their whole batches, on the CPU; none is pending any more."""
         losses = self.distributed.sum(torch.stack([entry.loss for entry in self._pending]).cpu())
-        looked_at = [entry._replace(loss=loss) for loss, entry in zip(losses, self._pending, strict=True)]
+        examined = [entry._replace(loss=loss) for loss, entry in zip(losses, self._pending, strict=True)]
         self._pending.clear()
-        return looked_at
+        return examined
 
-    def _admits_or_restores(self) -> bool:
-        (entry,) = self._looked_at()
+    def _is_finite_or_restores(self) -> bool:
+        (entry,) = self._examined()
         if entry.loss.isfinite():
             self._last = entry
             return True
@@ -129,8 +132,8 @@ class LossGuard:
                 buffer.copy_(kept)
         return False
 
-    def _report(self, what: str, at: _Step) -> str:
-        """Write the facts of the step into the run's folder; returns the line for the user ("" but in rank 0)."""
+    def _report(self, what: str, at: _Entry) -> str:
+        """Write the metadata of the step into the run's folder; returns the line for the user ("" but in rank 0)."""
         sample_ids = np.concatenate(self.distributed.gather(at.sample_ids))
         if not self.distributed.is_main:
             return ""
@@ -141,8 +144,8 @@ class LossGuard:
         facts = {
             "what": what,
             "loss": str(float(at.loss)),
-            "epoch": at.epoch,
-            "step": at.step,
+            "epoch": at.step.epoch,
+            "step": at.step.index,
             "learning_rate": at.rate,
             "indices": sample_ids[:, 1].tolist(),
             "repeats": sample_ids[:, 2].tolist(),
@@ -152,6 +155,6 @@ class LossGuard:
         write_text(path, json.dumps(facts, indent=1) + "\n")
         skipped = f" after {self.state.skipped_steps} skipped steps" if self.state.skipped_steps else ""
         return (
-            f"{what} in epoch {at.epoch}, step {at.step} (learning rate {at.rate:g}){skipped}: stopped, checkpoints "
+            f"{what} in epoch {at.step.epoch}, step {at.step.index} (learning rate {at.rate:g}){skipped}: stopped, checkpoints "
             f"untouched; the batch's indices are in {path}, and {command} arrives at the same step again"
         )

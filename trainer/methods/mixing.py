@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,8 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from base import Share
+from base import BatchShard, Step
 from base.batch_shards import groups
+from model.targets import MixedTargets
 from utils.config.ranges import PositiveFloat, PositiveInt
 from utils.random_streams import Stream, generator
 
@@ -66,30 +66,21 @@ class MixedBatch:
 
     Attributes:
         images: float, shape [B, 3, H, W].
-        targets: int64, shape [B].
+        targets: mixed as the images are.
         partner: index of the image each was mixed with, int64, shape [B]; None where nothing was mixed.
-        mix_lambda: λ, the share of an image's own target, in [0, 1].
         mixes_logits: the images are as they were, their logits are to be mixed.
     """
 
     images: Tensor
-    targets: Tensor
+    targets: MixedTargets
     partner: Tensor | None = None
-    mix_lambda: float = 1.0
     mixes_logits: bool = False
 
     def mix_logits(self, expert_logits: Tensor) -> Tensor:
         """The experts' logits [B, E, C], mixed if it is they that are to be."""
-        if not self.mixes_logits or self.partner is None:
+        if self.partner is None or not self.mixes_logits:
             return expert_logits
-        return torch.lerp(expert_logits[self.partner], expert_logits, self.mix_lambda)
-
-    def weigh(self, measure: Callable[[Tensor], Tensor]) -> Tensor:
-        """λ·measure(y) + (1−λ)·measure(y[partner]), for a loss or a metric as a function of the targets [B]."""
-        own = measure(self.targets)
-        if self.partner is None:
-            return own
-        return self.mix_lambda * own + (1 - self.mix_lambda) * measure(self.targets[self.partner])
+        return torch.lerp(expert_logits[self.partner], expert_logits, self.targets.mix_lambda)
 
 
 class Combiner:
@@ -97,44 +88,63 @@ class Combiner:
 
     Partners come from fixed groups of the batch, so that devices that share a batch can mix without exchanging
     images; nobody is its own partner. The order of an epoch is random, so a partner is any other image.
+
+    Args:
+        options: section `combiner`.
+        seed: the run's seed.
+        finetuning: section `finetuning_combiner`, which takes over from its first epoch on.
     """
 
-    def __init__(self, options: CombinerOptions, seed: int) -> None:
+    def __init__(
+        self, options: CombinerOptions, seed: int, finetuning: FinetuningCombinerOptions | None = None
+    ) -> None:
         self.options = options
         self.seed = seed
+        self.finetuning = finetuning
 
-    def __call__(
-        self, images: Tensor, targets: Tensor, *, epoch: int, step: int, part: Share | None = None
-    ) -> MixedBatch:
-        """Mix a batch, or a part of one that consists of whole groups, as it would be mixed within the whole.
+    def __call__(self, images: Tensor, targets: Tensor, step: Step, shard: BatchShard) -> MixedBatch:
+        """Mix a shard of a batch, which consists of whole groups, as it would be mixed within the whole batch.
 
         Args:
             images: float, shape [B, 3, H, W].
             targets: int64, shape [B].
-            epoch: of the batch.
-            step: of the batch.
-            part: where these images stand in the global batch; None: they are all of it.
+            step: whose batch it is.
+            shard: where these images stand in the global batch.
         """
-        part = part or Share(0, len(images), len(images))
-        mode, mixup = self.options.mode, self.options.mixup
+        options = self._options_of(step.epoch)
+        mode, mixup = options.mode, options.mixup
         if mode == "default":
-            return MixedBatch(images, targets)
-        random = generator(self.seed, Stream.MIXING, epoch, step)
+            return MixedBatch(images, MixedTargets(targets))
+        random = generator(self.seed, Stream.MIXING, step.epoch, step.index)
         if mode == "mixup_cutmix":
             mode = "mixup" if random.random() < 0.5 else "cutmix"
         alpha = mixup.alpha if mode == "mixup" else mixup.cutmix_alpha
         mix_lambda = float(random.beta(alpha, alpha))
-        partners = draw_partners(random, part.total)[part.begin : part.end] - part.begin
+        # drawn for the global batch, so that it does not depend on how that is cut; indices count within the shard
+        partners = draw_partners(random, shard.total)[shard.begin : shard.end] - shard.begin
         partner = torch.from_numpy(partners).to(images.device, non_blocking=True)
+        if mode == "cutmix":
+            images, mix_lambda = paste_box(random, images, partner, mix_lambda)
+        mixed_targets = MixedTargets(targets, targets[partner], mix_lambda)
         if mixup.target_mix_strategy == "mix_logits":
-            return MixedBatch(images, targets, partner, mix_lambda, mixes_logits=True)
+            return MixedBatch(images, mixed_targets, partner, mixes_logits=True)
         if mode == "mixup":
-            return MixedBatch(torch.lerp(images[partner], images, mix_lambda), targets, partner, mix_lambda)
-        top, bottom, left, right = cutmix_box(random, images.shape[-2], images.shape[-1], mix_lambda)
-        mixed = images.clone()
-        mixed[:, :, top:bottom, left:right] = images[partner, :, top:bottom, left:right]
-        kept = 1 - (bottom - top) * (right - left) / (images.shape[-2] * images.shape[-1])
-        return MixedBatch(mixed, targets, partner, kept)
+            images = torch.lerp(images[partner], images, mix_lambda)
+        return MixedBatch(images, mixed_targets, partner)
+
+    def _options_of(self, epoch: int) -> CombinerOptions:
+        if self.finetuning is not None and epoch >= self.finetuning.initial_epoch:
+            return self.finetuning
+        return self.options
+
+
+def paste_box(random: np.random.Generator, images: Tensor, partner: Tensor, mix_lambda: float) -> tuple[Tensor, float]:
+    """CutMix: images [B, 3, H, W] with a box of their partners' pixels each, and λ as the clipped box makes it."""
+    height, width = images.shape[-2:]
+    top, bottom, left, right = cutmix_box(random, height, width, mix_lambda)
+    mixed = images.clone()
+    mixed[:, :, top:bottom, left:right] = images[partner, :, top:bottom, left:right]
+    return mixed, 1 - (bottom - top) * (right - left) / (height * width)
 
 
 def draw_partners(random: np.random.Generator, batch_size: int) -> np.ndarray:
