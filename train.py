@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from trainer.config.run_config import find_problems
+from trainer.config.run_config import run_config
 from trainer.engine.parallel import processes_to_start
 from trainer.run import train_run, verbosity
 from utils.config.command_line import script_parser
@@ -34,20 +34,20 @@ def main() -> None:
     arguments = build_parser().parse_args()
     environment = launch_environment()
     with report_once(environment):
-        config = ConfigParser.from_args(arguments)
-        config.config.setdefault("seed", 1)
-        config.validate(find_problems)
+        parser = ConfigParser.from_args(arguments)
+        parser.config.setdefault("seed", 1)
+        config = run_config(parser)
         set_visible_gpus(arguments.device)
-    processes = processes_to_start(config["trainer"].get("parallel", "ddp"), config.get("n_gpu", 1), environment)
+    processes = processes_to_start(config.trainer.parallel, config.n_gpu, environment)
     if processes:
         sys.exit(start_processes(main, processes))
     with report_once(environment):
         set_up_logging(verbosity(config, environment), config_file=arguments.log_config)
-        device = choose_device(config.get("n_gpu", 1), environment)
-        if config["trainer"].get("wandb"):
+        device = choose_device(config.n_gpu, environment)
+        if config.trainer.wandb:
             require_wandb()
     with process_group(environment, device) as distributed:
-        train_run(config, distributed, device, log_config=arguments.log_config)
+        train_run(parser, config, distributed, device, log_config=arguments.log_config)
 
 
 if __name__ == "__main__":

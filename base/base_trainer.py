@@ -12,10 +12,11 @@ from typing import Any
 
 from base.checkpoint_parts import CheckpointParts
 from base.monitor import Monitor
-from base.run_folder import BEST_NAME, RunFolder, checkpoint_name
+from base.run_folder import BEST_NAME, RunFolder
 from base.run_state import RunState
 from base.trainer_options import TrainerOptions
 from utils.distributed.context import Agreement, DistributedContext
+from utils.files.checkpoint_names import checkpoint_name
 from utils.reporting.tensorboard import Recorder
 from utils.signals import EXIT_CODES, RunStopped, StopSignals
 

@@ -5,35 +5,18 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from utils.errors import UserError
 from utils.files.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from utils.files.checkpoint_names import checkpoint_position, checkpoints_of
 
 BEST_NAME = "model_best.pth"
-_NAME = re.compile(r"checkpoint-epoch(\d+)(?:-step(\d+))?\.pth")
 _KEPT_STEP_CHECKPOINTS = 2  # the newest, and one before it in case the newest turns out damaged
 
 logger = logging.getLogger(__name__)
-
-
-def checkpoint_name(epoch: int, step: int = 0) -> str:
-    """The file of a run that has completed `epoch` epochs and `step` steps of the next.
-
-    A checkpoint within an epoch bears the number of that epoch: `checkpoint-epoch3-step40.pth` is 40 steps into it.
-    """
-    return f"checkpoint-epoch{epoch + 1}-step{step}.pth" if step else f"checkpoint-epoch{epoch}.pth"
-
-
-def _position(path: Path) -> tuple[int, int]:
-    """(epochs completed, steps of the next), from a checkpoint's name."""
-    match = _NAME.fullmatch(path.name)
-    assert match is not None
-    epoch, step = int(match[1]), int(match[2] or 0)
-    return (epoch - 1, step) if step else (epoch, 0)
 
 
 class RunFolder:
@@ -85,8 +68,7 @@ class RunFolder:
 
     def checkpoints(self) -> list[Path]:
         """Checkpoints that a run can be continued from, newest first."""
-        found = [path for path in self.path.glob("checkpoint-epoch*.pth") if _NAME.fullmatch(path.name)]
-        return sorted(found, key=_position, reverse=True)
+        return checkpoints_of(self.path)
 
     def newest_good(self) -> tuple[Path, dict[str, Any]] | None:
         """The newest checkpoint that is intact, and its content; damaged ones are passed over with a warning."""
@@ -101,15 +83,16 @@ class RunFolder:
         """Write a checkpoint; afterwards those that it makes superfluous are removed."""
         path = self.path / name
         save_checkpoint(path, dict(content))
-        if _NAME.fullmatch(name):
-            self._remove_superfluous(path)
+        if (position := checkpoint_position(name)) is not None:
+            self._remove_superfluous(position)
         return path
 
-    def _remove_superfluous(self, newest: Path) -> None:
-        older = [path for path in self.checkpoints() if _position(path) <= _position(newest)]
-        within_epochs = [path for path in older if _position(path)[1]]
-        at_ends = [path for path in older if not _position(path)[1]]
-        kept = _KEPT_STEP_CHECKPOINTS if newest in within_epochs else 0
+    def _remove_superfluous(self, newest: tuple[int, int]) -> None:
+        positions = [(path, checkpoint_position(path.name) or (0, 0)) for path in self.checkpoints()]
+        older = [(path, step) for path, (epoch, step) in positions if (epoch, step) <= newest]
+        within_epochs = [path for path, step in older if step]
+        at_ends = [path for path, step in older if not step]
+        kept = _KEPT_STEP_CHECKPOINTS if newest[1] else 0
         for path in within_epochs[kept:] + (at_ends[self.keep_last :] if self.keep_last else []):
             path.unlink(missing_ok=True)
 

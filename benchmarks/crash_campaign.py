@@ -31,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 from trainer.build import build_loader, build_model, load_weights  # noqa: E402
 from trainer.engine.precision import Precision  # noqa: E402
 from trainer.evaluation.predictions import predict  # noqa: E402
-from utils.config.parser import CONFIG_NAME, ConfigParser, read_json  # noqa: E402
+from utils.config.parser import CONFIG_NAME, ConfigParser  # noqa: E402
 from utils.files.checkpoint import load_checkpoint  # noqa: E402
 
 CPU = torch.device("cpu")
@@ -80,7 +80,7 @@ def kill_at_random(folder: Path, options: argparse.Namespace, *, longest: float,
 
 def logits_of(checkpoint: Path) -> np.ndarray:
     path = checkpoint.parent / CONFIG_NAME
-    config = ConfigParser(read_json(path), source=str(path))
+    config = ConfigParser.from_file(path)
     network = build_model(config, CPU)
     load_weights(network, load_checkpoint(checkpoint), checkpoint)
     predicted = predict(network, build_loader(config).split_test(), CPU, precision=Precision("fp32", CPU))

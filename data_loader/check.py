@@ -24,9 +24,9 @@ from data_loader.datasets.decoding import UnreadableImageError, read_image
 from data_loader.file_loader import FileDataLoader
 from data_loader.folder_loader import ImageFolderDataLoader
 from utils.config.command_line import OneLineParser
-from utils.config.parser import ConfigParser, read_json
+from utils.config.parser import ConfigParser
 from utils.config.schema import Component, problems
-from utils.errors import ConfigError, run_main
+from utils.errors import ConfigError, Problem, run_main
 from utils.files.writing import write_text
 from utils.reporting.progress import progress_bar
 
@@ -66,7 +66,7 @@ def build_loader(config: ConfigParser) -> Any:
     """The loader that a configuration's `data_loader` section describes, checked first."""
     section = Annotated[dict, Component((module_data,), base=BaseDataLoader, injected=frozenset({"seed"}))]
     if "data_loader" not in config.config:
-        raise ConfigError(f"data_loader: is missing (in {config.source})")
+        raise ConfigError([Problem("data_loader", f"is missing (in {config.source})")])
     config.validate(lambda content: problems(content["data_loader"], section, "data_loader"))
     return config.init_obj("data_loader", module_data)
 
@@ -90,7 +90,7 @@ def main() -> None:
     """Check what the configuration names; end with 1 if something is wrong."""
     arguments = _parser().parse_args()
     overrides = {"data_loader.args.data_dir": (arguments.data_dir, "--data_dir")} if arguments.data_dir else {}
-    config = ConfigParser(read_json(arguments.config), source=str(arguments.config), overrides=overrides)
+    config = ConfigParser.from_file(arguments.config, overrides=overrides)
     loader = build_loader(config)
     if not isinstance(loader, FileDataLoader):
         counts = [len(images) for images in (loader.splits.train, loader.splits.test)]

@@ -16,7 +16,8 @@ import torch
 from trainer.build import build_model, weight_differences
 from trainer.config.run_config import find_problems
 from utils.config.command_line import OneLineParser
-from utils.config.parser import CONFIG_NAME, ConfigParser, read_json
+from utils.config.json_files import read_json
+from utils.config.parser import CONFIG_NAME, ConfigParser
 from utils.errors import UserError, run_main
 from utils.files.checkpoint import CheckpointError, save_checkpoint, without_parallel_prefix
 from utils.files.inert_pickle import InertRecord, load_inertly
@@ -41,12 +42,12 @@ def configuration_of(content: Mapping[str, Any], old: Path, given: Path | None) 
     held = content.get("config")
     inside = next((v for v in vars(held).values() if _is_recipe(v)), None) if isinstance(held, InertRecord) else held
     if given is not None:
-        return ConfigParser(read_json(given), source=str(given))
+        return ConfigParser.from_file(given)
     if _is_recipe(inside):
         return ConfigParser(plain(inside), source=f"the configuration inside {old}")
     beside = old.parent / CONFIG_NAME
     if beside.is_file():
-        return ConfigParser(read_json(beside), source=str(beside))
+        return ConfigParser.from_file(beside)
     raise UserError(f"{old}: holds no configuration, and there is no {beside}; give one with -c FILE")
 
 

@@ -34,7 +34,7 @@ from model.costs import WAYS, NetworkCosts, network_costs
 from trainer.config.run_config import find_problems
 from utils.config.command_line import OneLineParser, positive_integer, positive_number
 from utils.config.overrides import add_override_flags, read_overrides
-from utils.config.parser import ConfigParser, read_json
+from utils.config.parser import ConfigParser
 from utils.errors import UserError, run_main
 from utils.files.writing import write_text
 from utils.reporting.tables import NOTHING, table
@@ -231,7 +231,7 @@ def main() -> None:
     """Print, and write, what the recipe costs."""
     arguments = build_parser().parse_args()
     overrides = read_overrides(arguments)
-    config = ConfigParser(read_json(arguments.config), source=str(arguments.config), overrides=overrides)
+    config = ConfigParser.from_file(arguments.config, overrides=overrides)
     config.validate(find_problems)
     batch = config["data_loader"]["args"]["batch_size"]
     gpus = arguments.gpus or [n for n in (*GPUS, config.get("n_gpu", 1)) if 1 <= n <= batch]

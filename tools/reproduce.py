@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from utils.config.command_line import OneLineParser
-from utils.config.parser import AUTOMATIC, CONFIG_NAME, ConfigParser, read_json
+from utils.config.parser import AUTOMATIC, CONFIG_NAME, ConfigParser
 from utils.distributed.context import DistributedContext
 from utils.distributed.device import choose_device
 from utils.errors import run_main
@@ -58,7 +58,7 @@ def main() -> None:
     folder = given.parent if given.is_file() else given
     processes = read_processes(folder)
     path = folder / CONFIG_NAME
-    config = ConfigParser(read_json(path), source=str(path))
+    config = ConfigParser.from_file(path)
     device = (
         choose_device(config.get("n_gpu", 1), DistributedContext())
         if torch.cuda.is_available()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from base.run_folder import BEST_NAME
 from data_loader.loader import ImageDataLoader
 from trainer.build import build_loader, build_trainer
 from trainer.config.config_warnings import find_config_warnings
+from trainer.config.run_config import RunConfig
 from trainer.engine.fitting import fit_memory
 from trainer.run_folders import open_folder, read_resumed
 from utils.config.parser import ConfigParser
@@ -28,61 +30,67 @@ logger = logging.getLogger(__name__)
 
 
 def train_run(
-    config: ConfigParser, distributed: DistributedContext, device: torch.device, *, log_config: str | None = None
+    parser: ConfigParser,
+    config: RunConfig,
+    distributed: DistributedContext,
+    device: torch.device,
+    *,
+    log_config: str | None = None,
 ) -> None:
     """Build a run and train it; several processes do so together, and rank 0 reads and writes the run's folder.
 
     Args:
-        config: validated.
+        parser: the configuration as it is written into the run's folder.
+        config: the same, typed.
         distributed: the processes that train.
         device: this process's own.
         log_config: file of a logging configuration, see `utils.reporting.logger.set_up_logging`.
     """
     with distributed.main_first():
-        path, resumed = read_resumed(config, distributed) if distributed.is_main else (None, None)
-        loader = build_loader(config, processes=distributed.local_size)
-        folder = open_folder(config, path) if distributed.is_main else RunFolder(Path())
-    folder.path, config.resume, resumed = distributed.from_main((folder.path, config.resume, resumed))
+        path, resumed = read_resumed(parser, distributed) if distributed.is_main else (None, None)
+        loader = build_loader(parser, processes=distributed.local_size)
+        folder = open_folder(parser, path) if distributed.is_main else RunFolder(Path())
+    folder.path, parser.resume, resumed = distributed.from_main((folder.path, parser.resume, resumed))
     with folder:
         if distributed.is_main:
             set_up_logging(verbosity(config, distributed), folder=folder.path, config_file=log_config)
             _introduce(config, loader, device, distributed)
-            record_process(folder.path, device, config["seed"], distributed)
+            record_process(folder.path, device, config.seed, distributed)
         with _nothing_left_behind(folder if distributed.is_main and path is None else None), _lack_of_memory_told():
             trainer = build_trainer(
-                config, loader=loader, device=device, folder=folder, resumed=resumed, distributed=distributed
+                parser, loader=loader, device=device, folder=folder, resumed=resumed, distributed=distributed
             )
-            if config["trainer"].get("accumulate_steps") == "auto":
+            if config.trainer.accumulate_steps == "auto":
                 fit_memory(trainer)
         if trainer.state.epoch >= trainer.options.epochs:
             logger.info("All %d epochs are done already; more by a larger --epochs.", trainer.options.epochs)
         with _lack_of_memory_told():
             trainer.train()
     if distributed.is_main:
-        newest = next(iter(folder.checkpoints()), config.resume)
+        newest = next(iter(folder.checkpoints()), parser.resume)
         best = folder.path / BEST_NAME
         or_best = f" (or the best epoch: {best})" if best.is_file() else ""
-        print(f"The run lies in {folder.path}; next: python test.py -r {newest}{or_best}")
+        print(f"Run saved to {folder.path}; evaluate with: python test.py -r {shlex.quote(str(newest))}{or_best}")
 
 
-def verbosity(config: ConfigParser, distributed: DistributedContext) -> int:
+def verbosity(config: RunConfig, distributed: DistributedContext) -> int:
     """How much a process says: what the configuration asks for in rank 0, warnings in the others."""
-    return config["trainer"].get("verbosity", 2) if distributed.is_main else 0
+    return config.trainer.verbosity if distributed.is_main else 0
 
 
 def _introduce(
-    config: ConfigParser, loader: ImageDataLoader, device: torch.device, distributed: DistributedContext
+    config: RunConfig, loader: ImageDataLoader, device: torch.device, distributed: DistributedContext
 ) -> None:
     """Log what is about to be trained, and what about it is surely not meant."""
-    for doubt in find_config_warnings(config.config):
-        logger.warning("warning: %s", doubt)
-    if config["trainer"].get("validate") and loader.validates_on_test_split:
+    for problem in find_config_warnings(config):
+        logger.warning("warning: %s", problem)
+    if config.trainer.validate and loader.validates_on_test_split:
         logger.warning("warning: validation on the test split; data_loader.args.validation_split holds out images")
-    if config["trainer"].get("sync_batchnorm") and (device.type != "cuda" or distributed.group is None):
+    if config.trainer.sync_batchnorm and (device.type != "cuda" or distributed.group is None):
         logger.warning("warning: trainer.sync_batchnorm is for several processes on GPUs: it does nothing here")
-    if config["trainer"].get("compile"):
+    if config.trainer.compile:
         logger.info("The network is compiled at its first step and at the first validation: that takes minutes.")
-    if config["trainer"].get("precision") == "fp16" and device.type == "cpu":
+    if config.trainer.precision == "fp16" and device.type == "cpu":
         logger.warning("warning: trainer.precision: fp16 takes a CPU many times as long; there bf16 is the one")
     shared_by = len(groups(loader.batch_size))
     if distributed.size > shared_by:
@@ -96,7 +104,7 @@ def _introduce(
     counts = loader.cls_num_list
     images = f"{sum(counts)} training images of {len(counts)} classes, {max(counts)} to {min(counts)} a class"
     processes = f", {distributed.size} processes" if distributed.size > 1 else ""
-    logger.info("%s: %s, on %s%s", config["name"], images, device, processes)
+    logger.info("%s: %s, on %s%s", config.name, images, device, processes)
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from typing import Any
 
 from base import RunFolder
 from base.run_folder import locked
-from utils.config.parser import CONFIG_NAME, ConfigParser, read_json
+from utils.config.json_files import read_json
+from utils.config.parser import CONFIG_NAME, ConfigParser
 from utils.distributed.context import DistributedContext
 from utils.errors import UserError
 from utils.files.checkpoint import load_checkpoint

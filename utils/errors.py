@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from typing import NamedTuple
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -27,12 +28,33 @@ class RunError(EarlyEnd):
     """A run that can't go on, though nobody made a mistake on the command line: a loss that is no number, say."""
 
 
+class Problem(NamedTuple):
+    """Something wrong with a configuration; as text "path: message".
+
+    Attributes:
+        path: of the key, as in "optimizer.args.lr" or "metrics[0]".
+        message: what is wrong, and what is allowed.
+    """
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}"
+
+
 class ConfigError(UserError):
     """Everything that is wrong with a configuration, one line a problem."""
 
-    def __init__(self, problems: str | Iterable[str]) -> None:
-        self.problems = [problems] if isinstance(problems, str) else list(problems)
-        super().__init__("\n".join(self.problems))
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(map(str, self.problems)))
+
+
+def reason_of(error: Exception) -> str:
+    """What an exception says, its first line only; its name where it says nothing."""
+    said = str(error.args[0] if error.args else "").strip() or type(error).__name__
+    return said.splitlines()[0]
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:

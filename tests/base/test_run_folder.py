@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from base import RunFolder
-from base.run_folder import checkpoint_name, locked
+from base.run_folder import locked
 from utils.errors import UserError
+from utils.files.checkpoint_names import checkpoint_name
 
 TRIALS = 200
 

@@ -72,7 +72,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     done = ended(training(folder, "--standalone", "--nproc_per_node=2"))
     assert done.code == 0, done.err
-    assert done.out.count("The run lies in") == 1, "one process talks"
+    assert done.out.count("Run saved to") == 1, "one process talks"
     return the_run(folder / "saved")
 
 

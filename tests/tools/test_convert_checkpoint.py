@@ -16,7 +16,8 @@ import torch
 from tests.scripts.command_line import Shell
 from tests.trainer.small_runs import run, small_config
 from tools import convert_checkpoint
-from utils.config.parser import CONFIG_NAME, read_json
+from utils.config.json_files import read_json
+from utils.config.parser import CONFIG_NAME
 from utils.errors import UserError
 from utils.files.checkpoint import load_checkpoint
 

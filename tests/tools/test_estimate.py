@@ -19,7 +19,7 @@ from model.experts import ExpertModel
 from tests.scripts.command_line import ROOT, Ended
 from tools import estimate
 from tools.estimate import costs_of_network, image_side, images_at_once, optimizer_copies
-from utils.config.parser import ConfigParser, read_json
+from utils.config.parser import ConfigParser
 from utils.errors import run_main
 
 RECIPES = ROOT / "configs" / "mixup" / "standard_training"
@@ -32,7 +32,7 @@ FLOAT = 4  # bytes
 def recipe(path: Path = CIFAR, **overrides: Any) -> ConfigParser:
     """A published recipe; `trainer__epochs=3` sets a key."""
     given = {key.replace("__", "."): (value, "the test") for key, value in overrides.items()}
-    return ConfigParser(read_json(path), source=str(path), overrides=given)
+    return ConfigParser.from_file(path, overrides=given)
 
 
 def one_linear_expert() -> NetworkCosts:

@@ -33,7 +33,8 @@ from trainer.build import build_combiner, build_criterion, build_model
 from trainer.config.config_warnings import find_config_warnings
 from trainer.config.run_config import find_problems, monitor_of
 from trainer.engine import schedules
-from utils.config.parser import ConfigParser, read_json
+from utils.config.json_files import read_json
+from utils.config.parser import ConfigParser
 from utils.config.schema import fields_of
 from utils.errors import ConfigError, UserError
 

@@ -22,7 +22,7 @@ from tests.scripts.command_line import Ended, Shell, the_run
 from tests.trainer.small_runs import run, same_weights, small_config, small_trainer
 from trainer.run_folders import WHERE_NOT_WHAT, read_resumed
 from trainer.trainer import Trainer
-from utils.config.parser import ConfigParser, read_json
+from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext
 from utils.files.checkpoint import load_checkpoint
 from utils.signals import RunStopped
@@ -383,7 +383,7 @@ def test_processes_that_are_started_again_go_on_with_the_run_that_they_began(tra
     facts = json.loads((older / "run.json").read_text())
     facts["processes"][-1]["launch"] = "job 7"
     (older / "run.json").write_text(json.dumps(facts))
-    config = ConfigParser(read_json(older / "config.json"), source="a test")
+    config = ConfigParser.from_file(older / "config.json")
     path, content = read_resumed(config, DistributedContext(restarts=1, launch="job 7"))
     assert path is not None
     assert path.name == older.name
@@ -406,7 +406,7 @@ def test_processes_killed_before_their_first_checkpoint_begin_where_they_were_to
     (begun / "run.json").write_text(json.dumps(facts))
     (origin / "run.json").write_text("damaged, and none of their business")
     told = origin / "checkpoint-epoch2.pth"
-    config = ConfigParser(read_json(begun / "config.json"), source="a test", resume=told)
+    config = ConfigParser.from_file(begun / "config.json", resume=told)
     path, content = read_resumed(config, DistributedContext(restarts=1, launch="job 7"))
     assert path is not None
     assert path.name == begun.name

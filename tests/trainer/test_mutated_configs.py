@@ -13,7 +13,7 @@ import pytest
 from tests.trainer.config_mutator import MUTATIONS, RECIPES, begins_with_a_path, judge, mutant
 from tests.trainer.small_runs import small_config
 from trainer.config.run_config import find_problems
-from utils.config.parser import read_json
+from utils.config.json_files import read_json
 from utils.errors import UserError
 
 MUTANTS = 150

@@ -13,9 +13,10 @@ from typing import Any
 import pytest
 import torch
 
+from utils.config.json_files import read_json
 from utils.config.overrides import add_override_flags
-from utils.config.parser import ConfigParser, read_json
-from utils.errors import ConfigError, UserError
+from utils.config.parser import ConfigParser
+from utils.errors import ConfigError, Problem, UserError
 from utils.files import writing as files
 
 CONFIG: dict[str, Any] = {
@@ -168,36 +169,45 @@ def test_the_given_dictionary_stays_as_it_was() -> None:
 @pytest.mark.parametrize(
     ("overrides", "problem", "origin"),
     [
-        ({}, "optimizer.args.lr: wrong", "(in x.json)"),
-        ({"optimizer.args.lr": (1, "--learning_rate")}, "optimizer.args.lr: wrong", "(set by --learning_rate)"),
-        ({"optimizer.args.lr": (1, "--learning_rate")}, "optimizer.args.momentum: wrong", "(in x.json)"),
-        ({"loss.args.tau_list": ([0, "x"], "--tau_list")}, "loss.args.tau_list[1]: wrong", "(set by --tau_list)"),
-        ({"optimizer": ({"type": "SGD"}, "--set")}, "optimizer.args.lr: wrong", "(set by --set)"),
+        ({}, Problem("optimizer.args.lr", "wrong"), "(in x.json)"),
+        (
+            {"optimizer.args.lr": (1, "--learning_rate")},
+            Problem("optimizer.args.lr", "wrong"),
+            "(set by --learning_rate)",
+        ),
+        ({"optimizer.args.lr": (1, "--learning_rate")}, Problem("optimizer.args.momentum", "wrong"), "(in x.json)"),
+        (
+            {"loss.args.tau_list": ([0, "x"], "--tau_list")},
+            Problem("loss.args.tau_list[1]", "wrong"),
+            "(set by --tau_list)",
+        ),
+        ({"optimizer": ({"type": "SGD"}, "--set")}, Problem("optimizer.args.lr", "wrong"), "(set by --set)"),
         (
             {"finetuning_combiner.initial_epoch": (3, "--finetuning_start")},
-            "finetuning_combiner.type: is missing",
+            Problem("finetuning_combiner.type", "is missing"),
             "(set by --finetuning_start)",
         ),
         (
             {"optimizer.args.lr": (-1, "--learning_rate")},
-            "optimizer: invalid learning rate: -1",
+            Problem("optimizer", "invalid learning rate: -1"),
             "(in x.json, with --learning_rate)",
         ),
-        ({"name": ("a", "--name")}, "n_gpu: wrong", "(in x.json)"),
+        ({"name": ("a", "--name")}, Problem("n_gpu", "wrong"), "(in x.json)"),
     ],
 )
-def test_a_problem_tells_where_it_was_set(overrides: dict[str, tuple[Any, str]], problem: str, origin: str) -> None:
+def test_a_problem_tells_where_it_was_set(overrides: dict[str, tuple[Any, str]], problem: Problem, origin: str) -> None:
     config = ConfigParser(CONFIG, source="x.json", overrides=overrides)
     with pytest.raises(ConfigError) as caught:
         config.validate(lambda _: [problem])
-    assert caught.value.problems == [f"{problem} {origin}"]
+    assert str(caught.value) == f"{problem} {origin}"
+    assert caught.value.problems[0].path == problem.path
 
 
 def test_validation_raises_all_problems_together_and_nothing_without_one() -> None:
     config = ConfigParser(CONFIG, source="x.json")
     with pytest.raises(ConfigError) as caught:
-        config.validate(lambda content: [f"{key}: wrong" for key in content])
-    assert caught.value.problems == [f"{key}: wrong (in x.json)" for key in CONFIG]
+        config.validate(lambda content: [Problem(key, "wrong") for key in content])
+    assert caught.value.problems == [Problem(key, "wrong (in x.json)") for key in CONFIG]
     config.validate(lambda _: [])
 
 
@@ -214,14 +224,16 @@ def test_init_obj_builds_what_a_section_names() -> None:
 
 
 def test_init_obj_resolves_only_what_a_module_exports() -> None:
+    class Known:
+        def __init__(self, a: int = 0) -> None:
+            self.a = a
+
     module = types.ModuleType("components")
-    module.Known = dict  # type: ignore[attr-defined]
-    module.Hidden = dict  # type: ignore[attr-defined]
+    module.Known = Known  # type: ignore[attr-defined]
+    module.Hidden = Known  # type: ignore[attr-defined]
     module.__all__ = ["Known"]  # type: ignore[attr-defined]
-    assert ConfigParser({"part": {"type": "Known", "args": {"a": 1}}}, source="x.json").init_obj("part", module) == {
-        "a": 1
-    }
-    assert ConfigParser({"part": {"type": "Known"}}, source="x.json").init_obj("part", module) == {}
+    assert ConfigParser({"part": {"type": "Known", "args": {"a": 1}}}, source="x.json").init_obj("part", module).a == 1
+    assert ConfigParser({"part": {"type": "Known"}}, source="x.json").init_obj("part", module).a == 0
     for name in ("Hidden", "__dict__", "__all__", "nowhere"):
         config = ConfigParser({"part": {"type": name}}, source="x.json")
         with pytest.raises(ConfigError, match=rf"^part\.type: '{name}' is not one of Known.* \(in x\.json\)$"):

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 import pytest
 
-from utils.errors import ConfigError, RunError, UserError, nearest, run_main
+from utils.errors import ConfigError, Problem, RunError, UserError, nearest, run_main
 
 
 @pytest.mark.parametrize(
@@ -24,15 +24,14 @@ def test_nearest_finds_what_was_meant(name: str, choices: list[str], hint: str) 
 
 
 def test_a_config_error_holds_every_problem() -> None:
-    error = ConfigError(line for line in ("a: wrong", "b: missing"))
-    assert error.problems == ["a: wrong", "b: missing"]
-    assert str(error) == "a: wrong\nb: missing"
-    assert ConfigError("a: wrong").problems == ["a: wrong"]
+    error = ConfigError(Problem(path, "wrong") for path in ("a", "b.c"))
+    assert error.problems == [("a", "wrong"), ("b.c", "wrong")]
+    assert str(error) == "a: wrong\nb.c: wrong"
 
 
 def test_run_main_prints_a_line_a_problem_and_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> NoReturn:
-        raise ConfigError(["a: wrong", "b: missing"])
+        raise ConfigError([Problem("a", "wrong"), Problem("b", "missing")])
 
     with pytest.raises(SystemExit) as exit_info:
         run_main(main)

@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal
 import pytest
 import torch
 
+from utils.config.components import Component, OneOf, fields_of
 from utils.config.ranges import Fraction, NonNegativeInt, PositiveFloat, PositiveInt, Range
-from utils.config.schema import Component, OneOf, describe, fields_of, problems
+from utils.config.schema import problems
+from utils.config.wording import describe
 
 OPTIMISER = Annotated[dict, Component((torch.optim,), base=torch.optim.Optimizer, injected=frozenset({"params"}))]
 SCHEDULE = Annotated[
@@ -44,6 +46,14 @@ class Recipe:
     lr_scheduler: SCHEDULE  # type: ignore[valid-type]
 
 
+@dataclass
+class Limits:
+    """Further keys of a section."""
+
+    tau_min: float = 0.0
+    tau_max: float | None = None
+
+
 class Small:
     """A component of the tests' own."""
 
@@ -57,6 +67,10 @@ def module_of(*entries: Any) -> types.ModuleType:
         setattr(module, entry.__name__, entry)
     module.__all__ = [entry.__name__ for entry in entries]
     return module
+
+
+def lines(value: Any, annotation: Any, path: str) -> list[str]:
+    return [str(problem) for problem in problems(value, annotation, path)]
 
 
 # --- plain values -----------------------------------------------------------------------------------------------
@@ -94,7 +108,7 @@ def module_of(*entries: Any) -> types.ModuleType:
     ],
 )
 def test_a_fitting_value_has_no_problem(value: Any, annotation: Any) -> None:
-    assert problems(value, annotation, "key") == []
+    assert lines(value, annotation, "key") == []
 
 
 @pytest.mark.parametrize(
@@ -137,20 +151,20 @@ def test_a_fitting_value_has_no_problem(value: Any, annotation: Any) -> None:
 )
 def test_a_value_that_does_not_fit_is_told_with_what_was_expected(value: Any, annotation: Any, line: str) -> None:
     expected = line or "key: 'mixupp' is not one of mixup, cutmix; did you mean 'mixup'?"
-    assert problems(value, annotation, "key") == [expected]
+    assert lines(value, annotation, "key") == [expected]
 
 
 def test_each_item_of_a_list_is_told_by_its_index() -> None:
-    assert problems([1, "2", 3, None], list[int], "steps") == [
+    assert lines([1, "2", 3, None], list[int], "steps") == [
         "steps[1]: expected an integer; got '2'",
         "steps[3]: expected an integer; got None",
     ]
-    assert problems([0, "x"], list[float] | str, "tau") == ["tau[1]: expected a number; got 'x'"]
-    assert problems([[1], [2, False]], list[list[int]], "a") == ["a[1][1]: expected an integer; got False"]
+    assert lines([0, "x"], list[float] | str, "tau") == ["tau[1]: expected a number; got 'x'"]
+    assert lines([[1], [2, False]], list[list[int]], "a") == ["a[1][1]: expected an integer; got False"]
 
 
 def test_a_long_value_is_shortened() -> None:
-    (line,) = problems("x" * 1000, int, "key")
+    (line,) = lines("x" * 1000, int, "key")
     assert len(line) < 120
     assert line.endswith("...")
 
@@ -166,7 +180,7 @@ def test_all_problems_of_a_section_are_reported_together_each_with_its_path() ->
         "note": 3,
         "extra": {},
     }
-    assert sorted(problems(config, Outer, "")) == sorted(
+    assert sorted(lines(config, Outer, "")) == sorted(
         [
             "epochs: expected an integer, at least 1; got 0",
             "inner.alpha: expected a number, at least 0 and at most 1; got 2",
@@ -180,27 +194,27 @@ def test_all_problems_of_a_section_are_reported_together_each_with_its_path() ->
 
 
 def test_a_correct_section_has_no_problem() -> None:
-    assert problems({"name": "a", "epochs": 1, "inner": {"alpha": 0.5}}, Outer, "") == []
+    assert lines({"name": "a", "epochs": 1, "inner": {"alpha": 0.5}}, Outer, "") == []
 
 
 @pytest.mark.parametrize("typed", ["epoch", "Epochs", "eopchs"])
 def test_a_misspelt_required_key_is_told_once(typed: str) -> None:
     config = {"name": "a", typed: 5, "inner": {"alpha": 1}}
-    assert problems(config, Outer, "run") == [f"run.{typed}: unknown key; did you mean 'epochs'?"]
+    assert lines(config, Outer, "run") == [f"run.{typed}: unknown key; did you mean 'epochs'?"]
 
 
 def test_a_section_that_is_no_object_is_told() -> None:
-    assert problems([], Outer, "") == ["the configuration: expected an object with keys; got []"]
+    assert lines([], Outer, "") == ["the configuration: expected an object with keys; got []"]
     config = {"name": "a", "epochs": 1, "inner": None}
-    assert problems(config, Outer, "") == ["inner: expected an object with keys; got None"]
+    assert lines(config, Outer, "") == ["inner: expected an object with keys; got None"]
 
 
 def test_an_optional_section_is_told_by_what_is_wrong_inside() -> None:
-    assert problems({"alpha": -1}, Inner | None, "mixup") == [
+    assert lines({"alpha": -1}, Inner | None, "mixup") == [
         "mixup.alpha: expected a number, at least 0 and at most 1; got -1"
     ]
-    assert problems(None, Inner | None, "mixup") == []
-    assert problems(3, Inner | None, "mixup") == ["mixup: expected an object with keys alpha, kind or null; got 3"]
+    assert lines(None, Inner | None, "mixup") == []
+    assert lines(3, Inner | None, "mixup") == ["mixup: expected an object with keys alpha, kind or null; got 3"]
 
 
 # --- components -------------------------------------------------------------------------------------------------
@@ -216,7 +230,7 @@ def test_an_optional_section_is_told_by_what_is_wrong_inside() -> None:
     ],
 )
 def test_torchs_own_optimisers_are_known(section: dict[str, Any]) -> None:
-    assert problems(section, OPTIMISER, "optimizer") == []
+    assert lines(section, OPTIMISER, "optimizer") == []
 
 
 @pytest.mark.parametrize(
@@ -245,48 +259,48 @@ def test_torchs_own_optimisers_are_known(section: dict[str, Any]) -> None:
     ],
 )
 def test_a_wrong_optimiser_is_told_in_one_line(section: Any, start: str) -> None:
-    (line,) = problems(section, OPTIMISER, "optimizer")
+    (line,) = lines(section, OPTIMISER, "optimizer")
     assert line.startswith(start)
     assert "\n" not in line
 
 
 def test_an_unknown_type_lists_the_choices_and_the_nearest() -> None:
-    (line,) = problems({"type": "AdamWW"}, OPTIMISER, "optimizer")
+    (line,) = lines({"type": "AdamWW"}, OPTIMISER, "optimizer")
     assert "SGD" in line
     assert line.endswith("did you mean 'AdamW'?")
 
 
 def test_torchs_own_schedules_are_known_and_their_missing_arguments_told() -> None:
     good = {"type": "CosineAnnealingLR", "args": {"T_max": 180, "eta_min": 0}}
-    assert problems(good, SCHEDULE, "lr_scheduler") == []
-    (line,) = problems({"type": "CosineAnnealingLR"}, SCHEDULE, "lr_scheduler")
+    assert lines(good, SCHEDULE, "lr_scheduler") == []
+    (line,) = lines({"type": "CosineAnnealingLR"}, SCHEDULE, "lr_scheduler")
     assert line.startswith("lr_scheduler.args.T_max: is missing; expected an integer")
-    (line,) = problems({"type": "CosineAnnealingLR", "args": {"t_max": 180}}, SCHEDULE, "lr_scheduler")
+    (line,) = lines({"type": "CosineAnnealingLR", "args": {"t_max": 180}}, SCHEDULE, "lr_scheduler")
     assert line == "lr_scheduler.args.t_max: unknown key; did you mean 'T_max'?"
-    (line,) = problems({"type": "StepLR", "args": {"step_size": 3, "optimizer": {}}}, SCHEDULE, "lr_scheduler")
+    (line,) = lines({"type": "StepLR", "args": {"step_size": 3, "optimizer": {}}}, SCHEDULE, "lr_scheduler")
     assert line == "lr_scheduler.args.optimizer: is set by the program and can't be set here"
 
 
 def test_schedules_whose_hints_are_for_type_checkers_only_are_checked_too() -> None:
     section = {"type": "MultiStepLR", "args": {"milestones": [160, "180"], "gamma": "0.1"}}
-    assert problems(section, SCHEDULE, "lr_scheduler") == [
+    assert lines(section, SCHEDULE, "lr_scheduler") == [
         "lr_scheduler.args.milestones[1]: expected an integer; got '180'",
         "lr_scheduler.args.gamma: expected a number; got '0.1'",
     ]
 
 
 def test_an_argument_that_json_cannot_hold_is_refused() -> None:
-    (line,) = problems({"type": "LambdaLR", "args": {"lr_lambda": "lambda e: 1"}}, SCHEDULE, "lr_scheduler")
+    (line,) = lines({"type": "LambdaLR", "args": {"lr_lambda": "lambda e: 1"}}, SCHEDULE, "lr_scheduler")
     assert line.startswith("lr_scheduler.args.lr_lambda: expected ")
 
 
 def test_extra_keys_of_a_component_are_checked_and_optional() -> None:
-    loss = Annotated[dict, Component((module_of(Small),), extras={"tau_min": float, "tau_max": float})]
+    loss = Annotated[dict, Component((module_of(Small),), extras=Limits)]
     good = {"type": "Small", "args": {"width": 3}}
-    assert problems(good, loss, "loss") == []
-    assert problems(good | {"tau_min": 0, "tau_max": 2.5}, loss, "loss") == []
-    assert problems(good | {"tau_min": "0"}, loss, "loss") == ["loss.tau_min: expected a number; got '0'"]
-    assert problems(good | {"tau_mim": 0}, loss, "loss") == ["loss.tau_mim: unknown key; did you mean 'tau_min'?"]
+    assert lines(good, loss, "loss") == []
+    assert lines(good | {"tau_min": 0, "tau_max": 2.5}, loss, "loss") == []
+    assert lines(good | {"tau_min": "0"}, loss, "loss") == ["loss.tau_min: expected a number; got '0'"]
+    assert lines(good | {"tau_mim": 0}, loss, "loss") == ["loss.tau_mim: unknown key; did you mean 'tau_min'?"]
 
 
 def test_only_what_a_module_exports_may_be_named() -> None:
@@ -306,7 +320,7 @@ def test_problems_of_all_components_come_at_once() -> None:
         "optimizer": {"type": "SGD", "args": {"lr": None, "momentm": 1}},
         "lr_scheduler": {"type": "StepLR", "args": {"step_size": "3"}},
     }
-    assert [line.split(":")[0] for line in problems(config, Recipe, "")] == [
+    assert [line.split(":")[0] for line in lines(config, Recipe, "")] == [
         "optimizer.args.lr",
         "optimizer.args.momentm",
         "lr_scheduler.args.step_size",
@@ -321,7 +335,7 @@ def test_fields_of_tells_hints_and_what_is_required() -> None:
     assert list(found) == ["width", "taus"]
     assert found["width"].required
     assert not found["taus"].required
-    assert problems(0, found["width"].annotation, "width")
+    assert lines(0, found["width"].annotation, "width")
 
 
 def test_every_argument_of_the_configurable_loaders_is_checked() -> None:
@@ -330,8 +344,8 @@ def test_every_argument_of_the_configurable_loaders_is_checked() -> None:
     for name in data_loaders.__all__:
         found = fields_of(getattr(data_loaders, name))
         assert {"batch_size", "balanced", "num_workers"} <= set(found)
-        assert problems(0, found["batch_size"].annotation, "batch_size") != [], name
-        assert problems("yes", found["balanced"].annotation, "balanced") != [], name
+        assert lines(0, found["batch_size"].annotation, "batch_size") != [], name
+        assert lines("yes", found["balanced"].annotation, "balanced") != [], name
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from utils.errors import ConfigError
+from utils.config.json_files import UnreadableJsonError, parse_json
+from utils.errors import ConfigError, Problem
 
 
 def _value(text: str) -> Any:
     """JSON where it is JSON (also Python's True, False, None, and numbers such as .1), else the string itself."""
     try:
-        return json.loads({"True": "true", "False": "false", "None": "null"}.get(text, text))
+        return parse_json({"True": "true", "False": "false", "None": "null"}.get(text, text))
     except json.JSONDecodeError:
         return float(text) if re.fullmatch(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?", text) else text
 
@@ -135,6 +136,15 @@ SWITCHES = (
 )
 
 
+class _AsTyped(argparse.Action):
+    """Keeps a flag's text together with the alias that was typed, which messages name."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        setattr(namespace, self.dest, (values, option_string))
+
+
 def add_override_flags(parser: argparse.ArgumentParser) -> None:
     """Give a parser the whole table, a help group a row, and `--set`."""
     switches = parser.add_argument_group("switches")
@@ -144,7 +154,11 @@ def add_override_flags(parser: argparse.ArgumentParser) -> None:
         group = parser.add_argument_group(f"{title} (each overrides a key of the configuration)")
         for override in overrides:
             group.add_argument(
-                *override.flags, dest=override.attribute, metavar="VALUE", help=f"{override.help} [{override.path}]"
+                *override.flags,
+                dest=override.attribute,
+                action=_AsTyped,
+                metavar="VALUE",
+                help=f"{override.help} [{override.path}]",
             )
     group = parser.add_argument_group("any other key")
     group.add_argument(
@@ -157,18 +171,29 @@ def add_override_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def read_overrides(arguments: argparse.Namespace) -> dict[str, tuple[Any, str]]:
-    """What the flags set: path → (value, where it was set); `--set` after the named flags."""
+    """What the flags set: path → (value, where it was set); `--set` after the named flags.
+
+    Raises:
+        ConfigError: a value is JSON that can't be taken, or `--set` is not followed by a.b.c=VALUE.
+    """
     found: dict[str, tuple[Any, str]] = {}
     for override in (override for group in OVERRIDES.values() for override in group):
-        text = getattr(arguments, override.attribute, None)
-        if text is not None:
-            found[override.path] = (override.read(text), override.flags[-1])
+        if (given := getattr(arguments, override.attribute, None)) is not None:
+            text, flag = given
+            found[override.path] = (_read(override.read, text, flag), flag)
     for flags, path, _ in SWITCHES:
         if getattr(arguments, flags[-1].lstrip("-"), False):
             found[path] = (True, flags[0])
     for assignment in getattr(arguments, "set", []):
         path, equals, text = assignment.partition("=")
         if not (path.strip() and equals):
-            raise ConfigError(f"--set {assignment}: expected a.b.c=VALUE")
-        found[path.strip()] = (_value(text), "--set")
+            raise ConfigError([Problem(f"--set {assignment}", "expected a.b.c=VALUE")])
+        found[path.strip()] = (_read(_value, text, f"--set {path.strip()}"), "--set")
     return found
+
+
+def _read(read: Callable[[str], Any], text: str, flag: str) -> Any:
+    try:
+        return read(text)
+    except UnreadableJsonError as error:
+        raise ConfigError([Problem(flag, f"can't be read ({error})")]) from None

@@ -1,10 +1,11 @@
 """A configuration is checked against the signatures of what it builds, before anything is built.
 
-`problems(value, annotation, path)` walks a JSON value and a type hint together and returns every disagreement as
-one line that starts with the JSON path. Beyond the plain hints it knows three kinds of section:
+`problems(value, annotation, path)` walks a JSON value and a type hint together and returns every disagreement, each
+with its path; `construct(value, annotation)` turns a value without problems into what the hint says. Beyond the plain
+hints they know three kinds of section:
 
 * a dataclass: the keys are its fields;
-* `Annotated[dict, Component(...)]`: `{"type": NAME, "args": {...}}`, where NAME is one of a module's `__all__`
+* `Annotated[Section, Component(...)]`: `{"type": NAME, "args": {...}}`, where NAME is one of a module's `__all__`
   and the arguments are those of its constructor;
 * `Annotated[str, OneOf(...)]`: one of some names.
 """
@@ -12,75 +13,32 @@ one line that starts with the JSON path. Beyond the plain hints it knows three k
 from __future__ import annotations
 
 import inspect
-import json
 import re
 import sys
 import types
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, is_dataclass
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from collections.abc import Iterator, Mapping
+from dataclasses import is_dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from utils.config.components import Argument, Component, OneOf, component_of, extras_of, fields_of
+from utils.config.origins import Origins
 from utils.config.ranges import Range
-from utils.errors import nearest
-
-_SHOWN_LENGTH = 60
-_INTEGERS = 2**63  # what PyTorch and NumPy count with
-_LISTS = (list, tuple, Sequence, Iterable)
-_TYPING_ONLY = {"Callable": Callable, "Iterable": Iterable, "Sequence": Sequence}  # torch has them for checkers only
-_JSON_NAMES = {
-    int: "an integer",
-    float: "a number",
-    bool: "true or false",
-    str: "a string",
-    type(None): "null",
-    list: "a list",
-}
+from utils.config.sections import SET_BY_PROGRAM, Section
+from utils.config.wording import INTEGERS, LISTS, describe, joined, mismatch, shown, wrong_choice
+from utils.errors import Problem, nearest
 
 
-@dataclass(frozen=True)
-class OneOf:
-    """A string that is one of `names`."""
-
-    names: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Component:
-    """A section `{"type", "args"}`.
-
-    Args:
-        modules: where `type` is looked up, in their `__all__` only.
-        base: only subclasses of it count, where a module exports other things too.
-        injected: constructor arguments that the program supplies, so the configuration may not.
-        extras: further keys beside `type` and `args`, with their type hints.
-    """
-
-    modules: tuple[types.ModuleType, ...]
-    base: type = object
-    injected: frozenset[str] = frozenset()
-    extras: Mapping[str, Any] = field(default_factory=dict, hash=False)
-
-    def choices(self) -> dict[str, type]:
-        """Name → class of everything that `type` may name."""
-        found = {name: getattr(module, name) for module in self.modules for name in module.__all__}
-        return {
-            name: entry
-            for name, entry in found.items()
-            if inspect.isclass(entry) and issubclass(entry, self.base) and entry is not self.base
-        }
-
-
-def problems(value: Any, annotation: Any, path: str) -> list[str]:  # noqa: PLR0911 - one return a kind of hint
-    """Every disagreement of a JSON value with a type hint, each a line "path: what was expected; got …"."""
+def problems(value: Any, annotation: Any, path: str) -> list[Problem]:  # noqa: PLR0911 - one return a kind of hint
+    """Every disagreement of a JSON value with a type hint: where, what was expected, and what there is."""
     if get_origin(annotation) is Annotated:
         base, *marks = get_args(annotation)
         for mark in marks:
             if isinstance(mark, Component):
                 return list(_component_problems(value, mark, path))
             if isinstance(mark, OneOf) and value not in mark.names:
-                return [_wrong_choice(value, mark.names, path)]
+                return [wrong_choice(value, mark.names, path)]
             if isinstance(mark, Range) and not (_is_plain(value, base) and mark.admits(value)):
-                return [_mismatch(value, annotation, path)]
+                return [mismatch(value, annotation, path)]
         return problems(value, base, path)
     if is_dataclass(annotation) and isinstance(annotation, type):
         return list(_section_problems(value, fields_of(annotation), path))
@@ -89,90 +47,97 @@ def problems(value: Any, annotation: Any, path: str) -> list[str]:  # noqa: PLR0
         return _union_problems(value, arguments, annotation, path)
     if origin is Literal:
         fits = any(value == choice and type(value) is type(choice) for choice in arguments)  # True is no 1
-        return [] if fits else [_wrong_choice(value, [str(choice) for choice in arguments], path)]
-    if origin in _LISTS and isinstance(value, list):
-        return [line for i, item in enumerate(value) for line in problems(item, arguments[0], f"{path}[{i}]")]
+        return [] if fits else [wrong_choice(value, [str(choice) for choice in arguments], path)]
+    if origin in LISTS and isinstance(value, list):
+        return [found for i, item in enumerate(value) for found in problems(item, arguments[0], f"{path}[{i}]")]
+    if origin is dict and isinstance(value, dict):
+        return [found for key, item in value.items() for found in problems(item, arguments[1], joined(path, key))]
     if annotation is Any or annotation is inspect.Parameter.empty or _is_plain(value, origin or annotation):
         return []
-    return [_mismatch(value, annotation, path)]
+    return [mismatch(value, annotation, path)]
 
 
-@dataclass(frozen=True)
-class Argument:
-    """One argument of a constructor: its type hint, and whether the caller must give it."""
+def construct(  # noqa: PLR0911 - one return a kind of hint
+    value: Any, annotation: Any, *, origins: Origins | None = None
+) -> Any:
+    """A JSON value without problems as its type hint says: dataclasses, `Section`s, tuples; defaults filled in.
 
-    annotation: Any
-    required: bool
+    Args:
+        value: for which `problems` finds nothing.
+        annotation: its type hint.
+        origins: what each section tells of where its keys were set.
+    """
+    if (component := component_of(annotation)) is not None and value is not None:
+        return _section(value, component, origins)
+    if get_origin(annotation) is Annotated:
+        return construct(value, get_args(annotation)[0], origins=origins)
+    if is_dataclass(annotation) and isinstance(annotation, type):
+        fields = fields_of(annotation)
+        given = {name: construct(item, fields[name].annotation, origins=origins) for name, item in value.items()}
+        return annotation(**given)
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        fitting = next(option for option in arguments if not problems(value, option, ""))
+        return construct(value, fitting, origins=origins)
+    if origin in LISTS:
+        items = [construct(item, arguments[0], origins=origins) for item in value]
+        return tuple(items) if origin is tuple else items
+    if origin is dict:
+        return {key: construct(item, arguments[1], origins=origins) for key, item in value.items()}
+    return float(value) if annotation is float else value
 
 
-def fields_of(constructor: Callable[..., Any]) -> dict[str, Argument]:
-    """Name → argument of a class or function, in the order of its signature; `self` and `**kwargs` left out."""
-    try:
-        target = constructor if is_dataclass(constructor) or not inspect.isclass(constructor) else constructor.__init__
-        hints = get_type_hints(target, localns=_TYPING_ONLY, include_extras=True)
-    except (NameError, TypeError):  # hints of a foreign library that exist for type checkers only
-        hints = {}
-    return {
-        name: Argument(hints.get(name, Any), parameter.default is inspect.Parameter.empty)
-        for name, parameter in inspect.signature(constructor).parameters.items()
-        if parameter.kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+def _section(value: Mapping[str, Any], component: Component, origins: Origins | None) -> Section:
+    extras = {
+        name: construct(value[name], extra.annotation, origins=origins) if name in value else extra.default
+        for name, extra in extras_of(component).items()
     }
-
-
-def _key(name: str) -> str:
-    """A key as part of a path: in quotation marks where it would be taken for something else."""
-    return name if re.fullmatch(r"[\w$-]+", name) and len(name) <= _SHOWN_LENGTH else _cut(json.dumps(name))
-
-
-def _wrong_choice(value: Any, choices: Sequence[str], path: str) -> str:
-    hint = nearest(value, choices) if isinstance(value, str) else ""
-    return f"{path}: {_shown(value)} is not one of {', '.join(choices)}{hint}"
+    return Section(value["type"], dict(value.get("args", {})), extras, origins or Origins())
 
 
 def _section_problems(
     value: Any, arguments: Mapping[str, Argument], path: str, injected: frozenset[str] = frozenset()
-) -> Iterator[str]:
+) -> Iterator[Problem]:
     if not isinstance(value, dict):
-        yield f"{path or 'the configuration'}: expected an object with keys; got {_shown(value)}"
+        yield Problem(path or "the configuration", f"expected an object with keys; got {shown(value)}")
         return
-    dot = f"{path}." if path else ""
     allowed = {name: argument for name, argument in arguments.items() if name not in injected}
     missing = [name for name, argument in allowed.items() if argument.required and name not in value]
     for key, item in value.items():
         if key in injected:
-            yield f"{dot}{key}: is set by the program and can't be set here"
+            yield Problem(joined(path, key), SET_BY_PROGRAM)
         elif key not in allowed:
-            yield f"{dot}{_key(key)}: unknown key" + (nearest(key, allowed) or f"; allowed here: {', '.join(allowed)}")
+            hint = nearest(key, allowed) or f"; allowed here: {', '.join(allowed)}"
+            yield Problem(joined(path, key), f"unknown key{hint}")
         else:
-            yield from problems(item, allowed[key].annotation, f"{dot}{key}")
+            yield from problems(item, allowed[key].annotation, joined(path, key))
     for name in missing:
         if not nearest(name, (key for key in value if key not in allowed)):  # a misspelt key is told once, above
-            yield f"{dot}{name}: is missing; expected {describe(allowed[name].annotation)}"
+            yield Problem(joined(path, name), f"is missing; expected {describe(allowed[name].annotation)}")
 
 
-def _component_problems(value: Any, component: Component, path: str) -> Iterator[str]:
-    keys = {"type": Argument(Any, True), "args": Argument(Any, False)}
-    keys |= {name: Argument(annotation, False) for name, annotation in component.extras.items()}
+def _component_problems(value: Any, component: Component, path: str) -> Iterator[Problem]:
+    keys = {"type": Argument(Any, True), "args": Argument(Any, False), **extras_of(component)}
     yield from _section_problems(value, keys, path)
     if not isinstance(value, dict) or "type" not in value:
         return
     choices = component.choices()
     if not isinstance(value["type"], str) or value["type"] not in choices:
-        yield _wrong_choice(value["type"], list(choices), f"{path}.type")
+        yield wrong_choice(value["type"], list(choices), f"{path}.type")
     else:
         arguments = fields_of(choices[value["type"]])
         yield from _section_problems(value.get("args", {}), arguments, f"{path}.args", component.injected)
 
 
-def _union_problems(value: Any, options: tuple[Any, ...], annotation: Any, path: str) -> list[str]:
+def _union_problems(value: Any, options: tuple[Any, ...], annotation: Any, path: str) -> list[Problem]:
     answers = [problems(value, option, path) for option in options]
     if any(not answer for answer in answers):
         return []
     if isinstance(value, list | dict):  # the option that got furthest into the value knows best what is wrong
-        deeper = [answer for answer in answers if not answer[0].startswith(f"{path}: ")]
+        deeper = [answer for answer in answers if answer[0].path != path]
         if deeper:
             return deeper[0]
-    return [_mismatch(value, annotation, path)]
+    return [mismatch(value, annotation, path)]
 
 
 def _is_plain(value: Any, kind: Any) -> bool:
@@ -183,7 +148,7 @@ def _is_plain(value: Any, kind: Any) -> bool:
     if kind is float:
         return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
     if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _INTEGERS
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < INTEGERS
     if kind is str:
         return isinstance(value, str) and _is_text(value)
     return kind in (bool, str, list, dict, tuple, type(None)) and isinstance(value, kind)
@@ -192,48 +157,3 @@ def _is_plain(value: Any, kind: Any) -> bool:
 def _is_text(value: str) -> bool:
     """Whether a string has neither zero characters nor halves of characters."""
     return not re.search(r"[\0\ud800-\udfff]", value)
-
-
-def _mismatch(value: Any, annotation: Any, path: str) -> str:
-    huge = isinstance(value, int) and abs(value) >= _INTEGERS
-    return f"{path}: expected {describe(annotation)}; got {_shown(value)}{' (too large)' if huge else ''}"
-
-
-def _shown(value: Any) -> str:
-    try:
-        return _cut(repr(value))
-    except (ValueError, RecursionError):  # Python writes no integers of more than 4300 digits
-        return "a value too long to show"
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 3]}..."
-
-
-def describe(annotation: Any) -> str:  # noqa: PLR0911 - one return a kind of hint
-    """A type hint in words: `Annotated[int, Range(low=1)]` is "an integer, at least 1"."""
-    if get_origin(annotation) is Annotated:
-        base, *marks = get_args(annotation)
-        if any(isinstance(mark, Component) for mark in marks):
-            return 'an object with "type" and "args"'
-        return ", ".join([describe(base), *(str(mark) for mark in marks if isinstance(mark, Range))])
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin in (Union, types.UnionType):
-        return " or ".join(dict.fromkeys(describe(option) for option in arguments if _writable(option)))
-    if origin is Literal:
-        return f"one of {', '.join(repr(a) for a in arguments)}"
-    if origin in _LISTS:
-        return f"a list (each {describe(arguments[0])})"
-    if is_dataclass(annotation):
-        return f"an object with keys {', '.join(fields_of(annotation))}"  # type: ignore[arg-type]
-    return _JSON_NAMES.get(annotation, "a value that JSON can't hold" if not _writable(annotation) else "an object")
-
-
-def _writable(annotation: Any) -> bool:
-    """Whether a value of this hint can be written in JSON at all (a tensor or a function can't)."""
-    kind = get_origin(annotation) or annotation
-    return (
-        kind in (Annotated, Union, types.UnionType, Literal, *_LISTS)
-        or is_dataclass(kind)
-        or kind in (int, float, bool, str, dict, type(None), Any)
-    )

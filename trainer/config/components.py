@@ -1,0 +1,53 @@
+"""What each section of the configuration may name, and what the program supplies to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from utils.config.components import Component
+
+TRAINING_CONTEXT = frozenset(
+    {
+        *("cls_num_list", "class_counts", "training_prior", "num_classes", "num_experts", "taus"),
+        *("epochs", "steps_per_epoch", "seed", "balanced_sampling", "distributed"),
+        *("network", "criterion", "mixing", "metrics", "log_expert_losses", "give_expert_logits"),
+        *("optimizer", "precision"),
+    }
+)
+"""Constructor arguments of losses, methods and update rules that the program supplies, each under one name for all."""
+
+
+@dataclass(frozen=True)
+class LossExtras:
+    """Further keys of the section `loss`.
+
+    Args:
+        tau_min: least τ where `tau_list` is "limits" or "uniform".
+        tau_max: greatest τ, the same.
+        return_expert_losses: record each expert's loss.
+    """
+
+    tau_min: float | None = None
+    tau_max: float | None = None
+    return_expert_losses: bool = False
+
+
+# modules by their names: they may themselves name these components, methods that wrap a method say
+ARCH = Component(("model.model",))
+DATA_LOADER = Component(("data_loader.data_loaders",), injected=frozenset({"seed"}))
+OPTIMIZER = Component(("torch.optim",), base="torch.optim.Optimizer", injected=frozenset({"params"}))
+LR_SCHEDULER = Component(
+    ("trainer.engine.schedules", "torch.optim.lr_scheduler"),
+    base="torch.optim.lr_scheduler.LRScheduler",
+    injected=frozenset({"optimizer"}),
+)
+LOSS = Component(("model.loss",), base="model.loss.ExpertLoss", injected=TRAINING_CONTEXT, extras=LossExtras)
+METHOD = Component(
+    ("trainer.methods",), base="trainer.methods.base.Method", injected=TRAINING_CONTEXT, default="Supervised"
+)
+UPDATE_RULE = Component(
+    ("trainer.engine.update_rules",),
+    base="trainer.engine.update_rules.base.UpdateRule",
+    injected=TRAINING_CONTEXT,
+    default="Descent",
+)

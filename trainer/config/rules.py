@@ -1,0 +1,186 @@
+"""What may be wrong between the keys of a configuration that are each right by themselves."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.optim import SGD, Optimizer
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+
+from trainer.config.components import ARCH, LOSS, LR_SCHEDULER, OPTIMIZER
+from utils.config.components import fields_of
+from utils.config.ranges import Range
+from utils.config.sections import argument_of, build
+from utils.config.wording import joined
+from utils.errors import ConfigError, Problem, reason_of
+
+if TYPE_CHECKING:
+    from trainer.config.run_config import RunConfig
+
+_UNFIT_OPTIMIZERS = {
+    "LBFGS": "evaluates the loss several times a step",
+    "Muon": "takes matrices only, and a convolution's weight is none",
+    "SparseAdam": "takes sparse gradients only",
+}
+_LARGEST_TAU = 1000
+_EPOCHS_TRIED = 1000  # a schedule is asked for so many epochs' rates before anything is trained
+_CLASSES_TRIED = 1000  # the loss is tried with so many at most: a loss may hold a number for each pair of classes
+_TORCHS_LENGTHS = ("T_0", "T_max", "step_size", "step_size_up", "step_size_down", "total_iters", "total_steps")
+"""Arguments of torch's schedules that count epochs, and that it takes negative ones of without a word."""
+
+
+def _name_is_one_folder(config: RunConfig) -> list[Problem]:
+    if config.name in ("", ".", "..") or "/" in config.name:
+        return [Problem("name", f"is the name of the run's folder, so no path; got {config.name!r}")]
+    return []
+
+
+def _arch_can_be_built(config: RunConfig) -> list[Problem]:
+    with torch.device("meta"):
+        return _trial("arch", lambda: build(config.arch, ARCH, context={}, path="arch"))
+
+
+def _momentum_is_a_fraction(config: RunConfig) -> list[Problem]:
+    momentum = config.optimizer.args.get("momentum", 0)
+    if 0 <= momentum <= 1 or config.optimizer.type not in ("SGD", "RMSprop"):
+        return []
+    return [Problem("optimizer.args.momentum", f"expected a number, at least 0 and at most 1; got {momentum}")]
+
+
+def _schedule_lengths_are_positive(config: RunConfig) -> list[Problem]:
+    args, allowed = config.lr_scheduler.args, Range(low=1)
+    return [
+        Problem(f"lr_scheduler.args.{name}", f"expected an integer, {allowed}; got {args[name]}")
+        for name in _TORCHS_LENGTHS
+        if isinstance(args.get(name), int) and not allowed.admits(args[name])
+    ]
+
+
+def _optimizer_and_schedule_can_be_built(config: RunConfig) -> list[Problem]:
+    weight = torch.ones(1, requires_grad=True)
+    weight.grad = torch.ones(1)
+    optimizer: Optimizer = SGD([weight], lr=0.1, momentum=0.9)  # where the configuration's own can't be built
+
+    def one_step() -> None:
+        nonlocal optimizer
+        built: Optimizer = build(config.optimizer, OPTIMIZER, [weight], context={}, path="optimizer")
+        built.step()
+        optimizer = built
+
+    def all_epochs() -> None:
+        schedule = build(config.lr_scheduler, LR_SCHEDULER, optimizer, context={}, path="lr_scheduler")
+        for epoch in range(1, min(config.trainer.epochs, _EPOCHS_TRIED) + 1):
+            rate = float(optimizer.param_groups[0]["lr"])
+            if not 0 <= rate <= torch.finfo(torch.float32).max:
+                raise ValueError(f"the learning rate of epoch {epoch} would be {rate:g}")
+            schedule.step(*([0.0] if isinstance(schedule, ReduceLROnPlateau) else []))
+
+    found = _momentum_is_a_fraction(config)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        name = config.optimizer.type
+        if name in _UNFIT_OPTIMIZERS:
+            found += [Problem("optimizer.type", f"{name} can't train here: it {_UNFIT_OPTIMIZERS[name]}")]
+        elif not found:
+            found += _trial("optimizer", one_step)
+        return found + (_schedule_lengths_are_positive(config) or _trial("lr_scheduler", all_epochs))
+
+
+def _tau_fits_experts(config: RunConfig) -> list[Problem]:
+    def small_enough() -> None:
+        largest = max(config.taus or [0.0], key=abs)
+        if abs(largest) > _LARGEST_TAU:
+            raise ValueError(f"a τ of {largest:g} is out of all proportion; at most ±{_LARGEST_TAU}")
+
+    return _trial("loss.args.tau_list", small_enough)
+
+
+def _loss_can_be_built(config: RunConfig) -> list[Problem]:
+    """Whether the loss takes its arguments; whatever it calculates with the made-up counts, it does without storage."""
+    if _tau_fits_experts(config):
+        return []
+    classes = min(argument_of(config.arch, ARCH, "num_classes"), _CLASSES_TRIED)
+    counts = list(range(classes, 0, -1))
+    context = {
+        **{"cls_num_list": counts, "class_counts": counts, "num_classes": classes, "num_experts": config.num_experts},
+        **{"taus": config.taus, "epochs": config.trainer.epochs, "steps_per_epoch": 1, "seed": config.seed},
+    }
+    loss = config.loss if config.taus is None else config.loss.with_args(tau_list=config.taus)
+    try:
+        with torch.device("meta"):
+            build(loss, LOSS, context=context, path="loss")
+    except ConfigError as error:
+        return error.problems
+    except Exception:  # what has no storage can't be looked at; the loss itself will say what is wrong, if anything is
+        return []
+    return []
+
+
+def _loss_sees_experts(config: RunConfig) -> list[Problem]:
+    kind: Any = LOSS.choices()[config.loss.type]
+    if config.num_experts == 1 or not (getattr(kind, "needs_expert_logits", False) or "tau_list" in fields_of(kind)):
+        return []
+    message = f"must be true: {config.loss.type} needs each expert's logits"
+    found = [] if config.add_extra_info else [Problem("add_extra_info", message)]
+    return found + (
+        [] if argument_of(config.arch, ARCH, "returns_feat") else [Problem("arch.args.returns_feat", message)]
+    )
+
+
+def _monitor_is_recorded(config: RunConfig) -> list[Problem]:
+    return _trial("trainer.monitor", lambda: config.monitor)
+
+
+def _plateau_follows_the_monitor(config: RunConfig) -> list[Problem]:
+    if config.lr_scheduler.type != "ReduceLROnPlateau" or _monitor_is_recorded(config):
+        return []
+    monitor = config.monitor
+    if not (config.trainer.validate and monitor.name.startswith("val_")):
+        message = "ReduceLROnPlateau follows a val_ quantity: name one, and validate (--val)"
+        return [Problem("trainer.monitor", message)]
+    mode = argument_of(config.lr_scheduler, LR_SCHEDULER, "mode")
+    if mode != monitor.mode:
+        message = f"is {mode!r} and trainer.monitor says {monitor.mode!r}: make them equal"
+        return [Problem("lr_scheduler.args.mode", message)]
+    return []
+
+
+def _logits_mix_only_by_mixup(config: RunConfig) -> Iterator[Problem]:
+    for section, combiner in (("combiner", config.combiner), ("finetuning_combiner", config.finetuning_combiner)):
+        if combiner and combiner.mixup.target_mix_strategy == "mix_logits" and combiner.mode != "mixup":
+            path = f"{section}.mixup.target_mix_strategy"
+            yield Problem(path, f"mix_logits goes with mode mixup; got {combiner.mode!r}")
+
+
+def _loaders_have_names_of_their_own(config: RunConfig) -> list[Problem]:
+    taken = [name for name in config.loaders if name == "train" or not name]
+    return [Problem(joined("loaders", name), "is the name of data_loader's own batches") for name in taken]
+
+
+RULES: tuple[tuple[set[str], Callable[[RunConfig], list[Problem] | Iterator[Problem]]], ...] = (
+    ({"name"}, _name_is_one_folder),
+    ({"arch"}, _arch_can_be_built),
+    ({"optimizer", "lr_scheduler", "trainer"}, _optimizer_and_schedule_can_be_built),
+    ({"loss", "arch"}, _tau_fits_experts),
+    ({"loss", "arch", "trainer", "seed"}, _loss_can_be_built),
+    ({"loss", "arch", "add_extra_info"}, _loss_sees_experts),
+    ({"trainer", "metrics"}, _monitor_is_recorded),
+    ({"trainer", "metrics", "lr_scheduler"}, _plateau_follows_the_monitor),
+    ({"combiner", "finetuning_combiner"}, _logits_mix_only_by_mixup),
+    ({"loaders"}, _loaders_have_names_of_their_own),
+)
+"""The sections that a rule reads, and the rule."""
+
+
+def _trial(path: str, build_it: Callable[[], object]) -> list[Problem]:
+    """Build something to see whether it can be; what it says against it, as one line."""
+    try:
+        build_it()
+    except ConfigError as error:
+        return error.problems
+    except Exception as error:  # torch's constructors raise nearly anything
+        return [Problem(path, reason_of(error))]
+    return []
