@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 from utils.files.provenance import process_facts  # noqa: E402
 from utils.reporting.tables import table  # noqa: E402
 
-COLUMNS = {"balanced": "balanced %", "many": "many %", "medium": "medium %", "few": "few %", "ece": "ECE %"}
+COLUMNS = {"balanced_accuracy": "balanced %", "many": "many %", "medium": "medium %", "few": "few %", "ece": "ECE %"}
 
 
 @dataclass(frozen=True)

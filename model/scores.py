@@ -1,4 +1,4 @@
-"""Scores of predictions on a test set: pure NumPy, fractions in [0, 1].
+"""Accuracies and confusion of predictions on a test set: pure NumPy, fractions in [0, 1].
 
 Shapes: `N` samples, `C` classes. Predictions and targets are class indices [N].
 """
@@ -8,12 +8,6 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model.calibration import (
-    expected_calibration_error,
-    maximum_calibration_error,
-    negative_log_likelihood,
-    top_confidences,
-)
 from utils.shot_groups import shot_groups
 
 
@@ -49,12 +43,6 @@ def class_accuracies(predictions: ArrayLike, targets: ArrayLike, num_classes: in
     return np.divide(right, totals, out=np.full(num_classes, np.nan), where=totals > 0)
 
 
-def top1_accuracy(predictions: ArrayLike, targets: ArrayLike) -> float:
-    """Fraction of samples that are predicted right; nan without samples."""
-    hits = np.asarray(predictions) == np.asarray(targets)
-    return float(hits.mean()) if hits.size else float("nan")
-
-
 def mean_of_present(values: NDArray[np.float64]) -> float:
     """Mean of the values that are not nan; nan, without a warning, where there is none."""
     present = values[~np.isnan(values)]
@@ -74,34 +62,3 @@ def group_accuracies(accuracies: NDArray[np.float64], class_counts: ArrayLike) -
         class_counts: [C], training images a class, of the run's own configuration.
     """
     return {name: mean_of_present(accuracies[members]) for name, members in shot_groups(class_counts).items()}
-
-
-def score(
-    logits: NDArray[np.floating], targets: ArrayLike, class_counts: ArrayLike, *, num_bins: int = 15
-) -> dict[str, float | list[float]]:
-    """Every score of one test set.
-
-    Args:
-        logits: [N, C] with N ≥ 1, an ensemble's or one expert's.
-        targets: [N], class indices.
-        class_counts: [C], training images a class.
-        num_bins: bins of the calibration errors.
-
-    Returns:
-        top1, balanced, many, medium, few, ece, mce in [0, 1]; nll in nats; per_class, the class accuracies [C]. A
-        group or class without test samples is nan.
-    """
-    labels = np.asarray(targets)
-    predictions = logits.argmax(axis=1)
-    correct = predictions == labels
-    confidences = top_confidences(logits)
-    per_class = class_accuracies(predictions, labels, logits.shape[1])
-    return {
-        "top1": top1_accuracy(predictions, labels),
-        "balanced": mean_of_present(per_class),
-        **group_accuracies(per_class, class_counts),
-        "ece": expected_calibration_error(confidences, correct, num_bins=num_bins),
-        "mce": maximum_calibration_error(confidences, correct, num_bins=num_bins),
-        "nll": negative_log_likelihood(logits, labels),
-        "per_class": per_class.tolist(),
-    }

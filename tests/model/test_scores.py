@@ -4,17 +4,13 @@ import math
 
 import numpy as np
 import pytest
-import torch
 
-from model import metric
 from model.scores import (
     balanced_accuracy,
     class_accuracies,
     confusion_matrix,
     group_accuracies,
     normalise_rows,
-    score,
-    top1_accuracy,
 )
 from utils.shot_groups import shot_groups
 
@@ -22,16 +18,15 @@ sklearn_metrics = pytest.importorskip("sklearn.metrics")
 
 
 @pytest.fixture
-def answers():
+def predicted():
     rng = np.random.default_rng(0)
     targets = np.concatenate([np.arange(6), rng.choice(6, 194, p=[0.4, 0.3, 0.15, 0.1, 0.03, 0.02])])
     predictions = np.where(rng.random(200) < 0.6, targets, rng.integers(0, 6, 200))
     return predictions, targets
 
 
-def test_scores_agree_with_scikit_learn(answers):
-    predictions, targets = answers
-    assert top1_accuracy(predictions, targets) == pytest.approx(sklearn_metrics.accuracy_score(targets, predictions))
+def test_scores_agree_with_scikit_learn(predicted):
+    predictions, targets = predicted
     assert balanced_accuracy(predictions, targets, 6) == pytest.approx(
         sklearn_metrics.balanced_accuracy_score(targets, predictions)
     )
@@ -46,8 +41,8 @@ def test_scores_agree_with_scikit_learn(answers):
     )
 
 
-def test_order_of_samples_and_names_of_classes_do_not_matter(answers):
-    predictions, targets = answers
+def test_order_of_samples_and_names_of_classes_do_not_matter(predicted):
+    predictions, targets = predicted
     shuffled = np.random.default_rng(1).permutation(200)
     names = np.array([3, 1, 5, 0, 2, 4])
     expected = class_accuracies(predictions, targets, 6)
@@ -65,7 +60,6 @@ def test_absent_classes():
 
 
 def test_without_samples_everything_is_nan_and_nothing_warns():
-    assert math.isnan(top1_accuracy([], []))
     assert math.isnan(balanced_accuracy(np.array([], int), np.array([], int), 3))
 
 
@@ -100,43 +94,3 @@ def test_an_empty_group_is_nan_without_a_warning():
     assert groups["many"] == 0.5
     assert math.isnan(groups["medium"])
     assert math.isnan(groups["few"])
-
-
-def test_score_gathers_everything():
-    probabilities = np.array([[0.8, 0.1, 0.1], [0.28, 0.62, 0.1], [0.2, 0.7, 0.1], [0.1, 0.28, 0.62]])
-    targets = [0, 0, 1, 2]  # predicted 0, 1, 1, 2: right, wrong, right, right
-    result = score(np.log(probabilities) + 5, targets, [200, 50, 3])
-    assert all(type(value) in (float, list) for value in result.values())
-    assert result.pop("per_class") == [0.5, 1.0, 1.0]
-    assert result == pytest.approx(
-        {
-            "top1": 0.75,
-            "balanced": 2.5 / 3,
-            "many": 0.5,
-            "medium": 1.0,
-            "few": 1.0,
-            # bins of 1/15: 0.8 | 0.62 and 0.62 | 0.7 with gaps 0.2, |0.62 − 0.5|, 0.3
-            "ece": (0.2 + 2 * 0.12 + 0.3) / 4,
-            "mce": 0.3,
-            "nll": -(math.log(0.8) + math.log(0.28) + math.log(0.7) + math.log(0.62)) / 4,
-        }
-    )
-
-
-def test_batch_metrics_by_hand():
-    output = torch.tensor([[3.0, 2.0, 1.0], [1.0, 2.0, 3.0], [2.0, 3.0, 1.0], [1.0, 3.0, 2.0]])
-    target = torch.tensor([0, 1, 2, 1])
-    assert metric.__all__ == ["accuracy", "top_k_acc"]
-    assert metric.accuracy(output, target).item() == 0.5
-    assert metric.accuracy(output, target).shape == ()
-    assert metric.top_k_acc(output, target, k=1).item() == 0.5
-    assert metric.top_k_acc(output, target, k=2).item() == 0.75
-    assert metric.top_k_acc(output, target).item() == 1.0  # k = 5 of 3 classes
-    assert metric.top_k_acc(output, target).shape == ()
-
-
-def test_top_k_agrees_with_scikit_learn():
-    rng = np.random.default_rng(0)
-    logits, targets = rng.normal(size=(100, 20)), rng.integers(0, 20, 100)
-    expected = sklearn_metrics.top_k_accuracy_score(targets, logits, k=5, labels=np.arange(20))
-    assert metric.top_k_acc(torch.from_numpy(logits), torch.from_numpy(targets)).item() == pytest.approx(expected)

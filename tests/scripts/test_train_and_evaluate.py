@@ -76,7 +76,7 @@ def test_test_and_the_sweep_print_tables_and_keep_them(trained: tuple[Path, Ende
     assert [cells[0] for cells in table] == ELEVEN
     for cells, row in zip(table, rows, strict=True):
         assert cells[1] == str(row["images"])
-        assert cells[2] == f"{100 * row['top1']:.2f}"
+        assert cells[2] == f"{100 * row['accuracy']:.2f}"
 
 
 def test_the_known_prior_adds_rows_and_the_network_does_not_run_again(
@@ -97,10 +97,46 @@ def test_the_known_prior_adds_rows_and_the_network_does_not_run_again(
     known = after[len(before) :]
     assert [(row["distribution"], row["prior"]) for row in known] == [(name, "known") for name in ELEVEN]
     plain = {r["distribution"]: r for r in before if r["checkpoint"] == "model_best.pth" and r["protocol"] == "shifts"}
-    assert known[5]["top1"] == plain["uniform"]["top1"]
-    assert any(row["top1"] != plain[row["distribution"]]["top1"] for row in known)
+    assert known[5]["accuracy"] == plain["uniform"]["accuracy"]
+    assert any(row["accuracy"] != plain[row["distribution"]]["accuracy"] for row in known)
     with (run / "results.csv").open(newline="", encoding="utf8") as file:
         assert len(list(csv.DictReader(file))) == len(after)
+
+
+def test_distributions_are_chosen_by_name(trained: tuple[Path, Ended], shell: Shell) -> None:
+    run, _ = trained
+    names = ["backward100", "uniform", "forward3"]
+    ended = shell("test_all_cifar.py", "-r", run / "checkpoint-epoch1.pth", "--distributions", *names)
+    assert ended.code == 0
+    shown = [line.split()[0] for line in ended.out.splitlines() if line.split() and line.split()[0] in names]
+    assert shown == names
+    wrong = shell("test_all_cifar.py", "-r", run / "checkpoint-epoch1.pth", "--distributions", "backwards5")
+    assert wrong.code == 2
+    assert len(wrong.err.splitlines()) == 1
+    assert "backward<ratio>" in wrong.err
+
+
+def test_averaged_weights_are_evaluated_beside_the_raw_ones(
+    trained: tuple[Path, Ended], shell: Shell, tmp_path: Path
+) -> None:
+    """The first epoch's weights stand for averaged ones: each has the scores that it has alone."""
+    run, _ = trained
+    earlier, later = (torch.load(run / f"checkpoint-epoch{epoch}.pth", weights_only=True) for epoch in (1, 2))
+    torch.save({"state_dict": later["state_dict"], "averaged_state_dict": earlier["state_dict"]}, tmp_path / "both.pth")
+    torch.save({"state_dict": earlier["state_dict"]}, tmp_path / "alone.pth")
+    (tmp_path / "config.json").write_bytes((run / "config.json").read_bytes())
+    for script in ("test.py", "test_all_cifar.py"):
+        for name in ("both.pth", "alone.pth"):
+            ended = shell(script, "-r", tmp_path / name)
+            assert ended.code == 0
+            assert ("averaged" in ended.out) == (name == "both.pth")
+    rows = results(tmp_path)
+    both = [row for row in rows if row["checkpoint"] == "both.pth"]
+    averaged = [row for row in both if row["weights"] == "averaged"]
+    alone = [row for row in rows if row["checkpoint"] == "alone.pth"]
+    assert len(both) == 2 * len(averaged) == 2 * len(alone) == 2 * (3 + len(ELEVEN))
+    for ours, theirs in zip(averaged, alone, strict=True):
+        assert ours == {**theirs, "checkpoint": "both.pth", "weights": "averaged"}
 
 
 @pytest.mark.parametrize(

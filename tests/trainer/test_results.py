@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 
+from model.metrics import METRICS, LabelledLogits, set_metric
 from trainer.evaluation.results import class_table, result_row, results_table, write_results
-from utils.reporting.tables import percent, table
+from utils.reporting.tables import decimal, percent, table
 
 NAN = math.nan
 SCORES = {
-    "top1": 0.5,
-    "balanced": 0.4,
+    "accuracy": 0.5,
+    "top_k_acc": 0.875,
+    "balanced_accuracy": 0.4,
     "many": 0.9,
     "medium": 0.25,
     "few": NAN,
@@ -27,10 +29,16 @@ SCORES = {
 }
 
 
-def row(distribution: str = "uniform", *, checkpoint: str = "checkpoint-epoch2.pth", **changes: Any) -> dict[str, Any]:
-    facts = {"protocol": "shifts", "prior": "none", "predictor": "ensemble", "images": 10}
-    scores = {**SCORES, **{name: changes.pop(name) for name in list(changes) if name in SCORES}}
-    return result_row(scores, checkpoint=Path("runs") / checkpoint, distribution=distribution, **{**facts, **changes})
+def row(
+    distribution: str = "uniform",
+    *,
+    checkpoint: str = "checkpoint-epoch2.pth",
+    protocol: str = "shifts",
+    weights: str = "raw",
+    **changes: Any,
+) -> dict[str, Any]:
+    scores = {"prior": "none", "distribution": distribution, "predictor": "ensemble", "images": 10, **SCORES, **changes}
+    return result_row(scores, checkpoint=Path("runs") / checkpoint, protocol=protocol, weights=weights)
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -49,20 +57,19 @@ def test_an_empty_group_is_null_in_json_empty_in_csv_and_a_dash_in_the_table(tmp
     assert line["few"] == ""
     assert float(line["many"]) == 0.9
     assert "per_class" not in line
-    for shown in (results_table([row()], first="distribution"), class_table(row(), "abc", [9, 5, 1])):
+    for shown in (results_table([row()], first="distribution"), class_table([row()], "abc", [9, 5, 1])):
         assert "–" in shown
         assert "nan" not in shown.lower()
 
 
 def test_json_holds_every_score_with_all_its_digits(tmp_path: Path) -> None:
-    write_results(tmp_path, [row(top1=1 / 3)])
+    write_results(tmp_path, [row(accuracy=1 / 3)])
     (read,) = rows_of(tmp_path)
-    assert read["top1"] == 1 / 3
-    assert {
-        name: read[name] for name in ("checkpoint", "protocol", "prior", "distribution", "predictor", "images")
-    } == {
+    assert read["accuracy"] == 1 / 3
+    assert {name: value for name, value in read.items() if name not in SCORES} == {
         "checkpoint": "checkpoint-epoch2.pth",
         "protocol": "shifts",
+        "weights": "raw",
         "prior": "none",
         "distribution": "uniform",
         "predictor": "ensemble",
@@ -75,9 +82,9 @@ def test_rows_of_the_same_evaluation_are_replaced_and_all_others_kept(tmp_path: 
     write_results(tmp_path, [row("uniform", prior="known")])
     write_results(tmp_path, [row("uniform", protocol="test")])
     write_results(tmp_path, [row("uniform", checkpoint="model_best.pth")])
-    write_results(tmp_path, [row("forward50", top1=0.75), row("uniform", top1=0.625)])
-    found = {(r["checkpoint"], r["protocol"], r["prior"], r["distribution"]): r["top1"] for r in rows_of(tmp_path)}
-    assert found == {
+    write_results(tmp_path, [row("forward50", accuracy=0.75), row("uniform", accuracy=0.625)])
+    read = {(r["checkpoint"], r["protocol"], r["prior"], r["distribution"]): r["accuracy"] for r in rows_of(tmp_path)}
+    assert read == {
         ("checkpoint-epoch2.pth", "shifts", "none", "old name"): 0.5,
         ("checkpoint-epoch2.pth", "shifts", "known", "uniform"): 0.5,
         ("checkpoint-epoch2.pth", "test", "none", "uniform"): 0.5,
@@ -88,18 +95,18 @@ def test_rows_of_the_same_evaluation_are_replaced_and_all_others_kept(tmp_path: 
     with (tmp_path / "results.csv").open(newline="", encoding="utf8") as file:
         lines = list(csv.DictReader(file))
     assert [line["distribution"] for line in lines] == [r["distribution"] for r in rows_of(tmp_path)]
-    assert [float(line["top1"]) for line in lines] == [r["top1"] for r in rows_of(tmp_path)]
+    assert [float(line["accuracy"]) for line in lines] == [r["accuracy"] for r in rows_of(tmp_path)]
 
 
 def test_two_sweeps_of_a_checkpoint_stand_side_by_side_in_the_order_of_report(tmp_path: Path) -> None:
     write_results(tmp_path, [row(name) for name in ("forward50", "forward5", "uniform", "backward5", "backward50")])
     write_results(tmp_path, [row("uniform", protocol="test", predictor=who) for who in ("ensemble", "expert 0")])
-    write_results(tmp_path, [row(name, top1=0.75) for name in ("forward6", "uniform", "backward6")])
+    write_results(tmp_path, [row(name, accuracy=0.75) for name in ("forward6", "uniform", "backward6")])
     shifts = ["forward50", "forward6", "forward5", "uniform", "backward5", "backward6", "backward50"]
-    found = rows_of(tmp_path)
-    assert [r["distribution"] for r in found] == [*shifts, "uniform", "uniform"]
-    assert [r["predictor"] for r in found[-2:]] == ["ensemble", "expert 0"]
-    assert {r["distribution"] for r in found if r["top1"] == 0.75} == {"forward6", "uniform", "backward6"}
+    read = rows_of(tmp_path)
+    assert [r["distribution"] for r in read] == [*shifts, "uniform", "uniform"]
+    assert [r["predictor"] for r in read[-2:]] == ["ensemble", "expert 0"]
+    assert {r["distribution"] for r in read if r["accuracy"] == 0.75} == {"forward6", "uniform", "backward6"}
 
 
 @pytest.mark.parametrize(
@@ -130,15 +137,68 @@ def test_the_table_is_aligned_the_first_column_to_the_left_the_others_to_the_rig
 def test_the_results_table_by_hand() -> None:
     shown = results_table([row("forward50"), row("uniform", images=12345)], first="distribution")
     assert shown.splitlines() == [
-        "distribution  images  top-1 %  balanced %  many %  medium %  few %  ECE %",
-        "------------  ------  -------  ----------  ------  --------  -----  -----",
-        "forward50         10    50.00       40.00   90.00     25.00      –   1.23",
-        "uniform        12345    50.00       40.00   90.00     25.00      –   1.23",
+        "distribution  images  top-1 %  top-5 %  balanced %  many %  medium %  few %  ECE %",
+        "------------  ------  -------  -------  ----------  ------  --------  -----  -----",
+        "forward50         10    50.00    87.50       40.00   90.00     25.00      –   1.23",
+        "uniform        12345    50.00    87.50       40.00   90.00     25.00      –   1.23",
     ]
 
 
+def test_averaged_weights_have_rows_of_their_own_and_a_column_that_tells_them_apart(tmp_path: Path) -> None:
+    rows = [row(), row(weights="averaged", accuracy=0.75)]
+    write_results(tmp_path, rows)
+    write_results(tmp_path, [row(weights="averaged", accuracy=0.625)])
+    assert {r["weights"]: r["accuracy"] for r in rows_of(tmp_path)} == {"raw": 0.5, "averaged": 0.625}
+    shown = [line.split()[:4] for line in results_table(rows, first="distribution").splitlines()]
+    assert shown[0] == ["distribution", "weights", "images", "top-1"]
+    assert shown[2:] == [["uniform", "raw", "10", "50.00"], ["uniform", "averaged", "10", "75.00"]]
+    classes = class_table([row(), row(weights="averaged", per_class=[0.5, 0.25, NAN])], "abc", [9, 5, 1])
+    assert [line.split() for line in classes.splitlines()][2:] == [
+        ["a", "9", "100.00", "50.00"],
+        ["b", "5", "–", "25.00"],
+        ["c", "1", "12.50", "–"],
+    ]
+    assert classes.splitlines()[0].split()[-4:] == ["raw", "%", "averaged", "%"]
+
+
+def test_rows_of_an_earlier_version_count_as_raw_and_take_todays_names(tmp_path: Path) -> None:
+    facts = {"checkpoint": "checkpoint-epoch2.pth", "protocol": "shifts", "prior": "none", "predictor": "ensemble"}
+    scores = {"images": 10, "top1": 0.25, "balanced": 0.125, "per_class": [0.25]}
+    earlier = [{**facts, "distribution": name, **scores} for name in ("forward50", "uniform")]
+    (tmp_path / "results.json").write_text(json.dumps({"results": earlier}))
+    write_results(tmp_path, [row("uniform")])
+    forward, uniform = rows_of(tmp_path)
+    assert (forward["weights"], forward["accuracy"], forward["balanced_accuracy"]) == ("raw", 0.25, 0.125)
+    assert not {"top1", "balanced"} & set(forward)
+    assert uniform == row("uniform")
+    with (tmp_path / "results.csv").open(newline="", encoding="utf8") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["ece"] for line in lines] == ["", "0.0123"]
+
+
+def test_a_metric_that_is_registered_is_in_table_json_and_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @set_metric("Brier", percent=False, higher_is_better=False)
+    def brier(labelled: LabelledLogits) -> float:
+        return 0.0
+
+    monkeypatch.setitem(METRICS, "brier", brier)
+    write_results(tmp_path, [row(brier=0.12345)])
+    assert rows_of(tmp_path)[0]["brier"] == 0.12345
+    with (tmp_path / "results.csv").open(newline="", encoding="utf8") as file:
+        assert [line["brier"] for line in csv.DictReader(file)] == ["0.12345"]
+    header, _, line = results_table([row(brier=0.12345)], first="distribution").splitlines()
+    assert (header.split()[-1], line.split()[-1]) == ("Brier", "0.123")
+
+
+def test_columns_of_the_csv_are_those_of_the_rows_the_registrys_in_its_order(tmp_path: Path) -> None:
+    write_results(tmp_path, [row(remark=1)])
+    header = (tmp_path / "results.csv").read_text(encoding="utf8").splitlines()[0].split(",")
+    question = ["checkpoint", "protocol", "weights", "prior", "distribution", "predictor", "images"]
+    assert header == [*question, *METRICS, "remark"]
+
+
 def test_the_class_table_by_hand() -> None:
-    assert class_table(row(), ["plane", "car", "bird"], [120, 7, 3]).splitlines() == [
+    assert class_table([row()], ["plane", "car", "bird"], [120, 7, 3]).splitlines() == [
         "class  training images  accuracy %",
         "-----  ---------------  ----------",
         "plane              120      100.00",
@@ -152,3 +212,8 @@ def test_the_class_table_by_hand() -> None:
 )
 def test_percent(value: float | None, text: str) -> None:
     assert percent(value) == text
+
+
+@pytest.mark.parametrize(("value", "text"), [(0.0, "0.000"), (1.2346, "1.235"), (None, "–"), (NAN, "–")])
+def test_decimal(value: float | None, text: str) -> None:
+    assert decimal(value) == text

@@ -1,9 +1,11 @@
-"""What the evaluation scripts do: open a run by its checkpoint, score it, print and keep the results."""
+"""What the evaluation scripts do: open a run by its checkpoint, score it, print and store the results."""
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +15,12 @@ import torch
 from data_loader.loader import ImageDataLoader
 from trainer.build import build_loader, build_model, build_precision, load_weights
 from trainer.config.run_config import find_problems
-from trainer.evaluation.distributions import PRESETS, Distribution, distributions, evaluate
+from trainer.evaluation.aggregations import predictors
+from trainer.evaluation.distributions import TestSplit, checked_name, choices, select
 from trainer.evaluation.predictions import Predictions, predict, stored_predictions
-from trainer.evaluation.results import class_table, result_row, results_table, write_results
+from trainer.evaluation.presets import SWEEPS, UNIFORM, Preset
+from trainer.evaluation.protocol import evaluate
+from trainer.evaluation.results import RAW, class_table, result_row, results_table, write_results
 from utils.config.command_line import script_parser
 from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext, launch_environment, process_group, report_once
@@ -25,6 +30,8 @@ from utils.files.checkpoint import load_checkpoint
 from utils.reporting.logger import set_up_logging
 
 _MOST_CLASSES_SHOWN = 20
+_WEIGHTS = {RAW: "state_dict", "averaged": "averaged_state_dict"}
+_PUBLISHED_LIST = re.compile(r"(forward|backward)(\d+)")
 
 
 @dataclass(frozen=True)
@@ -32,9 +39,9 @@ class TestRun:
     """A trained run on its test split.
 
     Args:
-        checkpoint: the network's file.
+        checkpoint: the networks' file.
         loader: of the test split.
-        predictions: of the network on the whole test split.
+        predictions: of the checkpoint's networks on the whole test split.
         description: configuration, checkpoint and training images, in a line.
     """
 
@@ -45,22 +52,35 @@ class TestRun:
     predictions: Predictions
     description: str
 
-    def score(
-        self, distribution: Distribution, *, protocol: str, correct_prior: bool = False, expert: int | None = None
-    ) -> dict[str, Any]:
-        """A row of results."""
-        scores = evaluate(
-            self.predictions, distribution, self.loader.cls_num_list, correct_prior=correct_prior, expert=expert
-        )
-        return result_row(
-            scores,
-            checkpoint=self.checkpoint,
-            protocol=protocol,
-            prior="known" if correct_prior else "none",
-            distribution=distribution.name,
-            predictor="ensemble" if expert is None else f"expert {expert}",
-            images=len(distribution.indices),
-        )
+    def rows(self, preset: Preset, *, prior: str = "none") -> list[dict[str, Any]]:
+        """The results of a preset, those of the raw weights first."""
+        split = TestSplit(self.predictions.targets, self.loader.cls_num_list, self._published)
+        selected = select(preset.distributions, split)
+        return [
+            result_row(scores, checkpoint=self.checkpoint, protocol=preset.protocol, weights=weights)
+            for weights, logits in self.predictions.logits.items()
+            for scores in evaluate(
+                logits,
+                self.predictions.targets,
+                self.loader.cls_num_list,
+                distributions=selected,
+                predictors=predictors(preset.aggregations, logits.shape[1]),
+                priors=[prior],
+            )
+        ]
+
+    def store(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Enter rows into the run's result files, and say where."""
+        print("written: " + ", ".join(str(path) for path in write_results(self.checkpoint.parent, rows)))
+
+    def _published(self, distribution: str) -> np.ndarray | None:
+        match = _PUBLISHED_LIST.fullmatch(distribution)
+        return self.loader.published_shift(match[1], int(match[2])) if match else None
+
+
+def weights_in(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """A checkpoint's networks as state dicts by name: "raw", and "averaged" where it holds averaged weights besides."""
+    return {name: content[part] for name, part in _WEIGHTS.items() if part in content}
 
 
 def open_run(arguments: argparse.Namespace) -> TestRun | None:
@@ -91,13 +111,17 @@ def _predicted(
         loader = build_loader(config, processes=distributed.local_size).split_test()
     precision = build_precision(config, device)
 
-    def run_network() -> tuple[np.ndarray, np.ndarray] | None:
-        network = build_model(config, device)
-        load_weights(network, content, checkpoint)
-        return predict(network, loader, device, precision=precision, distributed=distributed)
+    def run_networks() -> dict[str, np.ndarray] | None:
+        network, logits = build_model(config, device), {}
+        for name, state in weights_in(content).items():
+            load_weights(network, {"state_dict": state}, checkpoint)
+            predicted = predict(network, loader, device, precision=precision, distributed=distributed)
+            if predicted is not None:
+                logits[name] = predicted[0]
+        return logits or None
 
     predictions = stored_predictions(
-        checkpoint, config.config, loader.targets, run_network, precision=precision, distributed=distributed
+        checkpoint, config.config, loader.targets, run_networks, precision=precision, distributed=distributed
     )
     if predictions is None:
         return None
@@ -118,45 +142,45 @@ def run_test() -> None:
     run = open_run(parser.parse_args())
     if run is None:
         return
-    uniform = Distribution("uniform", np.arange(len(run.predictions.targets)))
-    experts: list[int | None] = [None]
-    if run.predictions.logits.shape[1] > 1:
-        experts += range(run.predictions.logits.shape[1])
-    rows = [run.score(uniform, protocol="test", expert=expert) for expert in experts]
+    rows = run.rows(UNIFORM)
     print(run.description)
     if run.loader.num_classes <= _MOST_CLASSES_SHOWN:
-        print(f"\n{class_table(rows[0], run.loader.class_names, run.loader.cls_num_list)}")
+        ensembles = [row for row in rows if row["predictor"] == "ensemble"]
+        print(f"\n{class_table(ensembles, run.loader.class_names, run.loader.cls_num_list)}")
     print(f"\n{results_table(rows, first='predictor')}\n")
-    _keep(run, rows)
+    run.store(rows)
 
 
 def run_sweep(preset_name: str) -> None:
-    """`test_all_*.py`: the uniform test split and its forward and backward shifts."""
-    preset = PRESETS[preset_name]
+    """`test_all_*.py`: the uniform test split and its forward and backward shifts, or distributions by name."""
+    preset = SWEEPS[preset_name]
     script = f"test_all_{preset_name}.py"
     parser = script_parser(
         f"Evaluate a checkpoint on shifted test distributions ({preset.title}): the network runs once over the test "
         "split, the distributions are selections of it.",
-        f"  python {script} -r CHECKPOINT\n  python {script} -r CHECKPOINT --posthoc_bias_correction",
+        f"  python {script} -r CHECKPOINT\n  python {script} -r CHECKPOINT --posthoc_bias_correction\n"
+        f"  python {script} -r CHECKPOINT --distributions forward100 uniform backward100",
     )
     parser.add_argument(
         "--posthoc_bias_correction",
         action="store_true",
         help="the test prior is known: add its logarithm to the logits",
     )
+    parser.add_argument(
+        "--distributions",
+        nargs="+",
+        metavar="NAME",
+        type=checked_name,
+        default=preset.distributions,
+        help=f"test distributions, {', '.join(choices())}; default: {' '.join(preset.distributions)}",
+    )
     arguments = parser.parse_args()
     run = open_run(arguments)
     if run is None:
         return
-    rows = [
-        run.score(distribution, protocol="shifts", correct_prior=arguments.posthoc_bias_correction)
-        for distribution in distributions(run.loader, preset.ratios)
-    ]
+    prior = "known" if arguments.posthoc_bias_correction else "none"
+    rows = run.rows(replace(preset, distributions=tuple(arguments.distributions)), prior=prior)
     print(run.description)
-    print("with the known test prior" if arguments.posthoc_bias_correction else "without knowledge of the test prior")
+    print("with the known test prior" if prior == "known" else "without knowledge of the test prior")
     print(f"\n{results_table(rows, first='distribution')}\n")
-    _keep(run, rows)
-
-
-def _keep(run: TestRun, rows: list[dict[str, Any]]) -> None:
-    print("written: " + ", ".join(str(path) for path in write_results(run.checkpoint.parent, rows)))
+    run.store(rows)

@@ -1,4 +1,4 @@
-"""From a checkpoint to logits: the network runs once over a test split, everything after that is array arithmetic.
+"""From a checkpoint to logits: each network runs once over a test split, everything after that is array arithmetic.
 
 `N` images, `E` experts, `C` classes.
 """
@@ -31,16 +31,19 @@ from utils.reporting.progress import progress_bar
 logger = logging.getLogger(__name__)
 
 
+_LOGITS = "logits_"
+
+
 @dataclass(frozen=True)
 class Predictions:
-    """What a network says of a test split.
+    """What a checkpoint's networks say of a test split.
 
     Args:
-        logits: each expert's raw logits, float32, shape [N, E, C].
+        logits: each expert's raw logits, float32, shape [N, E, C], by the name of the weights: "raw", "averaged".
         targets: labels, int64, shape [N].
     """
 
-    logits: np.ndarray
+    logits: dict[str, np.ndarray]
     targets: np.ndarray
 
 
@@ -134,47 +137,55 @@ def stored_predictions(
     checkpoint: Path,
     config: Mapping[str, Any],
     targets: np.ndarray,
-    compute: Callable[[], tuple[np.ndarray, np.ndarray] | None],
+    compute: Callable[[], dict[str, np.ndarray] | None],
     *,
     precision: Precision,
     distributed: DistributedContext | None = None,
 ) -> Predictions | None:
-    """The predictions kept beside a checkpoint; computed, and kept, where there are none yet. None but in rank 0.
+    """The predictions stored beside a checkpoint; computed, and stored, where there are none yet. None but in rank 0.
 
-    They are found again only for the very same checkpoint, network and data sections of `config`, precision, and test
+    They are used again only for the very same checkpoint, network and data sections of `config`, precision, and test
     labels.
 
     Args:
-        checkpoint: the checkpoint's file; the predictions lie in `<its stem>.predictions.npz`.
+        checkpoint: the checkpoint's file; the predictions lie in `<its stem>.predictions.npz`: an array
+            `logits_<weights>` for each of its networks, and `targets`.
         config: the run's configuration.
         targets: labels of the test split as it is now, int64, shape [N].
-        compute: runs the network; returns None but in rank 0.
-        precision: that the network runs in.
-        distributed: the processes that run it; None: this one is alone.
+        compute: runs the checkpoint's networks, name of the weights → logits [N, E, C]; returns None but in rank 0.
+        precision: that the networks run in.
+        distributed: the processes that run them; None: this one is alone.
 
     Raises:
-        UserError: the network's logits are no finite numbers.
+        UserError: a network's logits are no finite numbers.
     """
     distributed = distributed or DistributedContext()
     path = checkpoint.with_name(f"{checkpoint.stem}.predictions.npz")
-    described = json.dumps([config["arch"], config["data_loader"], precision.name], sort_keys=True)
-    labels = hashlib.sha256(targets.astype("<i8").tobytes()).hexdigest()
-    fingerprint = hashlib.sha256((file_digest(checkpoint) + labels + described).encode()).hexdigest()
-    kept = _read_predictions(path, fingerprint) if distributed.is_main else None
-    if distributed.from_main(kept is not None):
-        if kept is not None:
-            logger.info("Using the predictions kept in %s: no need to run the network again.", path)
-        return kept
-    computed = compute()
-    if computed is None:
+    fingerprint = _fingerprint(checkpoint, config, targets, precision)
+    stored = _read_predictions(path, fingerprint) if distributed.is_main else None
+    if distributed.from_main(stored is not None):
+        if stored is not None:
+            logger.info("Using the predictions stored in %s: no need to run the network again.", path)
+        return stored
+    logits = compute()
+    if logits is None:
         return None
-    predictions = Predictions(*computed)
-    if not np.isfinite(predictions.logits).all():
-        raise UserError(f"{checkpoint}: its network gives logits that are no finite numbers: the training diverged")
+    for weights, values in logits.items():
+        if not np.isfinite(values).all():
+            network = "its network" if weights == "raw" else f"its network of {weights} weights"
+            raise UserError(f"{checkpoint}: {network} gives logits that are no finite numbers: the training diverged")
+    arrays: dict[str, Any] = {f"{_LOGITS}{weights}": values for weights, values in logits.items()}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, logits=predictions.logits, targets=predictions.targets, fingerprint=fingerprint)
+    np.savez_compressed(buffer, targets=targets, fingerprint=fingerprint, **arrays)
     write_bytes(path, buffer.getvalue())
-    return predictions
+    return Predictions(logits, targets)
+
+
+def _fingerprint(checkpoint: Path, config: Mapping[str, Any], targets: np.ndarray, precision: Precision) -> str:
+    """What stored predictions belong to: checkpoint, labels, network, data, precision, and the arrays' names."""
+    described = json.dumps([config["arch"], config["data_loader"], precision.name, _LOGITS], sort_keys=True)
+    labels = hashlib.sha256(targets.astype("<i8").tobytes()).hexdigest()
+    return hashlib.sha256((file_digest(checkpoint) + labels + described).encode()).hexdigest()
 
 
 def _read_predictions(path: Path, fingerprint: str) -> Predictions | None:
@@ -182,7 +193,9 @@ def _read_predictions(path: Path, fingerprint: str) -> Predictions | None:
     try:
         with path.open("rb") as file, np.load(file) as content:
             if str(content["fingerprint"]) == fingerprint:
-                return Predictions(content["logits"], content["targets"])
+                names = [name for name in content.files if name.startswith(_LOGITS)]
+                logits = {name.removeprefix(_LOGITS): content[name] for name in names}
+                return Predictions(logits, content["targets"])
     except FileNotFoundError:
         pass
     except Exception as error:  # a damaged archive raises nearly anything

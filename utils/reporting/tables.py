@@ -13,6 +13,11 @@ def percent(value: float | None) -> str:
     return NOTHING if value is None or math.isnan(value) else f"{100 * value:.2f}"
 
 
+def decimal(value: float | None) -> str:
+    """A number with three decimals; "–" where there is none."""
+    return NOTHING if value is None or math.isnan(value) else f"{value:.3f}"
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Rows below a header, the first column flush left, the others flush right."""
     widths = [max(len(cell) for cell in column) for column in zip(header, *rows, strict=True)]

@@ -1,0 +1,53 @@
+"""Accuracies: of samples, of classes, and of the classes with many, medium and few training images.
+
+Shapes: `B` batch, `C` classes.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from model.metrics.metric import LabelledLogits, sample_metric, set_metric
+from model.scores import mean_of_present
+
+# in the order of the tables' columns
+__all__ = ["accuracy", "top_k_acc", "balanced_accuracy", "many", "medium", "few"]  # noqa: RUF022
+
+_K = 5
+
+
+@sample_metric("top-1")
+def accuracy(output: Tensor, target: Tensor) -> Tensor:
+    """Whether the largest of logits [B, C] is at `target` [B]."""
+    return output.argmax(dim=1) == target
+
+
+@sample_metric(f"top-{_K}")
+def top_k_acc(output: Tensor, target: Tensor) -> Tensor:
+    """Whether `target` [B] is among the five largest of logits [B, C] (among all, with fewer classes)."""
+    top_classes = output.topk(min(_K, output.size(1)), dim=1).indices  # [B, k]
+    return (top_classes == target.unsqueeze(1)).any(dim=1)
+
+
+@set_metric("balanced")
+def balanced_accuracy(labelled: LabelledLogits) -> float:
+    """Mean of the class accuracies over the classes that have samples."""
+    return mean_of_present(labelled.class_accuracies)
+
+
+@set_metric("many")
+def many(labelled: LabelledLogits) -> float:
+    """Mean of the class accuracies over classes with more than 100 training images."""
+    return labelled.group_accuracies["many"]
+
+
+@set_metric("medium")
+def medium(labelled: LabelledLogits) -> float:
+    """The same over classes with 20 to 100 training images."""
+    return labelled.group_accuracies["medium"]
+
+
+@set_metric("few")
+def few(labelled: LabelledLogits) -> float:
+    """The same over classes with fewer than 20 training images."""
+    return labelled.group_accuracies["few"]

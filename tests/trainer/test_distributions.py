@@ -1,0 +1,153 @@
+"""Test distributions by name: the published ladder against a plain loop, numbers in names, and the registry."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import pytest
+
+from tests.trainer.cifar_splits import cifar_split, plain_subset
+from trainer.evaluation.distributions import DISTRIBUTIONS, TestSplit, checked_name, choices, select
+from trainer.evaluation.presets import SWEEPS, UNIFORM
+from utils.errors import UserError
+
+ORDER = [
+    "forward50",
+    "forward25",
+    "forward10",
+    "forward5",
+    "forward2",
+    "uniform",
+    "backward2",
+    "backward5",
+    "backward10",
+    "backward25",
+    "backward50",
+]
+SIZES = {10: (2795, 3229, 4084, 5081, 7241), 100: (2486, 2956, 3876, 4932, 7166)}  # r = 50, 25, 10, 5, 2
+
+
+# -- the published ladder -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("num_classes", [10, 100])
+def test_the_eleven_distributions_of_cifar_have_the_published_order_and_sizes(num_classes: int) -> None:
+    selected = select(SWEEPS["cifar"].distributions, cifar_split(num_classes))
+    assert [distribution.name for distribution in selected] == ORDER
+    sizes = SIZES[num_classes]
+    assert [len(distribution.indices) for distribution in selected] == [*sizes, 10_000, *reversed(sizes)]
+
+
+@pytest.mark.parametrize("num_classes", [10, 100])
+def test_the_distributions_are_the_benchmarks_very_images(num_classes: int) -> None:
+    split = cifar_split(num_classes)
+    for distribution in select(ORDER, split):
+        if distribution.name == "uniform":
+            np.testing.assert_array_equal(distribution.indices, np.arange(10_000))
+            continue
+        ratio = int(distribution.name.removeprefix("forward").removeprefix("backward"))
+        expected = plain_subset(split.targets, ratio, backward=distribution.name.startswith("backward"))
+        assert distribution.indices.tolist() == expected
+
+
+@pytest.mark.parametrize("imbalance", [1, 10, 100])
+def test_forward_and_backward_do_not_depend_on_how_long_the_training_tail_is(imbalance: int) -> None:
+    names = ["forward10", "backward10"]
+    for ours, theirs in zip(select(names, cifar_split(10)), select(names, cifar_split(10, imbalance)), strict=True):
+        np.testing.assert_array_equal(ours.indices, theirs.indices)
+
+
+def test_presets_are_those_of_the_scripts() -> None:
+    inat = ("forward3", "forward2", "uniform", "backward2", "backward3")
+    assert {name: preset.distributions for name, preset in SWEEPS.items()} == {
+        "cifar": tuple(ORDER),
+        "imagenet": tuple(ORDER),
+        "inat": inat,
+    }
+    assert {preset.protocol for preset in SWEEPS.values()} == {"shifts"}
+    assert (UNIFORM.protocol, UNIFORM.distributions) == ("test", ("uniform",))
+
+
+def test_classes_are_ranked_by_training_frequency_ties_by_label() -> None:
+    targets = np.repeat(np.arange(4), 8)
+    split = TestSplit(targets, [3, 10, 10, 50])  # ranks: 3, then 1 and 2, then 0
+    forward, backward = select(["forward8", "backward8"], split)
+    # 8 · 8^(−rank/3): 8, 4, 2, 1
+    assert np.bincount(targets[forward.indices], minlength=4).tolist() == [1, 4, 2, 8]
+    assert np.bincount(targets[backward.indices], minlength=4).tolist() == [8, 2, 4, 1]
+
+
+def test_a_published_list_comes_before_the_rule_and_what_is_derived_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    listed = {"backward2": np.array([31, 0, 5])}
+    split = TestSplit(np.repeat(np.arange(4), 8), [9, 8, 7, 6], listed.get)
+    forward, uniform, backward = select(["forward2", "uniform", "backward2"], split)
+    np.testing.assert_array_equal(backward.indices, [31, 0, 5])
+    assert len(forward.indices) > 3
+    assert len(uniform.indices) == 32
+    assert [record.getMessage() for record in caplog.records] == ["Derived by rule, without list files: forward2."]
+
+
+# -- names ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("forwrd50", ["'forwrd50'", "forward<ratio>", "uniform", "did you mean 'forward'"]),
+        ("forward", ["'forward'", "forward<ratio>"]),
+        ("forward50-2", ["forward<ratio>"]),
+        ("uniform3", ["'uniform3'", "uniform"]),
+        ("forward50x", ["'forward50x'"]),
+        ("50", ["'50'"]),
+        ("", ["''"]),
+        ("forward-50", ["'forward-50'"]),
+    ],
+)
+def test_a_name_that_stands_for_none_is_one_line_with_what_there_is(name: str, words: list[str]) -> None:
+    for read in (checked_name, lambda given: select([given], cifar_split(10))):
+        with pytest.raises(UserError) as caught:
+            read(name)
+        assert "\n" not in str(caught.value)
+        for word in words:
+            assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("ratio", ["0", "0.5"])
+def test_a_number_that_makes_no_sense_is_one_line_that_names_the_distribution(ratio: str) -> None:
+    with pytest.raises(UserError, match=rf"'forward{ratio}': the imbalance ratio must be at least 1"):
+        select([f"forward{ratio}"], cifar_split(10))
+
+
+def test_any_ratio_goes_and_a_name_that_stands_twice_counts_once() -> None:
+    selected = select(["forward100", "forward2.5", "forward1", "forward100"], cifar_split(10))
+    assert [distribution.name for distribution in selected] == ["forward100", "forward2.5", "forward1"]
+    sizes = [len(distribution.indices) for distribution in selected]
+    assert sizes[0] < sizes[1] < sizes[2] == 10_000
+
+
+# -- the registry ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", choices())
+def test_each_selects_images_of_the_split_each_once_and_the_same_every_time(form: str) -> None:
+    name = form.partition("<")[0] + "-".join("2" * form.count("<"))
+    split = cifar_split(10)
+    (first,), (again,) = select([name], split), select([name], split)
+    assert len(np.unique(first.indices)) == len(first.indices) > 0
+    assert first.indices.min() >= 0
+    assert first.indices.max() < 10_000
+    np.testing.assert_array_equal(first.indices, again.indices)
+
+
+def test_a_further_distribution_is_one_function_with_numbers_behind_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def every(split: TestSplit, step: int, begin: float) -> np.ndarray:
+        return np.arange(int(begin), len(split.targets), step)
+
+    monkeypatch.setitem(DISTRIBUTIONS, "every", every)
+    assert "every<step>-<begin>" in choices()
+    (distribution,) = select(["every3-1.5"], TestSplit(np.zeros(8, int), [5]))
+    assert distribution.indices.tolist() == [1, 4, 7]
+    with pytest.raises(UserError, match="holds none of the 8 test images"):
+        select(["every3-9"], TestSplit(np.zeros(8, int), [5]))

@@ -1,0 +1,64 @@
+"""A run's results, from stored predictions to rows: which networks, which distributions, in which order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from model.metrics import METRICS
+from trainer.evaluation.commands import TestRun, weights_in
+from trainer.evaluation.predictions import Predictions
+from trainer.evaluation.presets import SWEEPS, UNIFORM
+
+TARGETS = np.repeat(np.arange(4), 8)
+RAW = np.random.default_rng(0).normal(size=(32, 2, 4)).astype(np.float32)
+PERFECT = np.repeat(10 * np.eye(4, dtype=np.float32)[TARGETS][:, np.newaxis], 2, axis=1)
+
+
+@pytest.fixture
+def run() -> TestRun:
+    """Of a checkpoint with averaged weights, on a data set with one published list."""
+
+    def published_shift(direction: str, ratio: int) -> np.ndarray | None:
+        return np.array([3, 1, 2]) if (direction, ratio) == ("backward", 2) else None
+
+    loader: Any = SimpleNamespace(cls_num_list=[9, 7, 5, 3], published_shift=published_shift)
+    predictions = Predictions({"raw": RAW, "averaged": PERFECT}, TARGETS)
+    return TestRun(Path("runs/checkpoint-epoch3.pth"), cast(Any, loader), predictions, "a run")
+
+
+def test_a_checkpoints_networks_are_its_raw_and_its_averaged_weights() -> None:
+    assert weights_in({"state_dict": {"a": 1}, "epoch": 3}) == {"raw": {"a": 1}}
+    both = weights_in({"averaged_state_dict": {"a": 2}, "state_dict": {"a": 1}})
+    assert list(both.items()) == [("raw", {"a": 1}), ("averaged", {"a": 2})]
+
+
+def test_the_uniform_test_has_ensemble_and_experts_of_each_of_the_weights(run: TestRun) -> None:
+    rows = run.rows(UNIFORM)
+    names = ("ensemble", "expert 0", "expert 1")
+    assert [(row["weights"], row["predictor"]) for row in rows] == [(w, n) for w in ("raw", "averaged") for n in names]
+    assert {(row["checkpoint"], row["protocol"], row["prior"]) for row in rows} == {
+        ("checkpoint-epoch3.pth", "test", "none")
+    }
+    assert [row["accuracy"] for row in rows[3:]] == [1, 1, 1]
+    assert rows[0]["accuracy"] == (RAW.mean(axis=1).argmax(axis=1) == TARGETS).mean()
+    assert all(set(METRICS) <= set(row) for row in rows)
+    assert rows[0]["many"] is None  # no class has that many training images
+
+
+def test_a_sweep_has_a_block_of_rows_for_each_of_the_weights_and_takes_published_lists(run: TestRun) -> None:
+    rows = run.rows(SWEEPS["inat"], prior="known")
+    distributions = list(SWEEPS["inat"].distributions)
+    assert [row["distribution"] for row in rows] == 2 * distributions
+    assert {row["prior"] for row in rows} == {"known"}
+    assert [row["images"] for row in rows if row["distribution"] == "backward2"] == [3, 3]
+
+
+def test_other_distributions_than_the_presets_may_be_given(run: TestRun) -> None:
+    rows = run.rows(replace(SWEEPS["cifar"], distributions=("backward4", "uniform")))
+    assert [(row["distribution"], row["images"]) for row in rows[:2]] == [("backward4", 8 + 5 + 3 + 2), ("uniform", 32)]

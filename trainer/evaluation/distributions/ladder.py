@@ -1,0 +1,26 @@
+"""The published ladder: long-tailed selections of the test split along the training frequencies and against them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from data_loader.datasets.longtail import shift_factor, shifted_indices
+from trainer.evaluation.distributions.split import TestSplit
+
+__all__ = ["backward", "forward"]
+
+
+def forward(split: TestSplit, ratio: float) -> np.ndarray:
+    """Imbalance `ratio`, the most frequent training class the most frequent here."""
+    return _shifted(split, ratio, backward=False)
+
+
+def backward(split: TestSplit, ratio: float) -> np.ndarray:
+    """Imbalance `ratio`, the rarest training class the most frequent here."""
+    return _shifted(split, ratio, backward=True)
+
+
+def _shifted(split: TestSplit, ratio: float, *, backward: bool) -> np.ndarray:
+    if ratio < 1:
+        raise ValueError(f"the imbalance ratio must be at least 1, not {ratio}")
+    return shifted_indices(split.targets, split.class_counts, factor=shift_factor(ratio), backward=backward)

@@ -1,0 +1,57 @@
+"""The product of an evaluation: distribution × predictor × prior × metric, array arithmetic on stored logits.
+
+`N` images of the test split, `M` of a distribution, `E` experts, `C` classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from model.metrics import METRICS, LabelledLogits
+from trainer.evaluation.aggregations import Predictor
+from trainer.evaluation.distributions import Distribution
+from trainer.evaluation.priors import PRIORS, PriorContext
+
+
+def evaluate(
+    logits: np.ndarray,
+    targets: np.ndarray,
+    class_counts: Sequence[int],
+    *,
+    distributions: Sequence[Distribution],
+    predictors: Sequence[Predictor],
+    priors: Sequence[str] = ("none",),
+) -> Iterator[dict[str, Any]]:
+    """Score every predictor under every prior on every distribution.
+
+    Args:
+        logits: each expert's on the whole test split, [N, E, C].
+        targets: labels of the test split, [N].
+        class_counts: training images of each class, length C; the groups many, medium, few follow from them.
+        distributions: which of the images count.
+        predictors: see `trainer.evaluation.aggregations`.
+        priors: names, see `trainer.evaluation.priors`.
+
+    Yields:
+        prior, distribution, predictor, images (M), every metric of `model.metrics.METRICS` by its name, and per_class,
+        the class accuracies [C]; what is not defined (an empty group or class) is nan.
+    """
+    counts = np.asarray(class_counts)
+    for distribution in distributions:
+        selected = logits[distribution.indices]
+        context = PriorContext(targets[distribution.indices], class_counts)
+        for predictor in predictors:
+            combined = predictor.combine(selected)  # [M, E, C] → [M, C]
+            for prior in priors:
+                labelled = LabelledLogits(PRIORS[prior](combined, context), context.targets, counts)
+                yield {
+                    "prior": prior,
+                    "distribution": distribution.name,
+                    "predictor": predictor.name,
+                    "images": len(context.targets),
+                    **{name: metric.of_set(labelled) for name, metric in METRICS.items()},
+                    "per_class": labelled.class_accuracies.tolist(),
+                }
