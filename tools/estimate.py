@@ -43,8 +43,6 @@ GIB, MIB = 2**30, 2**20
 TFLOPS = 20.0
 IMAGES_PER_CORE = 350.0
 GPUS = (1, 2, 4, 8)
-_SIDES = {loaders.ImbalanceDigitsDataLoader: 16, loaders.ImbalanceFashionMNISTDataLoader: 28}
-_CIFAR_SIDE = 32
 
 EXAMPLES = """examples:
   python -m tools.estimate configs/mixup/standard_training/config_iNaturalist_resnet50_bs-experts.json
@@ -75,7 +73,7 @@ def image_side(config: ConfigParser) -> int:
     loader = getattr(loaders, config["data_loader"]["type"])
     if issubclass(loader, FileDataLoader):
         return config["data_loader"]["args"].get("image_size", loader.image_size)
-    return _SIDES.get(loader, _CIFAR_SIDE)
+    return loader.spec.side
 
 
 def images_at_once(config: ConfigParser, gpus: int) -> tuple[int, int]:

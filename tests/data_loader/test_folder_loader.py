@@ -121,7 +121,7 @@ def test_the_extensions_are_torchvisions():
     assert IMAGE_EXTENSIONS == IMG_EXTENSIONS
 
 
-def test_files_that_are_passed_over_are_counted_and_logged(tmp_path, caplog):
+def test_skipped_files_are_counted_and_logged(tmp_path, caplog):
     for split, count in (("train", 4), ("test", 1)):
         put(tmp_path / split / "a", count)
         (tmp_path / split / "a" / "moving.GIF").touch()
@@ -131,7 +131,7 @@ def test_files_that_are_passed_over_are_counted_and_logged(tmp_path, caplog):
     with caplog.at_level("INFO"):
         _ = loader.splits
     assert sorted(loader.skipped_files.items()) == [(".gif", 2), (".txt", 1), ("no extension", 1)]
-    told = f"{tmp_path}: passed over: 4 files (.gif 2, .txt 1, no extension 1)"
-    assert [record.getMessage() for record in caplog.records] == [told]
+    line = f"{tmp_path}: skipped: 4 files (.gif 2, .txt 1, no extension 1)"
+    assert [record.getMessage() for record in caplog.records] == [line]
     loader.inventory()
     assert loader.skipped_files.total() == 4
