@@ -73,7 +73,7 @@ class FileSet(ImageSet):
         return replace(self, crop=crop, unreadable_images=unreadable_images)
 
     def _read_cropped(self, sample_id: np.ndarray, params: np.ndarray) -> tuple[int, Tensor]:
-        """Index and pixels [3, S, S] of the image of a sample id [3], or of its replacement, cropped as `params` say."""
+        """Index and pixels [3, S, S] of the image of a sample id [3], or of its replacement, cropped by its params."""
         index = int(sample_id[1])
         try:
             image = read_image(self.path(index))
