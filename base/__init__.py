@@ -1,6 +1,6 @@
 """The contracts between the rooms: what a data loader hands out, what every training run does."""
 
-from base.base_data_loader import BaseDataLoader, Batch, View, count_batches
+from base.base_data_loader import VIEWS, BaseDataLoader, Batch, View, count_batches
 from base.base_trainer import BaseTrainer
 from base.batch_shards import BatchShard, shard_of
 from base.checkpoint_parts import CheckpointParts, Stateful
@@ -11,6 +11,7 @@ from base.step import Step
 from base.trainer_options import TrainerOptions
 
 __all__ = [
+    "VIEWS",
     "BaseDataLoader",
     "BaseTrainer",
     "Batch",

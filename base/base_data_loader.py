@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self, get_args
 
 import numpy as np
 import torch
@@ -25,6 +25,8 @@ def count_batches(num_images: int, batch_size: int) -> int:
 
 View = Literal["train", "weak", "strong", "test"]
 """How images are augmented: as the configuration says, weakly, strongly, or not at all."""
+
+VIEWS: tuple[View, ...] = get_args(View)
 
 Transform = Callable[[Tensor, np.ndarray, View], Tensor]
 """(raw images [B, 3, H, W], sample ids [B, 3], view) → the network's input, float32 [B, 3, H, W]."""
@@ -68,7 +70,7 @@ class Batch(NamedTuple):
 
 
 class BaseDataLoader(ABC):
-    """Batches of one split; `split_validation` and `split_test` give the loaders of the others."""
+    """Batches of one split; `of_split` gives the loaders of the others."""
 
     batch_size: int
 
@@ -110,17 +112,37 @@ class BaseDataLoader(ABC):
     def transform(self, images: Tensor, sample_ids: np.ndarray, view: View = "train") -> Tensor:
         """Raw images [B, 3, H, W] on the device → the network's input, float32 [B, 3, H, W]: augmented, normalised.
 
-        "train" finishes what the loader's workers have begun, so it is for the images that this loader hands out; on
-        another split than the training split it is the same as "test".
+        What is random about an image follows from the seed, its sample id and the view. The views finish what the
+        loader's workers have begun (see `prepare_views`), so this is for the images that the loader hands out. On a
+        split that is evaluated "train" is the same as "test".
+
+        Raises:
+            RuntimeError: the workers have prepared the images for another view.
         """
 
     @abstractmethod
-    def of_split(self, name: str) -> BaseDataLoader:
-        """The loader of another split of the data set: "train", "validation", "test".
+    def prepare_views(self, views: tuple[View, ...]) -> None:
+        """Say which views `transform` will be asked for, if they are not ("train",) alone; before the first epoch.
+
+        The workers do the slow transforms of a view that is alone; of several they leave all to `transform`.
+
+        Raises:
+            RuntimeError: an epoch has begun with other views.
+        """
+
+    @abstractmethod
+    def of_split(self, name: str) -> Self:
+        """The loader of another split of the data set: "train", "validation", "test", or what else it has.
+
+        It is prepared for the view "train".
 
         Raises:
             KeyError: the data set has no such split.
         """
+
+    def split_validation(self) -> Self:
+        """The loader of the validation split."""
+        return self.of_split("validation")
 
     @property
     def num_classes(self) -> int:

@@ -83,7 +83,7 @@ def logits_of(checkpoint: Path) -> np.ndarray:
     config = ConfigParser.from_file(path)
     network = build_model(config, CPU)
     load_weights(network, load_checkpoint(checkpoint), checkpoint)
-    predicted = predict(network, build_loader(config).split_test(), CPU, precision=Precision("fp32", CPU))
+    predicted = predict(network, build_loader(config).of_split("test"), CPU, precision=Precision("fp32", CPU))
     assert predicted is not None
     return predicted[0]
 

@@ -28,7 +28,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision import transforms
 
-from data_loader.data_loaders import ImageListDataLoader
+from data_loader.data_loaders.image_lists import ImageListDataLoader
 from data_loader.file_loader import IMAGENET_MEAN, IMAGENET_STD
 from utils.config.command_line import OneLineParser, positive_integer
 
@@ -84,9 +84,9 @@ def our_pipeline(listed: Path, *, whole: bool) -> Callable[[], None]:
     )
 
     def run() -> None:
-        for images, _, sample_ids in loader.epoch(0):
+        for batch in loader.epoch(0):
             if whole:
-                loader.transform(images, sample_ids)
+                batch.view()
 
     return run
 

@@ -1,4 +1,4 @@
-"""Loaders of data sets that fit in memory: one class, and a recipe for each data set."""
+"""Loaders of data sets that fit in memory: one class, and a specification for each data set."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
-from data_loader.datasets.archives import LabelledImages
-from data_loader.datasets.image_sets import ArraySet
+from base import View
+from data_loader.datasets.image_sets import ArraySet, ImageSet
+from data_loader.datasets.labelled_images import LabelledImages
 from data_loader.datasets.longtail import longtail_counts, select_per_class, shifted_indices
-from data_loader.loader import ImageDataLoader, Splits
+from data_loader.datasets.splits import Splits
+from data_loader.loader import ImageDataLoader
 from data_loader.transforms.batch_transforms import BatchTransform, CropFlipRotate, Cutout, Normalise
 from data_loader.transforms.image_policies import ImagePolicy
 from utils.config.ranges import PositiveInt, Range
@@ -25,6 +27,7 @@ class ArrayDatasetSpec:
 
     Args:
         read: (data_dir, train=…, verify=…) → the images of a split.
+        side: pixels along a side of the published images.
         mean: of each channel, on the scale 0 … 1.
         std: likewise.
         padding: zeros on each side before the training crop.
@@ -33,6 +36,7 @@ class ArrayDatasetSpec:
     """
 
     read: Callable[..., LabelledImages]
+    side: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     padding: int
@@ -53,7 +57,7 @@ class ArrayDataLoader(ImageDataLoader):
         verify: compare checksums and download what is missing; false reads other data in the same format.
     """
 
-    recipe: ClassVar[ArrayDatasetSpec]
+    spec: ClassVar[ArrayDatasetSpec]
 
     data_dir: str
     randaugm: bool = False
@@ -70,37 +74,40 @@ class ArrayDataLoader(ImageDataLoader):
         """Images to keep of the test split: all of them, as they stand."""
         return np.arange(len(targets))
 
-    def load_splits(self) -> Splits:
+    def load_splits(self) -> Splits[ImageSet]:
         """Read the data set and select the training images."""
-        train = self.recipe.read(self.data_dir, train=True, verify=self.verify)
-        test = self.recipe.read(self.data_dir, train=False, verify=self.verify)
+        train = self.spec.read(self.data_dir, train=True, verify=self.verify)
+        test = self.spec.read(self.data_dir, train=False, verify=self.verify)
         counts = self.train_counts(train.targets)
-        chosen = select_per_class(train.targets, counts)
+        train_set = ArraySet(train.images, train.targets).subset(select_per_class(train.targets, counts))
         test_set = ArraySet(test.images, test.targets)
-        kept = self.test_indices(test.targets, counts)
-        if len(kept) < len(test_set) or not np.array_equal(kept, np.arange(len(kept))):
-            test_set = test_set.subset(kept)
-        return Splits(ArraySet(train.images, train.targets).subset(chosen), test_set, test_set, train.class_names)
+        indices = self.test_indices(test.targets, counts)
+        if not np.array_equal(indices, np.arange(len(test_set))):
+            test_set = test_set.subset(indices)
+        return Splits({"train": train_set, "validation": test_set, "test": test_set}, train.class_names)
 
-    def augmentation(self) -> Sequence[BatchTransform]:
-        """Crop, flip and rotation; or crop, flip and a policy; and the hole where it is asked for."""
-        recipe, strong = self.recipe, self.randaugm or self.trivialaugm
-        chain: list[BatchTransform] = [
-            CropFlipRotate(self.seed, recipe.padding, recipe.flip, 0.0 if strong else recipe.degrees)
-        ]
-        if strong:
+    def augmentation(self, view: View) -> Sequence[BatchTransform]:
+        """Crop, flip and rotation; or crop, flip and a policy; and the hole where it is asked for.
+
+        Weak: crop and flip. Strong: crop, flip, a policy and the hole.
+        """
+        has_policy = view == "strong" or (view == "train" and (self.randaugm or self.trivialaugm))
+        rotates = view == "train" and not has_policy
+        crop = CropFlipRotate(self.seed, self.spec.padding, self.spec.flip, self.spec.degrees if rotates else 0.0)
+        chain: list[BatchTransform] = [crop]
+        if has_policy:
             chain.append(ImagePolicy(self.seed, "trivialaugment" if self.trivialaugm else "autoaugment"))
-        if self.cutout:
+        if view == "strong" or (view == "train" and self.cutout):
             chain.append(Cutout(self.seed, self._image_side // 2))
         return chain
 
     def normalisation(self) -> Normalise:
         """By the data set's mean and standard deviation."""
-        return Normalise(self.recipe.mean, self.recipe.std)
+        return Normalise(self.spec.mean, self.spec.std)
 
     @property
     def _image_side(self) -> int:
-        train = self.splits.train
+        train = self.splits["train"]
         assert isinstance(train, ArraySet)
         return train.images.shape[-1]
 

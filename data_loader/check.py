@@ -19,10 +19,10 @@ from torch.utils.data import DataLoader, Dataset
 
 import data_loader.data_loaders as module_data
 from base import BaseDataLoader
+from data_loader.data_loaders.image_folders import ImageFolderDataLoader
 from data_loader.datasets.class_folders import skipped_files_line
 from data_loader.datasets.decoding import UnreadableImageError, read_image
 from data_loader.file_loader import FileDataLoader
-from data_loader.folder_loader import ImageFolderDataLoader
 from utils.config.command_line import OneLineParser
 from utils.config.parser import ConfigParser
 from utils.config.schema import Component, problems
@@ -93,7 +93,7 @@ def main() -> None:
     config = ConfigParser.from_file(arguments.config, overrides=overrides)
     loader = build_loader(config)
     if not isinstance(loader, FileDataLoader):
-        counts = [len(images) for images in (loader.splits.train, loader.splits.test)]
+        counts = [len(loader.splits[name]) for name in ("train", "test")]
         print(f"{counts[0]:,} training and {counts[1]:,} test images are held in memory and could be read")
         return
     paths, bad_lines = loader.inventory()

@@ -1,4 +1,4 @@
-"""What the loaders of image files have in common: the recipe of ImageNet-LT and its relatives."""
+"""What the loaders of image files have in common: the transforms of ImageNet-LT and its relatives."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from base import View
 from data_loader.datasets.file_set import FileSet
 from data_loader.datasets.image_sets import ImageSet
 from data_loader.datasets.longtail import select_per_class
+from data_loader.datasets.splits import Splits
 from data_loader.lists.list_files import ImageList
-from data_loader.loader import ImageDataLoader, Splits
+from data_loader.loader import ImageDataLoader
 from data_loader.transforms.batch_transforms import BatchTransform, HorizontalFlip, Normalise
 from data_loader.transforms.colour import ColourJitter
 from data_loader.transforms.crops import CentreCrop, Crop, RandomResizedCrop
@@ -24,16 +26,6 @@ from utils.config.ranges import PositiveInt, Range
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _JITTER = 0.4
 _RESIZED = 256 / 224  # a test image's shorter side before the central crop, relative to the crop
-
-
-@dataclass(frozen=True)
-class FileSplits:
-    """Which files each split has, by paths relative to the data folder, and a name for each class."""
-
-    train: ImageList
-    validation: ImageList
-    test: ImageList
-    class_names: list[str]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -46,8 +38,8 @@ class FileDataLoader(ImageDataLoader):
         color_jitter: whether the plain augmentation jitters brightness, contrast and saturation by ±0.4.
         randaugm: the strong augmentation: colour jitter in any case, and RandAugment.
         max_per_class: at most so many training images of a class.
-        on_bad_image: what an unreadable training image is: an "error", or one to "skip": another of its class stands
-            in for it. Elsewhere it is always an error: a result must be on all images.
+        on_bad_image: what an unreadable training image is: an "error", or one to "skip": another of its class
+            replaces it. Elsewhere it is always an error: a result must be on all images.
         mean: of each channel, on the scale 0 … 1.
         std: likewise.
     """
@@ -68,38 +60,37 @@ class FileDataLoader(ImageDataLoader):
                 raise ValueError(f"args.{name}: expected three {'positive ' * (name == 'std')}numbers; got {values}")
 
     @abstractmethod
-    def find_files(self) -> FileSplits:
+    def find_files(self) -> Splits[ImageList]:
         """Which images each split has; none of them is opened."""
 
     @abstractmethod
     def inventory(self) -> tuple[list[str], list[str]]:
         """Every image file that a split names, once; and what is wrong with the lists, one line each."""
 
-    def load_splits(self) -> Splits:
+    def load_splits(self) -> Splits[ImageSet]:
         """Find the files and cap the training classes."""
         files = self.find_files()
-        train, num_classes = files.train, len(files.class_names)
         if self.max_per_class is not None:
-            train = train.subset(select_per_class(train.targets, np.full(num_classes, self.max_per_class)))
-        test = self._file_set(files.test)
-        validation = test if files.validation is files.test else self._file_set(files.validation)
-        return Splits(self._file_set(train), validation, test, files.class_names)
+            train, counts = files["train"], np.full(len(files.class_names), self.max_per_class)
+            files = files.replaced(train=train.subset(select_per_class(train.targets, counts)))
+        return files.map(self._file_set)
 
     @cached_property
     def images(self) -> ImageSet:
-        """The image set of this loader's split; the training split's images are cropped at random."""
-        images = getattr(self.splits, self.split)
-        if self.split != "train":
+        """The image set of this loader's split; images to train on are cropped at random, unless for "test" alone."""
+        images = self.splits[self.split]
+        if self.is_evaluated or self.views == ("test",):
             return images
+        assert isinstance(images, FileSet)
         crop = RandomResizedCrop(self.seed, self.image_size)
         return images.for_training(crop, seed=self.seed, on_bad_image=self.on_bad_image)
 
-    def augmentation(self) -> Sequence[BatchTransform]:
-        """What follows the crop: flip, colour jitter, RandAugment."""
+    def augmentation(self, view: View) -> Sequence[BatchTransform]:
+        """What follows the crop: a flip, the jitter and RandAugment as the arguments say; strong: flip, RandAugment."""
         chain: list[BatchTransform] = [HorizontalFlip(self.seed)]
-        if self.color_jitter or self.randaugm:
+        if view == "train" and (self.color_jitter or self.randaugm):
             chain.append(ColourJitter(self.seed, _JITTER))
-        if self.randaugm:
+        if view == "strong" or (view == "train" and self.randaugm):
             chain.append(RandAugment(self.seed))
         return chain
 
@@ -107,6 +98,6 @@ class FileDataLoader(ImageDataLoader):
         """By the data set's mean and standard deviation."""
         return Normalise(self.mean, self.std)
 
-    def _file_set(self, files: ImageList) -> FileSet:
+    def _file_set(self, files: ImageList) -> ImageSet:
         crop: Crop = CentreCrop(self.image_size, round(self.image_size * _RESIZED))
         return FileSet(self.data_dir, files.paths, files.targets, crop)

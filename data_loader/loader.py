@@ -7,40 +7,29 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, Self, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from base import BaseDataLoader, Batch
-from data_loader.datasets.image_sets import BatchDataset, ImageSet
+from base import VIEWS, BaseDataLoader, Batch, View
+from data_loader.datasets.image_sets import BatchDataset, ImageSet, ReadBatch
 from data_loader.datasets.longtail import stratified_split
+from data_loader.datasets.splits import EVALUATED_SPLITS, Splits
 from data_loader.sampling import (
-    SampleIdBatches,
+    BatchPlanner,
     balanced_epoch_length,
     balanced_sample_ids,
     sequential_sample_ids,
     shuffled_sample_ids,
 )
 from data_loader.transforms.batch_transforms import BatchTransform, Normalise
-from data_loader.transforms.pipeline import Pipeline, apply_all
+from data_loader.transforms.pipeline import Pipeline
 from utils.config.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, Range
 from utils.errors import UserError
 from utils.signals import leave_signals_to_the_parent
-
-SplitName = Literal["train", "validation", "test"]
-
-
-@dataclass(frozen=True)
-class Splits:
-    """The image sets of a data set; where no validation set is of its own, `validation` is the test split."""
-
-    train: ImageSet
-    validation: ImageSet
-    test: ImageSet
-    class_names: list[str]
 
 
 @dataclass(kw_only=True, eq=False)
@@ -75,34 +64,40 @@ class ImageDataLoader(BaseDataLoader):
     seed: int = 1
 
     @abstractmethod
-    def load_splits(self) -> Splits:
+    def load_splits(self) -> Splits[ImageSet]:
         """Read the data set (labels at least): the long-tailed training split and the others as they are."""
 
     @abstractmethod
-    def augmentation(self) -> Sequence[BatchTransform]:
-        """The random transforms of the training split, in order."""
+    def augmentation(self, view: View) -> Sequence[BatchTransform]:
+        """The random transforms of a view, in order: "train" (as the arguments say), "weak" or "strong"."""
 
     @abstractmethod
     def normalisation(self) -> Normalise:
         """The last transform of every split."""
 
     def __post_init__(self) -> None:
-        self.split: SplitName = "train" if self.training else "test"
+        self.split = "train" if self.training else "test"
+        self.views: tuple[View, ...] = ("train",)
 
     @cached_property
-    def splits(self) -> Splits:
+    def splits(self) -> Splits[ImageSet]:
         """The image sets, read at the first use; a validation part is taken from the training split here."""
         splits = self.load_splits()
         if not self.validation_split:
             return splits
-        train = splits.train
-        kept, held = stratified_split(train.targets, self.validation_split, len(splits.class_names))
-        return Splits(train.subset(kept), train.subset(held), splits.test, splits.class_names)
+        train = splits["train"]
+        train_indices, held_out = stratified_split(train.targets, self.validation_split, len(splits.class_names))
+        return splits.replaced(train=train.subset(train_indices), validation=train.subset(held_out))
 
     @cached_property
     def images(self) -> ImageSet:
         """The image set of this loader's split."""
-        return getattr(self.splits, self.split)
+        return self.splits[self.split]
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether this loader's split is one to evaluate on: in file order and, but for views, not augmented."""
+        return self.split in EVALUATED_SPLITS
 
     @property
     def targets(self) -> np.ndarray:
@@ -122,54 +117,70 @@ class ImageDataLoader(BaseDataLoader):
     @cached_property
     def cls_num_list(self) -> list[int]:
         """Training images of each class, length C, whichever split this loader reads."""
-        return np.bincount(self.splits.train.targets, minlength=len(self.class_names)).tolist()
+        return np.bincount(self.splits["train"].targets, minlength=len(self.class_names)).tolist()
 
     @property
     def num_images(self) -> int:
         """Images an epoch."""
-        if self.split == "train" and self.balanced:
+        if self._is_balanced:
             return balanced_epoch_length(np.array(self.cls_num_list), retain_epoch_size=self.retain_epoch_size)
         return len(self.images)
 
     @cached_property
-    def pipeline(self) -> Pipeline:
-        """The transforms of this loader's split."""
-        augmentation = self.augmentation() if self.split == "train" else ()
-        return Pipeline.of((*augmentation, self.normalisation()))
+    def pipelines(self) -> dict[View, Pipeline]:
+        """The transforms of each view of this loader's split."""
+        plain: tuple[View, ...] = ("train", "test") if self.is_evaluated else ("test",)
+        chains = {view: () if view in plain else self.augmentation(view) for view in VIEWS}
+        return {view: Pipeline.of(view, (*chain, self.normalisation())) for view, chain in chains.items()}
 
-    def transform(self, images: Tensor, sample_ids: np.ndarray) -> Tensor:
-        """Raw images [B, 3, H, W] on the device → the network's input, float32 [B, 3, H, W]."""
-        return apply_all(self.pipeline.on_device, images, sample_ids)
+    def transform(self, images: Tensor, sample_ids: np.ndarray, view: View = "train") -> Tensor:
+        """Raw images [B, 3, H, W] on the device → the network's input; see `BaseDataLoader.transform`."""
+        pipeline, begun = self.pipelines[view], self._worker_pipeline
+        if begun is None:
+            images = pipeline.begin(images, sample_ids)
+        elif begun is not pipeline:
+            raise RuntimeError(
+                f"the workers have prepared these images for the view {begun.view!r}, not for {view!r}: "
+                f"call prepare_views(({begun.view!r}, {view!r})) before the first epoch"
+            )
+        return pipeline.finish(images, sample_ids)
+
+    def prepare_views(self, views: tuple[View, ...]) -> None:
+        """Say which views will be asked for; see `BaseDataLoader.prepare_views`."""
+        if views != self.views and "_torch_loader" in self.__dict__:
+            raise RuntimeError(f"prepare_views({views}): an epoch has begun with {self.views}")
+        self.views = views
+        self.__dict__.pop("images", None)  # how files are read may depend on the views
 
     def epoch_sample_ids(self, epoch: int) -> np.ndarray:
         """Which sample comes when: int64, shape [num_images, 3]: epoch, sample index, repeat."""
-        if self.split != "train" or not (self.shuffle or self.balanced):
-            return sequential_sample_ids(epoch, len(self.images))
-        if self.balanced:
+        split = self.splits.number(self.split)
+        if self._is_balanced:
             return balanced_sample_ids(self.seed, epoch, self.targets, self.num_images)
-        return shuffled_sample_ids(self.seed, epoch, len(self.images))
+        if self.is_evaluated or not self.shuffle:
+            return sequential_sample_ids(epoch, len(self.images), split=split)
+        return shuffled_sample_ids(self.seed, epoch, len(self.images), split=split)
 
     def epoch(
         self, epoch: int, *, first_step: int = 0, every: int = 1, rank: int = 0, size: int = 1
     ) -> Iterator[Batch]:
         """The batches of an epoch in their order, or a process's part of them; see `BaseDataLoader.epoch`."""
-        self._sample_id_batches.start(
-            self.epoch_sample_ids(epoch), first_step=first_step, every=every, rank=rank, size=size
-        )
-        return _checked(iter(self._torch_loader))
+        self._planner.start(self.epoch_sample_ids(epoch), first_step=first_step, every=every, rank=rank, size=size)
+        return self._batches(iter(self._torch_loader))
 
     @property
     def validates_on_test_split(self) -> bool:
         """Whether the validation images are the test images, so that a choice by them is no honest one."""
-        return self.splits.validation is self.splits.test
+        return self.splits["validation"] is self.splits["test"]
 
-    def split_validation(self) -> ImageDataLoader:
-        """The loader of the validation split."""
-        return self._of_split("validation")
-
-    def split_test(self) -> ImageDataLoader:
-        """The loader of the test split."""
-        return self._of_split("test")
+    def of_split(self, name: str) -> Self:
+        """A loader of another split that shares what has been read; see `BaseDataLoader.of_split`."""
+        _ = self.splits[name]
+        other = copy.copy(self)
+        other.split, other.views = name, ("train",)
+        for cached in ("images", "pipelines", "_planner", "_torch_loader"):
+            other.__dict__.pop(cached, None)
+        return other
 
     def published_shift(self, direction: str, ratio: int) -> np.ndarray | None:
         """The images of the test split that a published list names for a shifted test set; None: there is no list.
@@ -183,25 +194,27 @@ class ImageDataLoader(BaseDataLoader):
         """
         return None
 
-    def _of_split(self, split: SplitName) -> ImageDataLoader:
-        """A loader of another split that shares what has been read."""
-        _ = self.splits
-        other = copy.copy(self)
-        other.split = split
-        for name in ("images", "pipeline", "_sample_id_batches", "_torch_loader"):
-            other.__dict__.pop(name, None)
-        return other
+    @property
+    def _is_balanced(self) -> bool:
+        return self.balanced and self.split == "train"
+
+    @property
+    def _worker_pipeline(self) -> Pipeline | None:
+        """The pipeline whose first part the workers do; None where they deliver raw images."""
+        only = self.pipelines[self.views[0]] if len(self.views) == 1 else None
+        return only if only is not None and only.in_worker else None
 
     @cached_property
-    def _sample_id_batches(self) -> SampleIdBatches:
-        return SampleIdBatches(self.batch_size)
+    def _planner(self) -> BatchPlanner:
+        return BatchPlanner(self.batch_size)
 
     @cached_property
     def _torch_loader(self) -> DataLoader[Any]:
-        workers = self.num_workers if self.images.reads_files or self.pipeline.in_worker else 0
+        pipeline = self._worker_pipeline
+        workers = self.num_workers if self.images.reads_files or pipeline is not None else 0
         return DataLoader(
-            BatchDataset(self.images, self.pipeline.in_worker),
-            batch_sampler=cast(Any, self._sample_id_batches),  # arrays of keys, where torch expects lists of indices
+            BatchDataset(self.images, pipeline),
+            batch_sampler=cast(Any, self._planner),  # plans, where torch expects lists of indices
             collate_fn=_as_it_is,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -211,14 +224,13 @@ class ImageDataLoader(BaseDataLoader):
             generator=torch.Generator(),  # else torch draws the workers' seeds from the global one
         )
 
+    def _batches(self, batches: Iterator[ReadBatch | UserError]) -> Iterator[Batch]:
+        """Attach the transform, which does not travel through workers, and raise the user's mistakes, which do."""
+        for batch in batches:
+            if isinstance(batch, UserError):
+                raise batch
+            yield Batch(*batch, self.transform)
+
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-def _checked(batches: Iterator[Batch | UserError]) -> Iterator[Batch]:
-    """Raise the user's mistakes that workers hand over (see `BatchDataset`)."""
-    for batch in batches:
-        if isinstance(batch, UserError):
-            raise batch
-        yield batch

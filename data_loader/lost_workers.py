@@ -1,4 +1,4 @@
-"""A loader process that dies or hangs is told as what it is."""
+"""A loader process that dies or hangs ends the run in one line that says so."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _TORCH_SAYS = re.compile(r"DataLoader (worker|timed out)|Pin memory thread exite
 
 
 @contextmanager
-def lost_workers_told() -> Iterator[None]:
+def report_lost_workers() -> Iterator[None]:
     """Around a loop over batches: the loss of a worker becomes a `RunError`.
 
     torch notices a dead worker by signal, so the loop's own body may be interrupted, too.

@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 import data_loader.data_loaders as loaders
 import model.model as networks
-from base import TrainerOptions, micro_batches, share_of
+from base import TrainerOptions, shard_of
 from base.batch_shards import groups
 from data_loader.file_loader import FileDataLoader
 from model.costs import WAYS, NetworkCosts, network_costs
@@ -43,8 +43,6 @@ GIB, MIB = 2**30, 2**20
 TFLOPS = 20.0
 IMAGES_PER_CORE = 350.0
 GPUS = (1, 2, 4, 8)
-_SIDES = {loaders.ImbalanceDigitsDataLoader: 16, loaders.ImbalanceFashionMNISTDataLoader: 28}
-_CIFAR_SIDE = 32
 
 EXAMPLES = """examples:
   python -m tools.estimate configs/mixup/standard_training/config_iNaturalist_resnet50_bs-experts.json
@@ -75,17 +73,17 @@ def image_side(config: ConfigParser) -> int:
     loader = getattr(loaders, config["data_loader"]["type"])
     if issubclass(loader, FileDataLoader):
         return config["data_loader"]["args"].get("image_size", loader.image_size)
-    return _SIDES.get(loader, _CIFAR_SIDE)
+    return loader.spec.side
 
 
 def images_at_once(config: ConfigParser, gpus: int) -> tuple[int, int]:
-    """The largest share of a batch that one of N GPUs has, and how much of it it takes at once."""
+    """The largest shard of a batch that one of N GPUs has, and how much of it it takes at once."""
     batch = config["data_loader"]["args"]["batch_size"]
-    share = max((share_of(batch, rank, gpus) for rank in range(gpus)), key=len)
+    shard = max((shard_of(batch, rank, gpus) for rank in range(gpus)), key=len)
     steps = TrainerOptions(**config["trainer"]).accumulate_steps
     if steps is None:  # as many as on `n_gpu` GPUs
         steps = max(math.ceil(config.get("n_gpu", 1) / gpus), 1)
-    return len(share), max(len(part) for part in micro_batches(share, 1 if steps == "auto" else steps))
+    return len(shard), max(len(part) for part in shard.split(1 if steps == "auto" else steps))
 
 
 def costs_on(

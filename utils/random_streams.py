@@ -32,7 +32,7 @@ class Stream(IntEnum):
     MIXING = 6  # mixup's and CutMix's λ, box and pairing
     DROPOUT = 7
     VALIDATION_SPLIT = 8
-    REPLACEMENT = 9  # which image stands in for an unreadable one
+    REPLACEMENT = 9  # which image replaces an unreadable one
     CROP = 10  # area, ratio and place of a resized crop
 
 
@@ -55,7 +55,7 @@ def philox(counters: np.ndarray, key: tuple[int, int]) -> np.ndarray:
 
 
 def _words(seed: int, stream: Stream, sample_ids: np.ndarray, count: int) -> np.ndarray:
-    """`count` random words for each of N sample_ids (epoch, index, repeat): uint32, shape [N, count]."""
+    """`count` random words for each of N sample ids (epoch, index, repeat): uint32, shape [N, count]."""
     blocks = -(-count // 4)
     counters = np.empty((len(sample_ids), blocks, 4), np.uint64)
     counters[:, :, :3] = sample_ids[:, None, :]
@@ -81,7 +81,7 @@ def uniforms(seed: int, stream: Stream, sample_ids: np.ndarray, count: int) -> n
 
 
 def sample_seeds(seed: int, stream: Stream, sample_ids: np.ndarray) -> list[int]:
-    """A 63-bit seed for each key, for operations that draw from a library's own generator; length N."""
+    """A 63-bit seed for each sample, for operations that draw from a library's own generator; length N."""
     words = _words(seed, stream, sample_ids, 2).astype(np.int64)
     return [int(high >> 1) << 32 | int(low) for high, low in words]
 

@@ -48,21 +48,21 @@ def find_images(
     counts = np.zeros(len(class_names), np.int64)
     for label, name in enumerate(class_names):
         within = [(folder, file) for folder, _, files in os.walk(root / name, followlinks=True) for file in files]
-        found = sorted(os.path.join(folder, file) for folder, file in within if _is_image(file))
+        images = sorted(os.path.join(folder, file) for folder, file in within if _is_image(file))
         if skipped_files is not None:
             others = (file for _, file in within if not _is_image(file) and not file.startswith("."))
             skipped_files.update(os.path.splitext(file)[1].lower() or "no extension" for file in others)
-        paths += [os.fsencode(os.path.relpath(path, base)) for path in found]
-        counts[label] = len(found)
+        paths += [os.fsencode(os.path.relpath(path, base)) for path in images]
+        counts[label] = len(images)
     return ImageList(np.array(paths, np.bytes_), np.repeat(np.arange(len(class_names)), counts))
 
 
 def skipped_files_line(skipped_files: Counter[str]) -> str:
-    """`"passed over: 3 files (.gif 2, .txt 1)"`, the most frequent extension first."""
+    """`"skipped: 3 files (.gif 2, .txt 1)"`, the most frequent extension first."""
     total = skipped_files.total()
     by_count = sorted(skipped_files.items(), key=lambda item: (-item[1], item[0]))
     kinds = ", ".join(f"{extension} {count}" for extension, count in by_count)
-    return f"passed over: {total:,} file{'s' * (total != 1)} ({kinds})"
+    return f"skipped: {total:,} file{'s' * (total != 1)} ({kinds})"
 
 
 def _is_image(file: str) -> bool:

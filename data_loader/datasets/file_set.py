@@ -29,7 +29,7 @@ class FileSet(ImageSet):
         paths: an array of bytes of shape [N] (plain strings would be copied into every worker).
         targets: int64, shape [N].
         crop: what brings an image to the network's size.
-        unreadable_images: what takes an unreadable image's place; without it such an image is an error.
+        unreadable_images: how unreadable images are replaced; without it such an image is an error.
     """
 
     root: str
@@ -52,7 +52,7 @@ class FileSet(ImageSet):
         """The images of sample ids [B, 3] and their labels [B], which are those of the images in fact read.
 
         Raises:
-            UserError: an image can't be read and nothing may stand in for it.
+            UserError: an image can't be read and may not be replaced.
         """
         indices, size = sample_ids[:, 1].copy(), self.crop.size
         images = torch.empty((len(sample_ids), 3, size, size), dtype=torch.uint8)
@@ -72,24 +72,24 @@ class FileSet(ImageSet):
         )
         return replace(self, crop=crop, unreadable_images=unreadable_images)
 
-    def _read_cropped(self, key: np.ndarray, params: np.ndarray) -> tuple[int, Tensor]:
-        """Index and pixels [3, S, S] of the image of `key`, or of its stand-in, cropped as `params` say."""
-        index = int(key[1])
+    def _read_cropped(self, sample_id: np.ndarray, params: np.ndarray) -> tuple[int, Tensor]:
+        """Index and pixels [3, S, S] of the image of a sample id [3], or of its replacement, cropped by its params."""
+        index = int(sample_id[1])
         try:
             image = read_image(self.path(index))
         except UnreadableImageError as error:
-            index, image = self._stand_in(key, error)
+            index, image = self._replacement(sample_id, error)
         return index, self.crop(image, params)
 
-    def _stand_in(self, key: np.ndarray, error: UnreadableImageError) -> tuple[int, Tensor]:
-        """Index and pixels of the image that takes the place of the one of `key`, which raised `error`."""
+    def _replacement(self, sample_id: np.ndarray, error: UnreadableImageError) -> tuple[int, Tensor]:
+        """Index and pixels of the image that replaces the one of a sample id [3], which raised `error`."""
         if self.unreadable_images is None:
             raise UserError(
                 f"{error}; data_loader.args.data_dir is {self.root}; `python -m data_loader.check CONFIG` lists all "
                 'unreadable images, data_loader.args.on_bad_image="skip" trains without them'
             ) from None
-        self.unreadable_images.report(int(key[1]), error)
-        for index in self.unreadable_images.candidates(key, self.targets):
+        self.unreadable_images.report(int(sample_id[1]), error)
+        for index in self.unreadable_images.candidates(sample_id, self.targets):
             try:
                 return index, read_image(self.path(index))
             except UnreadableImageError:
@@ -99,7 +99,7 @@ class FileSet(ImageSet):
 
 @dataclass(frozen=True, eq=False)
 class UnreadableImagePolicy:
-    """Which images take the place of unreadable ones, and which have been reported; shared with the workers.
+    """Which images replace unreadable ones, and which of those have been reported; shared with the workers.
 
     Args:
         seed: the run's seed.
@@ -112,13 +112,13 @@ class UnreadableImagePolicy:
     def __post_init__(self) -> None:
         self.reported.share_memory_()
 
-    def candidates(self, key: np.ndarray, targets: np.ndarray) -> Iterator[int]:
+    def candidates(self, sample_id: np.ndarray, targets: np.ndarray) -> Iterator[int]:
         """The other images in the order in which they are tried: those of the same class, then all others.
 
-        Where in the class the search begins is a function of the key [3].
+        Where in the class the search begins is a function of the sample id [3].
         """
-        own = int(key[1])
-        start = uniforms(self.seed, Stream.REPLACEMENT, key[None], 1)[0, 0]
+        own = int(sample_id[1])
+        start = uniforms(self.seed, Stream.REPLACEMENT, sample_id[None], 1)[0, 0]
         same_class = targets == targets[own]
         for group in (same_class, ~same_class):
             indices = np.flatnonzero(group)
@@ -131,4 +131,4 @@ class UnreadableImagePolicy:
             self.reported[index] = True
             count = int(self.reported.sum())
             files = f"{count} such file{'s' * (count != 1)}"
-            _log.warning("%s; another image stands in for it (%s so far)", error, files)
+            _log.warning("%s; another image replaces it (%s so far)", error, files)

@@ -1,17 +1,18 @@
-"""Sets of images that can be read by key: raw uint8 images of one size, and their labels."""
+"""Sets of images that can be read by sample id: raw uint8 images of one size, and their labels."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from base import Batch
-from data_loader.transforms.batch_transforms import BatchTransform
-from data_loader.transforms.pipeline import apply_all
+from base import BatchShard
+from data_loader.sampling import BatchPlan
+from data_loader.transforms.pipeline import Pipeline
 from utils.errors import UserError
 
 
@@ -65,20 +66,36 @@ class ArraySet(ImageSet):
         return ArraySet(self.images[torch.from_numpy(indices)], self.targets[indices])
 
 
-class BatchDataset(Dataset[Batch]):
-    """What torch's DataLoader fetches from: a whole batch for an array of keys."""
+class ReadBatch(NamedTuple):
+    """A shard of a batch as the workers hand it over: a `base.Batch` but for its transform, a function."""
 
-    def __init__(self, images: ImageSet, transforms: tuple[BatchTransform, ...]) -> None:
+    images: Tensor
+    targets: Tensor
+    sample_ids: np.ndarray
+    shard: BatchShard
+
+
+class BatchDataset(Dataset[ReadBatch]):
+    """What torch's DataLoader fetches from: a whole shard for a plan.
+
+    Args:
+        images: the split's images.
+        pipeline: its part for the workers is done on them; None: they stay raw.
+    """
+
+    def __init__(self, images: ImageSet, pipeline: Pipeline | None) -> None:
         self.images = images
-        self.transforms = transforms
+        self.pipeline = pipeline
 
-    def __getitems__(self, sample_ids: np.ndarray) -> Batch | UserError:
-        """The batch of sample ids [B, 3]; the part of the transforms that runs in the workers is done.
+    def __getitems__(self, plan: BatchPlan) -> ReadBatch | UserError:
+        """The images that a plan names.
 
         A mistake of the user is handed over as a value: raised in a worker it would arrive wrapped in a traceback.
         """
         try:
-            images, targets = self.images.read_labelled(sample_ids)
+            images, targets = self.images.read_labelled(plan.sample_ids)
         except UserError as error:
             return error
-        return Batch(apply_all(self.transforms, images, sample_ids), torch.from_numpy(targets), sample_ids)
+        if self.pipeline is not None:
+            images = self.pipeline.begin(images, plan.sample_ids)
+        return ReadBatch(images, torch.from_numpy(targets), plan.sample_ids, plan.shard)

@@ -58,12 +58,12 @@ def select_per_class(targets: np.ndarray, counts: Sequence[int] | np.ndarray) ->
     random = np.random.RandomState(_SELECTION_SEED)
     by_class = np.argsort(targets, kind="stable")
     starts = np.searchsorted(targets[by_class], np.arange(len(counts) + 1))
-    kept = []
+    chosen = []
     for label, count in enumerate(counts):
         indices = by_class[starts[label] : starts[label + 1]]  # in file order
         random.shuffle(indices)
-        kept.append(indices[:count])
-    return np.concatenate(kept) if kept else np.empty(0, np.int64)
+        chosen.append(indices[:count])
+    return np.concatenate(chosen) if chosen else np.empty(0, np.int64)
 
 
 def shift_factor(ratio: float, decimals: int = 4) -> float:
@@ -112,11 +112,11 @@ def stratified_split(targets: np.ndarray, fraction: float, num_classes: int) -> 
         num_classes: C.
 
     Returns:
-        (kept, held out): int64 indices into `targets`, each class after class. The same for every seed of a run,
+        (remaining, held out): int64 indices into `targets`, each class after class. The same for every seed of a run,
         so that runs can be compared.
     """
     sizes = np.bincount(targets, minlength=num_classes)
-    held_counts = np.minimum(np.maximum(np.rint(sizes * fraction).astype(np.int64), 1), np.maximum(sizes - 1, 0))
-    held = select_per_class(targets, held_counts)
-    kept = np.setdiff1d(np.arange(len(targets)), held)
-    return kept[np.argsort(targets[kept], kind="stable")], held
+    held_out_counts = np.minimum(np.maximum(np.rint(sizes * fraction).astype(np.int64), 1), np.maximum(sizes - 1, 0))
+    held_out = select_per_class(targets, held_out_counts)
+    rest = np.setdiff1d(np.arange(len(targets)), held_out)
+    return rest[np.argsort(targets[rest], kind="stable")], held_out

@@ -122,7 +122,7 @@ def _make_shifts(arguments: argparse.Namespace) -> None:
 
 def _make_long_tail(arguments: argparse.Namespace) -> None:
     images = read_list_or_folder(arguments.source, arguments.num_classes)
-    kept = long_tailed_list(
+    selected = long_tailed_list(
         images,
         num_classes=arguments.num_classes or 1 + int(images.targets.max()),
         imb_type=arguments.type,
@@ -130,8 +130,8 @@ def _make_long_tail(arguments: argparse.Namespace) -> None:
         largest=arguments.max,
         seed=arguments.shuffle_classes,
     )
-    _write(arguments.out, kept, force=arguments.force)
-    statistics = _statistics(kept, arguments.num_classes)
+    _write(arguments.out, selected, force=arguments.force)
+    statistics = _statistics(selected, arguments.num_classes)
     print(statistics_table({str(arguments.out): statistics}))
     real = statistics.imbalance_ratio
     if real is not None and abs(real / arguments.ratio - 1) > _RATIO_TOLERANCE:

@@ -70,10 +70,10 @@ def _get(file: PublishedFile, target: Path, source: str | Path) -> None:
         _download(origin, part)
         content = part.read_bytes()
         part.unlink()
-    found = git_blob_sha1(content)
-    if found != file.git_blob_sha1:
+    sha1 = git_blob_sha1(content)
+    if sha1 != file.git_blob_sha1:
         raise UserError(
-            f"{origin}: refused, nothing kept: its git blob hash is {found}, the published file's {file.git_blob_sha1}"
+            f"{origin}: refused, nothing kept: its git blob hash is {sha1}, the published file's {file.git_blob_sha1}"
         )
     write_bytes(target, content)
 
@@ -99,8 +99,8 @@ def _download(url: str, part: Path) -> None:
         if total is not None and now >= total:
             return
         if now <= have:  # no byte has come: it is of no use to go on
-            kept = "; what has arrived is kept, the next call goes on from there" if now else ""
-            raise UserError(f"{url}: can't be fetched ({reason}){kept}")
+            hint = "; what has arrived is kept, the next call goes on from there" if now else ""
+            raise UserError(f"{url}: can't be fetched ({reason}){hint}")
 
 
 def _receive(response: HTTPResponse, part: Path, have: int) -> int:

@@ -80,8 +80,8 @@ def write_list(path: str | Path, images: ImageList) -> None:
 def positions(paths: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Where each of `wanted` [M] stands in `paths` [N]: int64, shape [M]; −1 for what isn't there."""
     order = np.argsort(paths, kind="stable")
-    found = np.minimum(np.searchsorted(paths, wanted, sorter=order), len(paths) - 1)
-    return np.where(paths[order[found]] == wanted, order[found], -1)
+    candidates = order[np.minimum(np.searchsorted(paths, wanted, sorter=order), len(paths) - 1)]
+    return np.where(paths[candidates] == wanted, candidates, -1)
 
 
 def _read_text(path: Path) -> str:

@@ -29,8 +29,8 @@ def shifted_lists(
     for ratio in ratios:
         for direction in ("forward", "backward"):
             factor = shift_factor(ratio, decimals)
-            kept = shifted_indices(test.targets, class_counts, factor=factor, backward=direction == "backward")
-            yield f"{direction}{ratio}", test.subset(kept)
+            indices = shifted_indices(test.targets, class_counts, factor=factor, backward=direction == "backward")
+            yield f"{direction}{ratio}", test.subset(indices)
 
 
 def long_tailed_list(

@@ -1,7 +1,7 @@
 """Transforms of whole batches, on whatever device the batch lies; random ones are functions of the sample ids.
 
-What chance decides about each sample (`make_params`) is apart from what is then done (`transform`), so that a chain can
-be applied in blocks that a processor's cache holds. What a sample becomes depends on the seed and its own id only,
+What chance decides about each sample (`make_params`) is apart from what is then done (`transform`), so that a chain
+can be applied in blocks that a processor's cache holds. What a sample becomes depends on the seed and its own id only,
 never on its neighbours.
 """
 
@@ -21,7 +21,7 @@ from utils.random_streams import Stream, uniforms
 
 
 class BatchTransform(ABC):
-    """Images [B, 3, H, W] and sample ids [B, 3] → images of this shape; `per_image` ones are slow and run in workers."""
+    """Images [B, 3, H, W] and sample ids [B, 3] → images of this shape; slow `per_image` ones run in workers."""
 
     per_image: ClassVar[bool] = False
 

@@ -1,4 +1,4 @@
-"""Published augmentation policies, image by image on Pillow images, from torchvision; seeded by the sample's key."""
+"""Published augmentation policies, image by image on Pillow images, from torchvision; seeded by the sample's id."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A chain of transforms, cut in two: what must run image by image in the workers, and what runs on the device."""
+"""The chain of transforms of a view, cut in two: what must run image by image in the workers, and the device's part."""
 
 from __future__ import annotations
 
@@ -9,28 +9,47 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from base import View
 from data_loader.transforms.batch_transforms import BatchTransform, ValueTransform
 
 _BLOCK_VALUES = 2**18  # a megabyte of floats
+_VIEW_NUMBERS: dict[View, int] = {"train": 0, "weak": 1, "strong": 2, "test": 0}  # "test" draws no random numbers
+_VIEW_SHIFT = 30  # above every repeat, see `data_loader.sampling`
 
 
 @dataclass(frozen=True)
 class Pipeline:
-    """The transforms of a split, in order.
+    """The transforms of a view, in order.
 
     The order is never changed: everything up to the last per-image transform runs in the workers, the rest, whole
     batches at a time, on the device.
     """
 
+    view: View
     in_worker: tuple[BatchTransform, ...]
     on_device: tuple[BatchTransform, ...]
 
     @classmethod
-    def of(cls, transforms: Iterable[BatchTransform]) -> Pipeline:
+    def of(cls, view: View, transforms: Iterable[BatchTransform]) -> Pipeline:
         """Cut a chain behind its last per-image transform."""
         chain = tuple(transforms)
         cut = max((i + 1 for i, transform in enumerate(chain) if transform.per_image), default=0)
-        return cls(chain[:cut], chain[cut:])
+        return cls(view, chain[:cut], chain[cut:])
+
+    def begin(self, images: Tensor, sample_ids: np.ndarray) -> Tensor:
+        """Raw images [B, 3, H, W] through the workers' part of the chain, on the CPU wherever they lie."""
+        if not self.in_worker:
+            return images
+        return apply_all(self.in_worker, images.cpu(), _ids_of_view(sample_ids, self.view)).to(images.device)
+
+    def finish(self, images: Tensor, sample_ids: np.ndarray) -> Tensor:
+        """What `begin` returns, through the rest of the chain: [B, 3, H, W]."""
+        return apply_all(self.on_device, images, _ids_of_view(sample_ids, self.view))
+
+
+def _ids_of_view(sample_ids: np.ndarray, view: View) -> np.ndarray:
+    """Sample ids [B, 3] with the view's number above the repeat, so that each view has random numbers of its own."""
+    return sample_ids + np.array([0, 0, _VIEW_NUMBERS[view] << _VIEW_SHIFT])
 
 
 def apply_all(transforms: Sequence[BatchTransform], images: Tensor, sample_ids: np.ndarray) -> Tensor:

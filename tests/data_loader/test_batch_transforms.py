@@ -9,35 +9,13 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, Normalize
 from torchvision.transforms import functional as F
 
-from data_loader.transforms import pipeline
-from data_loader.transforms.batch_transforms import (
-    BatchTransform,
-    CropFlipRotate,
-    Cutout,
-    HorizontalFlip,
-    Normalise,
-    ValueTransform,
-)
-from data_loader.transforms.colour import ColourJitter
-from data_loader.transforms.pipeline import Pipeline, apply_all
+from data_loader.transforms.batch_transforms import BatchTransform, CropFlipRotate, Cutout, Normalise
+from tests.data_loader.batches import ids_of, pictures
 from utils.random_streams import Stream, uniforms
 
 SEED = 3
 CIFAR = CropFlipRotate(SEED, padding=4, flip=True, degrees=15.0)
 RANDOM = [CIFAR, CropFlipRotate(SEED, 2, False, 10.0), CropFlipRotate(SEED, 4, True, 0.0), Cutout(SEED, 16)]
-
-
-def keys_of(count: int, epoch: int = 2) -> np.ndarray:
-    sample_ids = np.zeros((count, 3), np.int64)
-    sample_ids[:, 0], sample_ids[:, 1] = epoch, np.arange(count) * 7
-    return sample_ids
-
-
-def pictures(count: int, height: int = 32, width: int = 32, seed: int = 0) -> Tensor:
-    """Images without a zero, so that zeros in the result are filled in."""
-    return torch.randint(
-        1, 256, (count, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
-    )
 
 
 def by_hand(transform: CropFlipRotate, images: Tensor, sample_ids: np.ndarray) -> Tensor:
@@ -60,7 +38,7 @@ def by_hand(transform: CropFlipRotate, images: Tensor, sample_ids: np.ndarray) -
 @pytest.mark.parametrize(("padding", "flip"), [(4, True), (4, False), (0, True), (2, False)])
 @pytest.mark.parametrize(("height", "width"), [(32, 32), (16, 16), (9, 14)])
 def test_without_rotation_it_is_pad_crop_and_flip(padding: int, flip: bool, height: int, width: int) -> None:
-    images, sample_ids = pictures(64, height, width), keys_of(64)
+    images, sample_ids = pictures(64, height, width), ids_of(64)
     transform = CropFlipRotate(SEED, padding, flip, 0.0)
     moved = transform(images, sample_ids)
     assert moved.dtype == torch.uint8
@@ -71,7 +49,7 @@ def test_without_rotation_it_is_pad_crop_and_flip(padding: int, flip: bool, heig
 def test_with_rotation_it_is_torchvisions_nearest_rotation_after_the_crop_and_flip(
     transform: CropFlipRotate, side: int
 ) -> None:
-    images, sample_ids = pictures(256, side, side), keys_of(256)
+    images, sample_ids = pictures(256, side, side), ids_of(256)
     moved, expected = transform(images, sample_ids), by_hand(transform, images, sample_ids)
     # where a source position falls between two pixels to within float32's rounding, either may be taken: torchvision
     # computes it in coordinates scaled to −1 … 1 and rounds halves to even, here they are pixels and halves go up
@@ -79,7 +57,7 @@ def test_with_rotation_it_is_torchvisions_nearest_rotation_after_the_crop_and_fl
 
 
 def test_a_quarter_turn_is_exact() -> None:
-    sample_ids = keys_of(4000)
+    sample_ids = ids_of(4000)
     params = uniforms(SEED, Stream.GEOMETRY, sample_ids, 4)[:, 3]
     for chosen, turns in ((params > 0.998, 1), (params < 0.002, -1)):  # within 0.4° of ±90° no pixel moves half a pixel
         images = pictures(int(chosen.sum()), 8, 8)
@@ -89,7 +67,7 @@ def test_a_quarter_turn_is_exact() -> None:
 
 
 def test_nothing_to_do_changes_nothing() -> None:
-    images, sample_ids = pictures(32), keys_of(32)
+    images, sample_ids = pictures(32), ids_of(32)
     moved = CropFlipRotate(SEED, 0, False, 0.0)(images, sample_ids)
     assert torch.equal(moved, images)
     assert moved.data_ptr() != images.data_ptr()
@@ -99,7 +77,7 @@ def test_every_offset_and_both_directions_occur_equally_often() -> None:
     side = 8
     image = torch.arange(1, side * side + 1, dtype=torch.uint8).view(1, 1, side, side).expand(1, 3, side, side)
     count = 9 * 9 * 2 * 50
-    moved = CropFlipRotate(SEED, 4, True, 0.0)(image.expand(count, -1, -1, -1), keys_of(count))[:, 0]
+    moved = CropFlipRotate(SEED, 4, True, 0.0)(image.expand(count, -1, -1, -1), ids_of(count))[:, 0]
     _, kinds = torch.unique(moved.flatten(1), dim=0, return_counts=True)
     assert len(kinds) == 9 * 9 * 2
     chi_square = float(((kinds - 50) ** 2 / 50).sum())
@@ -111,7 +89,7 @@ def test_angles_fill_the_range_evenly() -> None:
     side, count = 65, 400
     image = torch.zeros(1, 3, side, side, dtype=torch.uint8)
     image[:, :, 32, 56:] = 255  # a ray from 24 to 32 pixels right of the centre
-    turned = CropFlipRotate(SEED, 0, False, 15.0)(image.expand(count, -1, -1, -1), keys_of(count))[:, 0].float()
+    turned = CropFlipRotate(SEED, 0, False, 15.0)(image.expand(count, -1, -1, -1), ids_of(count))[:, 0].float()
     y = ((turned * (torch.arange(side) - 32.0)[:, None]).sum((1, 2)) / turned.sum((1, 2))).numpy()
     x = ((turned * (torch.arange(side) - 32.0)).sum((1, 2)) / turned.sum((1, 2))).numpy()
     angles = np.rad2deg(np.arctan2(y, x))
@@ -125,7 +103,7 @@ def test_angles_fill_the_range_evenly() -> None:
 
 @pytest.mark.parametrize("transform", RANDOM, ids=str)
 def test_an_image_does_not_depend_on_its_batch_or_place(transform: BatchTransform) -> None:
-    images, sample_ids = pictures(24), keys_of(24)
+    images, sample_ids = pictures(24), ids_of(24)
     together = transform(images, sample_ids)
     order = np.random.default_rng(0).permutation(24)
     assert torch.equal(transform(images[order], sample_ids[order]), together[order])
@@ -146,12 +124,12 @@ def test_epoch_index_and_repeat_each_change_the_augmentation(transform: BatchTra
 def test_the_given_images_stay_as_they_were(transform: BatchTransform) -> None:
     images = pictures(8)
     copy = images.clone()
-    transform(images, keys_of(8))
+    transform(images, ids_of(8))
     assert torch.equal(images, copy)
 
 
 def test_seeds_differ() -> None:
-    images, sample_ids = pictures(32), keys_of(32)
+    images, sample_ids = pictures(32), ids_of(32)
     for first, second in (
         (CropFlipRotate(1, 4, True, 15.0), CropFlipRotate(2, 4, True, 15.0)),
         (Cutout(1, 16), Cutout(2, 16)),
@@ -163,7 +141,7 @@ def test_seeds_differ() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("transform", [*RANDOM, Normalise((0.5,) * 3, (0.2,) * 3)], ids=str)
 def test_a_gpu_gives_the_same_images(transform: BatchTransform) -> None:
-    images, sample_ids = pictures(64), keys_of(64)
+    images, sample_ids = pictures(64), ids_of(64)
     on_gpu = transform(images.cuda(), sample_ids)
     assert on_gpu.device.type == "cuda"
     if images.dtype == on_gpu.dtype:  # rotation may take the other of two equally near pixels
@@ -177,7 +155,7 @@ def test_a_gpu_gives_the_same_images(transform: BatchTransform) -> None:
 
 @pytest.mark.parametrize(("size", "height", "width"), [(16, 32, 32), (8, 16, 16), (5, 9, 14)])
 def test_the_hole_is_one_square_of_zeros_cut_off_at_the_edges(size: int, height: int, width: int) -> None:
-    images, sample_ids = pictures(300, height, width), keys_of(300)
+    images, sample_ids = pictures(300, height, width), ids_of(300)
     cut = Cutout(SEED, size)(images, sample_ids)
     params = uniforms(SEED, Stream.CUTOUT, sample_ids, 2)
     for image, before, (down, across) in zip(cut, images, params, strict=True):
@@ -188,7 +166,7 @@ def test_the_hole_is_one_square_of_zeros_cut_off_at_the_edges(size: int, height:
 
 
 def test_the_holes_sides_lie_between_half_and_all_of_its_size() -> None:
-    hole = Cutout(SEED, 16)(pictures(500), keys_of(500))[:, 0] == 0
+    hole = Cutout(SEED, 16)(pictures(500), ids_of(500))[:, 0] == 0
     for axis in (1, 2):
         sides = hole.any(dim=axis).sum(dim=1)
         assert sides.min() >= 8
@@ -199,7 +177,7 @@ def test_the_holes_sides_lie_between_half_and_all_of_its_size() -> None:
 def test_every_pixel_is_the_holes_centre_equally_often() -> None:
     count = 64 * 100
     images = torch.full((count, 3, 8, 8), 9, dtype=torch.uint8)
-    holes = Cutout(SEED, 1)(images, keys_of(count))[:, 0] == 0
+    holes = Cutout(SEED, 1)(images, ids_of(count))[:, 0] == 0
     assert torch.all(holes.sum((1, 2)) == 1)
     chi_square = float(((holes.sum(0) - 100) ** 2 / 100).sum())
     assert 32 < chi_square < 106  # 63 degrees of freedom: outside with probability 0.001; the seed is fixed
@@ -211,14 +189,14 @@ def test_every_pixel_is_the_holes_centre_equally_often() -> None:
 def test_normalise_is_torchvisions() -> None:
     mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
     images = pictures(16)
-    normalised = Normalise(mean, std)(images, keys_of(16))
+    normalised = Normalise(mean, std)(images, ids_of(16))
     assert normalised.dtype == torch.float32
     torch.testing.assert_close(normalised, Normalize(mean, std)(images.float() / 255), rtol=0, atol=1e-6)
 
 
 def test_normalise_by_hand() -> None:
     images = torch.tensor([0, 51, 255], dtype=torch.uint8).view(1, 3, 1, 1)
-    normalised = Normalise((0.5, 0.2, 0.4), (0.25, 0.5, 0.3))(images, keys_of(1))
+    normalised = Normalise((0.5, 0.2, 0.4), (0.25, 0.5, 0.3))(images, ids_of(1))
     torch.testing.assert_close(normalised.flatten(), torch.tensor([-2.0, 0.0, 2.0]))
 
 
@@ -226,75 +204,5 @@ def test_normalise_is_exact_to_float32_rounding() -> None:
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     levels = torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).expand(1, 3, -1, -1)
     exact = Normalize(mean, std)(levels.double() / 255)
-    errors = (Normalise(mean, std)(levels, keys_of(1)) - exact).abs()
+    errors = (Normalise(mean, std)(levels, ids_of(1)) - exact).abs()
     assert errors.max() < 5e-7  # values are up to 2.64, where float32's steps are 2.4e-7
-
-
-class Named(BatchTransform):
-    def __init__(self, number: int, per_image: bool) -> None:
-        self.number, self.per_image = number, per_image  # type: ignore[misc]
-
-    def transform(self, images: Tensor, params: object) -> Tensor:
-        return images * 10 + self.number
-
-
-def test_a_chain_applied_in_blocks_gives_what_it_gives_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    images, sample_ids = pictures(37), keys_of(37)
-    chain = [CropFlipRotate(3, 4, True, 15.0), Cutout(3, 8), Normalise((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))]
-    monkeypatch.setattr(pipeline, "_BLOCK_VALUES", 10**9)
-    at_once = apply_all(chain, images, sample_ids)
-    for values in (1, 5 * images[0].numel(), 36 * images[0].numel()):
-        monkeypatch.setattr(pipeline, "_BLOCK_VALUES", values)
-        assert torch.equal(apply_all(chain, images, sample_ids), at_once)
-
-
-@pytest.mark.parametrize("at_once", [1, 5, 40])
-@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-@pytest.mark.parametrize(
-    "chain",
-    [
-        [Normalise((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))],
-        [HorizontalFlip(3), ColourJitter(3, 0.4), Normalise((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))],
-        [ColourJitter(3, 0.4), HorizontalFlip(3), Normalise((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))],
-        [ColourJitter(3, 0.4), Cutout(3, 8)],
-        [CIFAR, Cutout(3, 8)],
-    ],
-    ids=["normalise", "images", "jitter first", "hole last", "uint8"],
-)
-def test_a_chain_gives_what_its_transforms_give_one_after_the_other(
-    chain: list[BatchTransform], memory_format: torch.memory_format, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    images, sample_ids = pictures(37).contiguous(memory_format=memory_format), keys_of(37)
-    before, expected = images.clone(), images
-    for transform in chain:
-        expected = transform(expected, sample_ids)
-    monkeypatch.setattr(pipeline, "_BLOCK_VALUES", at_once * images[0].numel())
-    found = apply_all(chain, images, sample_ids)
-    assert found.dtype == expected.dtype
-    assert found.is_contiguous(memory_format=memory_format)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3 if found.dtype.is_floating_point else 0)
-    assert torch.equal(images, before)
-
-
-@pytest.mark.parametrize("transform", [ColourJitter(SEED, 0.4), Normalise((0.5,) * 3, (0.2,) * 3)], ids=str)
-def test_values_changed_in_place_are_those_changed_in_a_copy(transform: ValueTransform) -> None:
-    pixels, params = pictures(8).float(), transform.make_params(keys_of(8))
-    expected = transform.transform(pixels, params)
-    transform.transform_(pixels, params)
-    assert torch.equal(pixels, expected)
-
-
-@pytest.mark.parametrize(
-    ("per_image", "in_worker"),
-    [([], 0), ([False, False], 0), ([False, True, False], 2), ([True, False, True], 3), ([True, False, False], 1)],
-)
-def test_a_pipeline_is_cut_behind_its_last_slow_transform_and_keeps_its_order(
-    per_image: list[bool], in_worker: int
-) -> None:
-    chain = [Named(number + 1, slow) for number, slow in enumerate(per_image)]
-    cut = Pipeline.of(chain)
-    assert len(cut.in_worker) == in_worker
-    assert [*cut.in_worker, *cut.on_device] == chain
-    images, sample_ids = torch.zeros(1, dtype=torch.int64), keys_of(1)
-    passed = apply_all(cut.on_device, apply_all(cut.in_worker, images, sample_ids), sample_ids)
-    assert passed.item() == int("0" + "".join(str(step.number) for step in chain))

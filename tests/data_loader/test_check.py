@@ -87,8 +87,8 @@ def test_files_that_are_no_images_by_their_extension_are_mentioned(run, tmp_path
     tree = image_trees.write_user_folder(tmp_path / "user", broken=False)
     section = section_of(tree, "ImageFolderDataLoader")
     code, out = run(section, "--workers", "0")
-    assert (code, "passed over" in out) == (0, False)
+    assert (code, "skipped" in out) == (0, False)
     (tree.data_dir / "apple" / "moving.gif").touch()
     code, out = run(section, "--workers", "0")
     assert code == 0
-    assert out.splitlines()[1:] == ["passed over: 1 file (.gif 1)"]
+    assert out.splitlines()[1:] == ["skipped: 1 file (.gif 1)"]

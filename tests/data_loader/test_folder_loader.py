@@ -3,7 +3,7 @@ import pytest
 import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
-from data_loader.data_loaders import ImageFolderDataLoader
+from data_loader.data_loaders.image_folders import ImageFolderDataLoader
 from data_loader.datasets.class_folders import IMAGE_EXTENSIONS
 from tests.data_loader import image_trees
 from utils.errors import UserError
@@ -22,7 +22,7 @@ def put(folder, count, *, digit=1, first=0):
 
 def paths_of(loader):
     splits = loader.splits
-    return [set(split.paths.tolist()) for split in (splits.train, splits.validation, splits.test)]
+    return [set(splits[name].paths.tolist()) for name in ("train", "validation", "test")]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_one_folder_is_split_by_stratified_fractions(user_folder):
     assert loader.class_names == ["apple", "birch", "cedar"]
     assert loader.num_classes == 3
     # a fifth of 40, 12, 4 for testing and a tenth for validation, rounded, at least one
-    assert np.bincount(loader.split_test().targets).tolist() == [8, 2, 1]
+    assert np.bincount(loader.of_split("test").targets).tolist() == [8, 2, 1]
     assert np.bincount(loader.split_validation().targets).tolist() == [4, 1, 1]
     assert loader.cls_num_list == [28, 9, 2]
     train, validation, test = paths_of(loader)
@@ -58,9 +58,9 @@ def test_without_a_validation_fraction_the_test_images_serve(user_folder):
 
 def test_all_kinds_of_files_are_read(user_folder):
     loader = loader_of(user_folder, randaugm=True)
-    for split in (loader, loader.split_validation(), loader.split_test()):
+    for split in (loader, loader.split_validation(), loader.of_split("test")):
         for batch in split.epoch(0):
-            assert torch.isfinite(split.transform(batch.images, batch.sample_ids)).all()
+            assert torch.isfinite(batch.view()).all()
 
 
 def test_given_splits_are_kept(tmp_path):
@@ -71,7 +71,7 @@ def test_given_splits_are_kept(tmp_path):
     assert loader.class_names == ["class_0", "class_1"]
     assert loader.cls_num_list == [5, 6]
     assert np.bincount(loader.split_validation().targets).tolist() == [3, 4]
-    assert np.bincount(loader.split_test().targets).tolist() == [4, 5]
+    assert np.bincount(loader.of_split("test").targets).tolist() == [4, 5]
 
 
 @pytest.mark.parametrize("given", ["val", "test"])
@@ -80,7 +80,7 @@ def test_a_single_held_out_folder_serves_for_both(tmp_path, given):
     put(tmp_path / given / "a", 3)
     loader = loader_of(tmp_path)
     assert loader.cls_num_list == [5]
-    assert len(loader.split_validation().targets) == len(loader.split_test().targets) == 3
+    assert len(loader.split_validation().targets) == len(loader.of_split("test").targets) == 3
 
 
 def test_only_a_train_folder_is_split_by_fractions(tmp_path):
@@ -100,7 +100,7 @@ def test_hidden_folders_and_other_files_do_not_count_but_deeper_ones_do(tmp_path
     assert loader.cls_num_list == [7]
 
 
-def test_mistakes_are_told(tmp_path):
+def test_mistakes_are_reported(tmp_path):
     with pytest.raises(UserError, match=r"nowhere: can't be read as a folder.*data_dir"):
         _ = loader_of(tmp_path / "nowhere").splits
     with pytest.raises(UserError, match="expected a folder for each class"):
@@ -121,7 +121,7 @@ def test_the_extensions_are_torchvisions():
     assert IMAGE_EXTENSIONS == IMG_EXTENSIONS
 
 
-def test_files_that_are_passed_over_are_counted_and_logged(tmp_path, caplog):
+def test_skipped_files_are_counted_and_logged(tmp_path, caplog):
     for split, count in (("train", 4), ("test", 1)):
         put(tmp_path / split / "a", count)
         (tmp_path / split / "a" / "moving.GIF").touch()
@@ -131,7 +131,7 @@ def test_files_that_are_passed_over_are_counted_and_logged(tmp_path, caplog):
     with caplog.at_level("INFO"):
         _ = loader.splits
     assert sorted(loader.skipped_files.items()) == [(".gif", 2), (".txt", 1), ("no extension", 1)]
-    told = f"{tmp_path}: passed over: 4 files (.gif 2, .txt 1, no extension 1)"
-    assert [record.getMessage() for record in caplog.records] == [told]
+    line = f"{tmp_path}: skipped: 4 files (.gif 2, .txt 1, no extension 1)"
+    assert [record.getMessage() for record in caplog.records] == [line]
     loader.inventory()
     assert loader.skipped_files.total() == 4

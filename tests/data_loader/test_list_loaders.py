@@ -7,12 +7,10 @@ import torch
 from PIL import Image
 from torchvision import transforms
 
-from data_loader.data_loaders import (
-    ImageListDataLoader,
-    ImageNetLTDataLoader,
-    PlacesLTDataLoader,
-    iNaturalistDataLoader,
-)
+from data_loader.data_loaders.image_lists import ImageListDataLoader
+from data_loader.data_loaders.imagenet_lt import ImageNetLTDataLoader
+from data_loader.data_loaders.inaturalist import iNaturalistDataLoader
+from data_loader.data_loaders.places_lt import PlacesLTDataLoader
 from data_loader.transforms.rand_augment import RandAugment
 from tests.data_loader import image_trees
 from utils.config.schema import fields_of
@@ -39,7 +37,7 @@ def own_tree(tmp_path):
 
 def epoch_of(loader, epoch=0):
     batches = list(loader.epoch(epoch))
-    images = torch.cat([loader.transform(batch.images, batch.sample_ids) for batch in batches])
+    images = torch.cat([batch.view() for batch in batches])
     return images, torch.cat([batch.targets for batch in batches])
 
 
@@ -49,8 +47,8 @@ def test_counts_and_splits_are_those_of_the_lists(trees, preset):
     loader = preset(**tree.args, **SMALL)
     assert loader.cls_num_list == tree.class_counts == list(image_trees.LONG_TAIL)
     assert loader.num_classes == 10
-    held = {ImageNetLTDataLoader: (20, 80), iNaturalistDataLoader: (30, 30), PlacesLTDataLoader: (20, 100)}[preset]
-    assert (len(loader.split_validation().targets), len(loader.split_test().targets)) == held
+    sizes = {ImageNetLTDataLoader: (20, 80), iNaturalistDataLoader: (30, 30), PlacesLTDataLoader: (20, 100)}[preset]
+    assert (len(loader.split_validation().targets), len(loader.of_split("test").targets)) == sizes
     images, targets = epoch_of(loader)
     assert images.shape == (sum(tree.class_counts), 3, 28, 28)
     assert images.dtype == torch.float32
@@ -80,7 +78,7 @@ def test_the_general_loader_needs_its_lists_and_classes():
 
 def test_test_images_are_resized_to_256_of_224_and_cut_in_the_middle(trees):
     tree = trees[ImageNetLTDataLoader]
-    loader = ImageNetLTDataLoader(**tree.args, **SMALL).split_test()
+    loader = ImageNetLTDataLoader(**tree.args, **SMALL).of_split("test")
     images, _ = epoch_of(loader)
     reference = transforms.Compose(
         [
@@ -106,13 +104,13 @@ def test_test_images_are_resized_to_256_of_224_and_cut_in_the_middle(trees):
         (PlacesLTDataLoader, {"color_jitter": False}, ["HorizontalFlip"]),
     ],
 )
-def test_augmentations_of_the_recipes(trees, preset, options, names):
+def test_augmentations_of_the_data_sets(trees, preset, options, names):
     loader = preset(**trees[preset].args, **SMALL, **options)
-    assert [type(transform).__name__ for transform in loader.augmentation()] == names
-    pipeline = loader.pipeline
+    assert [type(transform).__name__ for transform in loader.augmentation("train")] == names
+    pipeline = loader.pipelines["train"]
     assert [type(t).__name__ for t in pipeline.on_device][-1] == "Normalise"
     assert any(isinstance(t, RandAugment) for t in pipeline.in_worker) == ("RandAugment" in names)
-    assert loader.split_test().pipeline.in_worker == ()
+    assert loader.of_split("test").pipelines["train"].in_worker == ()
 
 
 @pytest.mark.parametrize("options", [{}, {"randaugm": True, "balanced": True}])
@@ -139,7 +137,7 @@ def test_max_per_class_caps_the_training_classes_only(trees):
     tree = trees[iNaturalistDataLoader]
     loader = iNaturalistDataLoader(**tree.args, **SMALL, max_per_class=6)
     assert loader.cls_num_list == [min(count, 6) for count in tree.class_counts]
-    assert len(loader.split_test().targets) == 30
+    assert len(loader.of_split("test").targets) == 30
 
 
 def test_class_names_are_folder_names_where_these_tell_classes_apart(trees, tmp_path):
@@ -152,7 +150,7 @@ def test_class_names_are_folder_names_where_these_tell_classes_apart(trees, tmp_
 def test_without_a_validation_list_the_test_images_serve(trees):
     args = {**trees[PlacesLTDataLoader].args, "val_txt": None}
     loader = ImageListDataLoader(**args, **SMALL)
-    np.testing.assert_array_equal(loader.split_validation().targets, loader.split_test().targets)
+    np.testing.assert_array_equal(loader.split_validation().targets, loader.of_split("test").targets)
 
 
 def test_published_shifts_are_found_by_path(own_tree):
@@ -202,11 +200,11 @@ def test_skipping_puts_another_image_of_the_class_in_its_place(own_tree, workers
     np.testing.assert_array_equal(targets, [0] * 6 + [1] * 4 + [2])
     if not workers:  # the log of other processes isn't caught here
         assert [record.message for record in caplog.records] == [
-            f"{bad}: the file is empty; another image stands in for it (1 such file so far)"
+            f"{bad}: the file is empty; another image replaces it (1 such file so far)"
         ]
 
 
-def test_the_number_of_workers_makes_no_difference_to_stand_ins(own_tree):
+def test_the_number_of_workers_makes_no_difference_to_replacements(own_tree):
     for bad in (own_tree.data_dir / "train").glob("*/*_[012].JPEG"):
         bad.unlink()
     runs = []
@@ -217,7 +215,7 @@ def test_the_number_of_workers_makes_no_difference_to_stand_ins(own_tree):
     assert torch.equal(runs[0][1], runs[1][1])
 
 
-def test_where_a_class_has_no_other_image_the_label_follows_the_stand_in(own_tree):
+def test_where_a_class_has_no_other_image_the_label_follows_the_replacement(own_tree):
     for bad in (own_tree.data_dir / "train").glob("*66/*_0.JPEG"):  # the only image of class 2
         bad.unlink()
     loader = ImageNetLTDataLoader(**own_tree.args, **SMALL, shuffle=False, on_bad_image="skip")
@@ -231,7 +229,7 @@ def test_unreadable_test_images_are_errors_even_where_training_skips(own_tree):
     loader = ImageNetLTDataLoader(**own_tree.args, **SMALL, on_bad_image="skip")
     epoch_of(loader)
     with pytest.raises(UserError, match=r"no such file.*data_dir"):
-        list(loader.split_test().epoch(0))
+        list(loader.of_split("test").epoch(0))
 
 
 def test_if_nothing_can_be_read_skipping_ends(own_tree):

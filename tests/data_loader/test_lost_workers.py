@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from data_loader.data_loaders import ImbalanceDigitsDataLoader
-from data_loader.lost_workers import lost_workers_told
+from data_loader.data_loaders.digits import ImbalanceDigitsDataLoader
+from data_loader.lost_workers import report_lost_workers
 from utils.errors import RunError
 
 LOSES_A_WORKER = """
 import os, signal, sys, threading
-from data_loader.data_loaders import ImbalanceDigitsDataLoader
-from data_loader.lost_workers import lost_workers_told
+from data_loader.data_loaders.digits import ImbalanceDigitsDataLoader
+from data_loader.lost_workers import report_lost_workers
 from utils.errors import run_main
 
 FATES = {"dies": lambda: os.kill(os.getpid(), signal.SIGKILL), "hangs": threading.Event().wait}
@@ -33,7 +33,7 @@ def main():
         return read(sample_ids)
 
     loader.images.read = lost
-    with lost_workers_told():
+    with report_lost_workers():
         for _ in loader.epoch(1):
             pass
 
@@ -42,7 +42,7 @@ run_main(main)
 
 
 @pytest.mark.parametrize("fate", ["dies", "hangs"])
-def test_a_worker_that_dies_or_hangs_is_told_in_one_line(fate: str) -> None:
+def test_a_worker_that_dies_or_hangs_is_reported_in_one_line(fate: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", LOSES_A_WORKER, fate],
         cwd=Path(__file__).parents[2],
@@ -59,7 +59,7 @@ def test_a_worker_that_dies_or_hangs_is_told_in_one_line(fate: str) -> None:
 
 
 KEEPS_ITS_WORKERS = """
-from data_loader.data_loaders import ImbalanceDigitsDataLoader
+from data_loader.data_loaders.digits import ImbalanceDigitsDataLoader
 
 loader = ImbalanceDigitsDataLoader(batch_size=8, num_workers=2, randaugm=True)
 batches = loader.epoch(1)
@@ -103,7 +103,7 @@ def test_nor_does_one_that_multiprocessing_has_started() -> None:
 def test_no_worker_is_left_once_one_is_lost() -> None:
     """And the loaders that are made afterwards work as ever."""
     loader = ImbalanceDigitsDataLoader(batch_size=8, num_workers=2, randaugm=True)
-    with pytest.raises(RunError, match="a loader process is lost"), lost_workers_told():
+    with pytest.raises(RunError, match="a loader process is lost"), report_lost_workers():
         for _ in loader.epoch(1):
             os.kill(loader._torch_loader._iterator._workers[1].pid, signal.SIGKILL)  # type: ignore[union-attr]
     assert multiprocessing.active_children() == []
@@ -125,5 +125,5 @@ def test_signals_that_end_a_run_do_not_end_its_workers(number: signal.Signals) -
 
 
 def test_other_errors_pass_through() -> None:
-    with pytest.raises(RuntimeError, match="of another kind"), lost_workers_told():
+    with pytest.raises(RuntimeError, match="of another kind"), report_lost_workers():
         raise RuntimeError("of another kind")

@@ -6,7 +6,7 @@ import tarfile
 import pytest
 
 from data_loader import prepare
-from data_loader.data_loaders import ImageNetLTDataLoader
+from data_loader.data_loaders.imagenet_lt import ImageNetLTDataLoader
 from tests.data_loader import image_trees
 from utils.errors import UserError
 
@@ -44,7 +44,7 @@ def run(monkeypatch, *arguments):
 
 def read_all(tree):
     loader = ImageNetLTDataLoader(**tree.args, batch_size=8, image_size=16, num_workers=0)
-    for split in (loader, loader.split_validation(), loader.split_test()):
+    for split in (loader, loader.split_validation(), loader.of_split("test")):
         list(split.epoch(0))
 
 
@@ -85,7 +85,7 @@ def test_a_flat_folder_of_validation_images_is_sorted_into_classes(tree, tmp_pat
     read_all(tree)
 
 
-def test_mistakes_are_told(tree, tmp_path):
+def test_mistakes_are_reported(tree, tmp_path):
     shutil.rmtree(tree.data_dir / "val")
     with pytest.raises(UserError, match=r"9 images of .* aren't in it, ILSVRC2012_val_00000000\.JPEG for one"):
         prepare.place_by_list(tree.data_dir, tree.data_dir, tree.args["test_txt"])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from base import shard_of
 from data_loader.sampling import (
-    SampleIdBatches,
+    BatchPlan,
+    BatchPlanner,
     balanced_epoch_length,
     balanced_sample_ids,
     sequential_sample_ids,
@@ -18,7 +22,11 @@ from data_loader.sampling import (
 LONGTAILED = np.repeat(np.arange(5), [50, 20, 9, 3, 1])
 
 
-def test_sequential_keys_are_the_file_order() -> None:
+def ids_of(plans: Iterable[BatchPlan]) -> list[np.ndarray]:
+    return [plan.sample_ids for plan in plans]
+
+
+def test_sequential_sample_ids_are_the_file_order() -> None:
     sample_ids = sequential_sample_ids(4, 6)
     assert sample_ids.dtype == np.int64
     assert sample_ids.tolist() == [[4, index, 0] for index in range(6)]
@@ -32,6 +40,13 @@ def test_a_shuffled_epoch_shows_every_image_once(seed: int, epoch: int, num_imag
     assert sorted(sample_ids[:, 1]) == list(range(num_images))
     assert np.all(sample_ids[:, 0] == epoch)
     assert np.all(sample_ids[:, 2] == 0)
+
+
+def test_splits_that_share_images_have_orders_of_their_own() -> None:
+    first, second = (shuffled_sample_ids(1, 3, 200, split=split) for split in (0, 1))
+    assert sorted(first[:, 1]) == sorted(second[:, 1])
+    assert np.abs(np.corrcoef(np.argsort(first[:, 1]), np.argsort(second[:, 1]))[0, 1]) < 0.25
+    assert not {tuple(sample_id) for sample_id in first} & {tuple(sample_id) for sample_id in second}
 
 
 def test_epochs_and_seeds_have_orders_of_their_own_and_repeat_them() -> None:
@@ -103,29 +118,29 @@ def test_classes_are_mixed_within_a_balanced_epoch() -> None:
 @pytest.mark.parametrize("first_step", range(6))
 def test_resuming_at_a_step_gives_the_tail_of_the_epoch(first_step: int) -> None:
     sample_ids = shuffled_sample_ids(1, 2, 18)
-    batches = SampleIdBatches(4)
+    batches = BatchPlanner(4)
     batches.start(sample_ids, first_step=0)
-    whole = list(batches)
+    whole = ids_of(batches)
     assert [len(batch) for batch in whole] == [4, 4, 4, 4, 2]
     assert np.array_equal(np.concatenate(whole), sample_ids)
     batches.start(sample_ids, first_step=first_step)
     assert len(batches) == max(5 - first_step, 0)
-    tail = list(batches)
+    tail = ids_of(batches)
     assert len(tail) == len(batches)
     assert all(map(np.array_equal, tail, whole[first_step:]))
 
 
 def test_starting_another_epoch_does_not_change_one_under_way() -> None:
-    batches = SampleIdBatches(2)
+    batches = BatchPlanner(2)
     first, second = sequential_sample_ids(0, 4), sequential_sample_ids(1, 4)
     batches.start(first, first_step=0)
     under_way = iter(batches)
     waiting = iter(batches)
-    head = next(under_way)
+    head = next(under_way).sample_ids
     batches.start(second, first_step=1)
-    assert np.array_equal(np.concatenate([head, *under_way]), first)
-    assert np.array_equal(np.concatenate(list(waiting)), first)
-    assert np.array_equal(np.concatenate(list(batches)), second[2:])
+    assert np.array_equal(np.concatenate([head, *ids_of(under_way)]), first)
+    assert np.array_equal(np.concatenate(ids_of(waiting)), first)
+    assert np.array_equal(np.concatenate(ids_of(batches)), second[2:])
 
 
 @pytest.mark.parametrize(
@@ -133,9 +148,23 @@ def test_starting_another_epoch_does_not_change_one_under_way() -> None:
     [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (8, 4, [4, 4]), (5, 4, [5]), (1, 4, [1]), (3, 1, [1, 1, 1]), (2, 4, [2])],
 )
 def test_an_image_left_over_alone_joins_the_batch_before_it(num_images: int, batch_size: int, sizes: list[int]) -> None:
-    batches = SampleIdBatches(batch_size)
+    batches = BatchPlanner(batch_size)
     batches.start(sequential_sample_ids(3, num_images), first_step=0)
-    cut = list(batches)
+    cut = ids_of(batches)
     assert [len(sample_ids) for sample_ids in cut] == sizes
     assert len(batches) == len(sizes)
     np.testing.assert_array_equal(np.concatenate(cut), sequential_sample_ids(3, num_images))
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 11])
+def test_each_process_plans_its_shard_of_every_batch(size: int) -> None:
+    sample_ids = shuffled_sample_ids(1, 2, 83)
+    planners = [BatchPlanner(35) for _ in range(size)]
+    for rank, planner in enumerate(planners):
+        planner.start(sample_ids, rank=rank, size=size)
+    for batch, plans in zip(
+        (sample_ids[:35], sample_ids[35:70], sample_ids[70:]), zip(*planners, strict=True), strict=True
+    ):
+        assert [plan.shard for plan in plans] == [shard_of(len(batch), rank, size) for rank in range(size)]
+        for plan in plans:
+            np.testing.assert_array_equal(plan.sample_ids, batch[plan.shard.begin : plan.shard.end])

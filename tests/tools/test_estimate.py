@@ -181,7 +181,7 @@ def test_the_side_of_the_images() -> None:
     assert image_side(recipe(IMAGENET)) == 224
     assert image_side(recipe(IMAGENET, data_loader__args__image_size=96)) == 96
     digits = loaders.ImbalanceDigitsDataLoader(batch_size=2)
-    assert image_side(recipe(data_loader__type="ImbalanceDigitsDataLoader")) == digits.splits.train.images.shape[-1]
+    assert image_side(recipe(data_loader__type="ImbalanceDigitsDataLoader")) == digits.splits["train"].images.shape[-1]
     assert image_side(recipe(data_loader__type="ImbalanceFashionMNISTDataLoader")) == 28
 
 

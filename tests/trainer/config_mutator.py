@@ -282,7 +282,7 @@ def read(loader: ImageDataLoader) -> None:
         return
     loader.num_workers = 0
     try:
-        for split in (loader, loader.split_validation(), loader.split_test()):
+        for split in (loader, loader.split_validation(), loader.of_split("test")):
             batch = next(iter(split.epoch(1)))
             assert split.transform(batch.images, batch.keys).isfinite().all()
     except UserError as error:

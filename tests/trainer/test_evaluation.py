@@ -17,7 +17,7 @@ FP32 = Precision("fp32", CPU)
 def test_predict_gives_each_images_logits_in_file_order_whatever_the_batches(tmp_path: Path) -> None:
     trainer = small_trainer(tmp_path, small_config(arch__args__dropout=0.5, data_loader__args__batch_size=64))
     network = trainer.method.network
-    loader = trainer.loaders["train"].split_test()
+    loader = trainer.loaders["train"].of_split("test")
     network.train()
     logits, targets = predict(network, loader, CPU, precision=FP32)
     trainer.recorder.close()
@@ -37,5 +37,5 @@ def test_predict_of_one_expert_has_an_axis_of_one(tmp_path: Path) -> None:
     config = small_config(arch__args__num_experts=1, loss__args__tau_list=[1])
     trainer = small_trainer(tmp_path, config)
     trainer.recorder.close()
-    logits, _ = predict(trainer.method.network, trainer.loaders["train"].split_test(), CPU, precision=FP32)
+    logits, _ = predict(trainer.method.network, trainer.loaders["train"].of_split("test"), CPU, precision=FP32)
     assert logits.shape == (500, 1, 10)

@@ -17,9 +17,9 @@ from torch import Tensor
 
 import trainer.build
 from base import Batch, BatchShard
-from data_loader.data_loaders import ImbalanceDigitsDataLoader
-from data_loader.datasets.image_sets import ArraySet
-from data_loader.loader import Splits
+from data_loader.data_loaders.digits import ImbalanceDigitsDataLoader
+from data_loader.datasets.image_sets import ArraySet, ImageSet
+from data_loader.datasets.splits import Splits
 from model.experts import ExpertModel
 from tests.ranks import CPU, in_processes
 from tests.trainer.normfree import without_batchnorm
@@ -141,18 +141,18 @@ def test_processes_without_images_of_their_own_take_part_all_the_same(tmp_path: 
 class ManyDataLoader(ImbalanceDigitsDataLoader):
     """1,003 test images: no multiple of any batch or number of processes."""
 
-    def load_splits(self) -> Splits:
+    def load_splits(self) -> Splits[ImageSet]:
         splits = super().load_splits()
         random = np.random.default_rng(0)
         images = torch.from_numpy(random.integers(0, 256, (1003, 3, 16, 16), dtype=np.uint8))
         test = ArraySet(images, random.integers(0, 10, 1003))
-        return Splits(splits.train, test, test, splits.class_names)
+        return splits.replaced(validation=test, test=test)
 
 
 def evaluate(distributed: DistributedContext, folder: Path) -> list[Any]:
     """Predictions in batches of various sizes."""
     network = small_trainer(folder, small_config(), distributed=distributed).method.network
-    loaders = (ManyDataLoader(batch_size=size, num_workers=0).split_test() for size in (17, 100, 600, 2000))
+    loaders = (ManyDataLoader(batch_size=size, num_workers=0).of_split("test") for size in (17, 100, 600, 2000))
     return [
         predict(network, loader, CPU, precision=Precision("fp32", CPU), distributed=distributed) for loader in loaders
     ]

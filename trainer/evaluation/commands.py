@@ -108,7 +108,7 @@ def _predicted(
 ) -> TestRun | None:
     with distributed.main_first():
         content = load_checkpoint(checkpoint)
-        loader = build_loader(config, processes=distributed.local_size).split_test()
+        loader = build_loader(config, processes=distributed.local_size).of_split("test")
     precision = build_precision(config, device)
 
     def run_networks() -> dict[str, np.ndarray] | None:

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from base import BaseDataLoader
-from data_loader.lost_workers import lost_workers_told
+from data_loader.lost_workers import report_lost_workers
 from model.experts import expert_logits_of
 from trainer.engine.precision import Precision
 from utils.distributed.context import DistributedContext
@@ -80,7 +80,7 @@ def predict(
     model.eval()
     gathered = _Gathered(loader, distributed)
     batches = loader.epoch(0, first_step=distributed.rank, every=distributed.size)
-    with progress_bar(title, loader.num_images, shown=distributed.is_main) as bar, lost_workers_told():
+    with progress_bar(title, loader.num_images, shown=distributed.is_main) as bar, report_lost_workers():
         for first in range(0, len(loader), distributed.size):
             batch = next(batches, None)  # the last round may have none for this process
             if batch is not None:

@@ -13,10 +13,13 @@ import numpy as np
 
 from data_loader.datasets.class_folders import find_classes, find_images, skipped_files_line
 from data_loader.datasets.longtail import stratified_split
-from data_loader.file_loader import FileDataLoader, FileSplits
+from data_loader.datasets.splits import Splits
+from data_loader.file_loader import FileDataLoader
 from data_loader.lists.list_files import ImageList
 from utils.config.ranges import Range
 from utils.errors import UserError
+
+__all__ = ["ImageFolderDataLoader"]
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +50,7 @@ class ImageFolderDataLoader(FileDataLoader):
             total = self.test_fraction + self.val_fraction
             raise ValueError(f"args.test_fraction: with val_fraction it takes {total:g} of the images; at most 0.9")
 
-    def find_files(self) -> FileSplits:
+    def find_files(self) -> Splits[ImageList]:
         """Walk through the folders."""
         base = Path(self.data_dir)
         root = base / "train" if (base / "train").is_dir() else base
@@ -59,31 +62,31 @@ class ImageFolderDataLoader(FileDataLoader):
             raise UserError(f"{root / names[int(counts.argmin())]}: holds no image; each class needs one")
         given = [split for split in ("val", "test") if root != base and (base / split).is_dir()]
         if not given:
-            self._tell_what_was_passed_over()
-            return FileSplits(*self._cut(images, len(names)), names)
-        lists = [find_images(base / split, names, base=base, skipped_files=self.skipped_files) for split in given]
-        for split, held in zip(given, lists, strict=True):
-            if not len(held):
+            self._log_skipped_files()
+            return Splits(self._cut(images, len(names)), names)
+        held_out = [find_images(base / split, names, base=base, skipped_files=self.skipped_files) for split in given]
+        for split, part in zip(given, held_out, strict=True):
+            if not len(part):
                 raise UserError(f"{base / split}: holds no image")
-        self._tell_what_was_passed_over()
-        return FileSplits(images, lists[0], lists[-1], names)
+        self._log_skipped_files()
+        return Splits({"train": images, "validation": held_out[0], "test": held_out[-1]}, names)
 
     def inventory(self) -> tuple[list[str], list[str]]:
         """Every image in the folders."""
         files = self.find_files()
-        lists = (files.train, files.validation, files.test)
-        paths = dict.fromkeys(os.fsdecode(path) for images in lists for path in images.paths)
+        paths = dict.fromkeys(os.fsdecode(path) for images in files.by_name.values() for path in images.paths)
         return [os.path.join(self.data_dir, path) for path in paths], []
 
-    def _tell_what_was_passed_over(self) -> None:
+    def _log_skipped_files(self) -> None:
         if self.skipped_files:
             _log.info("%s: %s", self.data_dir, skipped_files_line(self.skipped_files))
 
-    def _cut(self, images: ImageList, num_classes: int) -> tuple[ImageList, ImageList, ImageList]:
+    def _cut(self, images: ImageList, num_classes: int) -> dict[str, ImageList]:
         """Training, validation and test images out of one folder's."""
-        kept, test = stratified_split(images.targets, self.test_fraction, num_classes)
+        rest, test_indices = stratified_split(images.targets, self.test_fraction, num_classes)
+        train, test = images.subset(rest), images.subset(test_indices)
         if not self.val_fraction:
-            return images.subset(kept), images.subset(test), images.subset(test)
+            return {"train": train, "validation": test, "test": test}
         fraction = self.val_fraction / (1 - self.test_fraction)
-        rest, validation = stratified_split(images.targets[kept], fraction, num_classes)
-        return images.subset(kept[rest]), images.subset(kept[validation]), images.subset(test)
+        train_indices, validation_indices = stratified_split(train.targets, fraction, num_classes)
+        return {"train": train.subset(train_indices), "validation": train.subset(validation_indices), "test": test}

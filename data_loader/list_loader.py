@@ -1,4 +1,4 @@
-"""Loaders of data sets that list files describe: `train_txt` and the lists of the other splits."""
+"""What the loaders have in common whose images list files name: `train_txt` and the lists of the other splits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_loader.file_loader import FileDataLoader, FileSplits
+from data_loader.datasets.splits import Splits
+from data_loader.file_loader import FileDataLoader
 from data_loader.lists.list_files import ImageList, parse_list, positions, read_list
 from utils.config.ranges import PositiveInt
 from utils.errors import UserError
@@ -37,12 +38,12 @@ class ListDataLoader(FileDataLoader):
     def test_list(self) -> str:
         """The list file of the test split."""
 
-    def find_files(self) -> FileSplits:
+    def find_files(self) -> Splits[ImageList]:
         """Read the lists; one that serves two splits is read once."""
-        names = (self.train_txt, self.validation_list, self.test_list)
-        lists = {name: read_list(name, self.num_classes) for name in dict.fromkeys(names)}
-        train, validation, test = (lists[name] for name in names)
-        return FileSplits(train, validation, test, _class_names(train, self.num_classes))
+        list_files = {"train": self.train_txt, "validation": self.validation_list, "test": self.test_list}
+        lists = {path: read_list(path, self.num_classes) for path in dict.fromkeys(list_files.values())}
+        class_names = _class_names(lists[self.train_txt], self.num_classes)
+        return Splits({split: lists[path] for split, path in list_files.items()}, class_names)
 
     def inventory(self) -> tuple[list[str], list[str]]:
         """Every image that a list names, and the lines that are wrong."""
@@ -63,34 +64,11 @@ class ListDataLoader(FileDataLoader):
         if not shift_list.is_file():
             return None
         wanted = read_list(shift_list, self.num_classes).paths
-        found = positions(read_list(test_list, self.num_classes).paths, wanted)
-        if (found < 0).any():
-            stray = wanted[np.argmin(found)].decode()
+        indices = positions(read_list(test_list, self.num_classes).paths, wanted)
+        if (indices < 0).any():
+            stray = wanted[np.argmin(indices)].decode()
             raise UserError(f"{shift_list}: {stray} is not among the test images of {test_list}")
-        return found
-
-
-@dataclass(kw_only=True, eq=False)
-class ImageListDataLoader(ListDataLoader):
-    """Any data set with a list file for each split.
-
-    Args:
-        test_txt: list of the test images.
-        val_txt: list of the validation images; null: the test images.
-    """
-
-    test_txt: str
-    val_txt: str | None = None
-
-    @property
-    def validation_list(self) -> str:
-        """The list file of the validation split."""
-        return self.val_txt or self.test_txt
-
-    @property
-    def test_list(self) -> str:
-        """The list file of the test split."""
-        return self.test_txt
+        return indices
 
 
 def _class_names(train: ImageList, num_classes: int) -> list[str]:

@@ -1,0 +1,32 @@
+"""Any images with a list file for each split."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from data_loader.list_loader import ListDataLoader
+
+__all__ = ["ImageListDataLoader"]
+
+
+@dataclass(kw_only=True, eq=False)
+class ImageListDataLoader(ListDataLoader):
+    """Any data set with a list file for each split.
+
+    Args:
+        test_txt: list of the test images.
+        val_txt: list of the validation images; null: the test images.
+    """
+
+    test_txt: str
+    val_txt: str | None = None
+
+    @property
+    def validation_list(self) -> str:
+        """The list file of the validation split."""
+        return self.val_txt or self.test_txt
+
+    @property
+    def test_list(self) -> str:
+        """The list file of the test split."""
+        return self.test_txt

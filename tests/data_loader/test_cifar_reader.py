@@ -1,0 +1,199 @@
+"""CIFAR's reader: right, strict about damage, and never executing what it reads."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import shutil
+import urllib.request
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torchvision import datasets
+
+from data_loader.data_loaders.cifar import read_cifar
+from tests.data_loader.cifar_files import write_cifar, write_python2_pickle
+from tests.data_loader.refusals import refusal
+
+pytestmark = pytest.mark.usefixtures("no_network")
+
+CLASSES = (10, 100)
+FOLDERS = {10: "cifar-10-batches-py", 100: "cifar-100-python"}
+TRAINING_FILE = {10: "data_batch_3", 100: "train"}
+
+
+@pytest.fixture(scope="module")
+def small_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Both CIFARs with 400 training and 200 test images."""
+    folder = tmp_path_factory.mktemp("small")
+    for num_classes in CLASSES:
+        write_cifar(folder, num_classes, train_images=400, test_images=200)
+    return folder
+
+
+@pytest.fixture
+def own_files(small_files: Path, tmp_path: Path) -> Path:
+    """A copy that a test may spoil."""
+    return shutil.copytree(small_files, tmp_path / "data")
+
+
+@pytest.mark.parametrize("num_classes", CLASSES)
+@pytest.mark.parametrize("train", [True, False])
+def test_cifar_is_read_as_torchvision_reads_it(
+    small_files: Path, monkeypatch: pytest.MonkeyPatch, num_classes: int, train: bool
+) -> None:
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy on pickles of Python 2
+        expected = {10: datasets.CIFAR10, 100: datasets.CIFAR100}[num_classes](str(small_files), train=train)
+    split = read_cifar(str(small_files), num_classes, train=train, verify=False)
+    assert split.images.dtype == torch.uint8
+    assert split.images.shape == (400 if train else 200, 3, 32, 32)
+    assert np.array_equal(split.images.permute(0, 2, 3, 1).numpy(), expected.data)
+    assert split.targets.dtype == np.int64
+    assert split.targets.tolist() == expected.targets
+    assert split.class_names == expected.classes
+
+
+@pytest.mark.parametrize("num_classes", CLASSES)
+def test_files_pickled_by_python_3_are_read_too(own_files: Path, num_classes: int) -> None:
+    expected = read_cifar(str(own_files), num_classes, train=True, verify=False)
+    for path in (own_files / FOLDERS[num_classes]).iterdir():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = pickle.loads(path.read_bytes(), encoding="latin1")
+        path.write_bytes(pickle.dumps(content))
+    split = read_cifar(str(own_files), num_classes, train=True, verify=False)
+    assert torch.equal(split.images, expected.images)
+    assert np.array_equal(split.targets, expected.targets)
+
+
+def test_the_written_files_are_pickles_of_python_2_with_byte_strings(small_files: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        content = pickle.loads((small_files / "cifar-100-python" / "train").read_bytes(), encoding="bytes")
+    assert set(content) == {b"filenames", b"batch_label", b"fine_labels", b"coarse_labels", b"data"}
+    assert content[b"data"].shape == (400, 3072)
+    assert content[b"coarse_labels"] == [label // 5 for label in content[b"fine_labels"]]
+    assert isinstance(content[b"filenames"][0], bytes)
+
+
+def test_without_names_the_classes_are_numbered(own_files: Path) -> None:
+    (own_files / FOLDERS[10] / "batches.meta").unlink()
+    split = read_cifar(str(own_files), 10, train=False, verify=False)
+    assert split.class_names == [str(label) for label in range(10)]
+
+
+@pytest.mark.parametrize("num_classes", CLASSES)
+@pytest.mark.parametrize("verify", [True, False])
+def test_missing_files_are_reported(tmp_path: Path, num_classes: int, verify: bool) -> None:
+    line = refusal(lambda: read_cifar(str(tmp_path / "nowhere"), num_classes, train=True, verify=verify))
+    assert line.startswith(str(tmp_path / "nowhere"))
+    assert "data_dir" in line
+    assert ("no network in the tests" in line) == verify
+
+
+@pytest.mark.parametrize("num_classes", CLASSES)
+def test_files_with_other_checksums_are_not_taken_for_cifar(own_files: Path, num_classes: int) -> None:
+    before = {path: path.read_bytes() for path in own_files.rglob("*") if path.is_file()}
+    for train in (True, False):
+        line = refusal(lambda train=train: read_cifar(str(own_files), num_classes, train=train, verify=True))
+        assert f"holds no intact CIFAR-{num_classes}" in line
+        assert "data_loader.args.verify=false" in line
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_download_with_another_checksum_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Response(io.BytesIO):
+        url = None
+        length = 1000
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: Response(b"x" * 1000))
+    assert "holds no intact CIFAR-10" in refusal(lambda: read_cifar(str(tmp_path), 10, train=True, verify=True))
+
+
+@pytest.mark.parametrize("num_classes", CLASSES)
+def test_a_cut_file_is_refused(own_files: Path, num_classes: int) -> None:
+    path = own_files / FOLDERS[num_classes] / TRAINING_FILE[num_classes]
+    content = path.read_bytes()
+    for length in [0, 1, 2, 3, 10, *range(50, len(content), len(content) // 25), len(content) - 1]:
+        path.write_bytes(content[:length])
+        line = refusal(lambda: read_cifar(str(own_files), num_classes, train=True, verify=False))
+        assert str(path) in line, length
+    path.unlink()
+    assert f"{path}: no such file" in refusal(lambda: read_cifar(str(own_files), num_classes, train=True, verify=False))
+
+
+def labelled(labels: Any, count: int = 2, width: int = 3072) -> dict[str, Any]:
+    return {"data": np.zeros((count, width), np.uint8), "fine_labels": labels}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        [],
+        {},
+        {"data": np.zeros((2, 3072), np.uint8)},
+        {"fine_labels": [0, 1]},
+        labelled([0, 1], width=3000),
+        labelled([0, 1, 2]),
+        labelled([0]),
+        labelled([0, 100]),
+        labelled([0, -1]),
+        labelled([], count=0),
+        labelled(["a", "b"]),
+        labelled([[0], [1]]),
+        {"data": "text", "fine_labels": [0, 1]},
+    ],
+    ids=str,
+)
+def test_a_file_with_other_content_is_refused(own_files: Path, content: Any) -> None:
+    write_python2_pickle(own_files / "cifar-100-python" / "test", content)
+    line = refusal(lambda: read_cifar(str(own_files), 100, train=False, verify=False))
+    assert "cifar-100-python" in line
+
+
+def test_a_class_without_training_images_is_refused(own_files: Path) -> None:
+    images = {"data": np.zeros((99, 3072), np.uint8), "fine_labels": list(range(99))}
+    write_python2_pickle(own_files / "cifar-100-python" / "train", images)
+    line = refusal(lambda: read_cifar(str(own_files), 100, train=True, verify=False))
+    assert "1 of the classes have no training image" in line
+
+
+class Harmful:
+    def __init__(self, function: Callable[..., object], *arguments: object) -> None:
+        self.call = (function, arguments)
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        return self.call
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+@pytest.mark.parametrize("name", ["train", "test", "meta"])
+def test_a_cifar_file_with_a_call_inside_is_refused_and_not_executed(
+    own_files: Path, tmp_path: Path, name: str, protocol: int
+) -> None:
+    target = tmp_path / "executed"
+    path = own_files / "cifar-100-python" / name
+    for harmful in (
+        Harmful(os.mkdir, str(target)),
+        Harmful(os.system, f"mkdir {target}"),
+        Harmful(eval, f"__import__('os').mkdir({str(target)!r})"),
+        Harmful(Path.mkdir, target),
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content = pickle.loads(path.read_bytes(), encoding="latin1") if path.stat().st_size > 1000 else {}
+        path.write_bytes(pickle.dumps({**content, "extra": harmful}, protocol=protocol))
+        line = refusal(lambda: read_cifar(str(own_files), 100, train=name != "test", verify=False))
+        assert "refused" in line
+        assert not target.exists()
+        path.write_bytes(b"")
+    pickle.loads(pickle.dumps(Harmful(os.mkdir, str(target)), protocol=protocol))
+    assert target.exists()  # the trap does work where it is sprung
