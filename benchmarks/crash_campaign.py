@@ -28,9 +28,9 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from trainer.build import build_loader, build_model, load_weights  # noqa: E402
-from trainer.engine.precision import Precision  # noqa: E402
+from trainer.build import build_loader, build_model  # noqa: E402
 from trainer.evaluation.predictions import predict  # noqa: E402
+from trainer.weights import load_weights  # noqa: E402
 from utils.config.parser import CONFIG_NAME, ConfigParser  # noqa: E402
 from utils.files.checkpoint import load_checkpoint  # noqa: E402
 
@@ -82,8 +82,8 @@ def logits_of(checkpoint: Path) -> np.ndarray:
     path = checkpoint.parent / CONFIG_NAME
     config = ConfigParser.from_file(path)
     network = build_model(config, CPU)
-    load_weights(network, load_checkpoint(checkpoint), checkpoint)
-    predicted = predict(network, build_loader(config).of_split("test"), CPU, precision=Precision("fp32", CPU))
+    load_weights(network, load_checkpoint(checkpoint)["state_dict"], checkpoint)
+    predicted = predict(network, build_loader(config).of_split("test"), CPU)
     assert predicted is not None
     return predicted[0]
 

@@ -11,9 +11,10 @@ Source: Sanchez Aimar et al., arXiv 2206.05260.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -170,8 +171,16 @@ def _broadcast(streams: list[Tensor], count: int) -> list[Tensor]:
 class ExpertModel(nn.Module):
     """A backbone of experts whose prediction is the plain mean of their raw logits.
 
-    Attributes: `num_classes` (C), `num_experts` (E), `returns_feat`.
+    Attributes:
+        num_classes: C.
+        num_experts: E.
+        returns_feat: forward returns each expert's logits and features too.
+        rescale: applied to the logits [B, E, C]; to be replaced by methods that learn something there.
+        autocast: gives the region in which the network computes, whichever thread it runs in. To be set from outside;
+            no part of the state dict.
     """
+
+    autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
 
     def __init__(self, backbone: ExpertBackbone, *, num_classes: int, returns_feat: bool = False) -> None:
         super().__init__()
@@ -179,21 +188,27 @@ class ExpertModel(nn.Module):
         self.num_classes = num_classes
         self.num_experts = backbone.num_experts
         self.returns_feat = returns_feat
+        self.rescale: nn.Module = nn.Identity()
 
     def expert_logits(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] → each expert's logits [B, E, C], for one expert too."""
-        return self.backbone(images)[0]
+        return self._logits_and_features(images)[0]
 
     def forward(self, images: Tensor, kept: Tensor | None = None) -> ModelOutput:
         """Images [B, 3, H, W] → `output` [B, C], the mean over experts; `kept`: see `ExpertBackbone.forward`.
 
         With `returns_feat` and several experts: {"output": [B, C], "logits": [B, E, C], "feat": [B, E, D]}.
         """
-        logits, features = self.backbone(images, kept)
+        logits, features = self._logits_and_features(images, kept)
         output = logits.mean(dim=1)  # [B, E, C] → [B, C]
         if self.num_experts == 1 or not self.returns_feat:
             return output
         return {"output": output, "logits": logits, "feat": features}
+
+    def _logits_and_features(self, images: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        with self.autocast():
+            logits, features = self.backbone(images, kept)
+            return self.rescale(logits), features
 
 
 def expert_logits_of(output: Tensor | Mapping[str, Tensor]) -> Tensor:

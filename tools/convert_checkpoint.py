@@ -13,8 +13,9 @@ from typing import Any
 
 import torch
 
-from trainer.build import build_model, weight_differences
-from trainer.config.run_config import find_problems
+from trainer.build import build_model
+from trainer.config.run_config import run_config
+from trainer.weights import weight_differences
 from utils.config.command_line import OneLineParser
 from utils.config.json_files import read_json
 from utils.config.parser import CONFIG_NAME, ConfigParser
@@ -71,10 +72,10 @@ def main() -> None:
         raise UserError(f"{arguments.new}: exists already; nothing is overwritten")
     content = load_inertly(arguments.old)
     config = configuration_of(content, arguments.old, arguments.config)
-    config.validate(find_problems)
+    run = run_config(config)
     state = without_parallel_prefix(content["state_dict"])
     with torch.device("meta"):
-        different = weight_differences(build_model(config, torch.device("meta")), state)
+        different = weight_differences(build_model(run, torch.device("meta")), state)
     if different:
         raise CheckpointError(f"{arguments.old}: does not fit {config.source}: {different}")
     beside = arguments.new.parent / CONFIG_NAME

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,24 +12,31 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-import model.metric
-from base import BaseDataLoader, CheckpointParts, RunFolder, RunState
+from base import BaseDataLoader, CheckpointParts, RunFolder, RunState, Stateful
 from data_loader.loader import ImageDataLoader
 from model.experts import ExpertModel
-from model.initialisation import freeze_except, read_source, take_weights
-from trainer.config.components import ARCH, DATA_LOADER, LOSS, LR_SCHEDULER, METHOD, OPTIMIZER, UPDATE_RULE
+from model.metrics import batch_metrics
+from trainer.config.components import (
+    ARCH,
+    DATA_LOADER,
+    LOSS,
+    LR_SCHEDULER,
+    METHOD,
+    OPTIMIZER,
+    UPDATE_RULE,
+    method_classes,
+)
 from trainer.config.run_config import RunConfig
 from trainer.engine.engine import Engine, gpus_in_use
 from trainer.engine.precision import Precision
-from trainer.engine.update_rules.base import UpdateRule
 from trainer.methods.base import Method
 from trainer.methods.mixing import Combiner
 from trainer.trainer import Trainer
+from trainer.weights import freeze, initialise, load_weights
 from utils.config.parser import ConfigParser
-from utils.config.sections import build
+from utils.config.sections import Section, build
 from utils.distributed.context import DistributedContext
-from utils.errors import ConfigError, UserError
-from utils.files.checkpoint import CheckpointError, without_parallel_prefix
+from utils.errors import ConfigError, Problem
 from utils.reporting.meters import RunningMeans
 from utils.reporting.tensorboard import Recorder, SilentRecorder
 
@@ -60,6 +66,20 @@ def _loader(section: Section, path: str, config: RunConfig, processes: int) -> I
     loader = build(section, DATA_LOADER, context={"seed": config.seed}, path=path)
     loader.num_workers = -(-loader.num_workers // processes)
     return loader
+
+
+def build_further_loaders(config: RunConfig, processes: int) -> dict[str, ImageDataLoader]:
+    """The data loaders besides `data_loader`, by their names.
+
+    Raises:
+        ConfigError: the method takes batches from others.
+    """
+    wanted = [name for name in method_classes(config.method)[-1].loaders if name != "train"]
+    if sorted(wanted) != sorted(config.loaders):
+        names = ", ".join(wanted) or "none"
+        message = f"{config.method.type} takes batches of: {names}; got: {', '.join(config.loaders) or 'none'}"
+        raise ConfigError([Problem("loaders", message)])
+    return {name: _loader(config.loaders[name], f"loaders.{name}", config, processes) for name in wanted}
 
 
 def build_model(config: RunConfig, device: torch.device) -> ExpertModel:
@@ -115,15 +135,10 @@ def training_context(
         "seed": config.seed,
         "distributed": distributed or DistributedContext(),
         "mixing": Combiner(config.combiner, config.seed, config.finetuning_combiner),
-        "metrics": batch_metrics(config),
+        "metrics": {name: metric.of_batch for name, metric in batch_metrics(config.metrics).items()},
         "log_expert_losses": config.loss.extras["return_expert_losses"],
         "give_expert_logits": config.add_extra_info,
     }
-
-
-def batch_metrics(config: RunConfig) -> dict[str, Any]:
-    """The metrics of batches that the configuration names: name → function of (output [B, C], targets [B])."""
-    return {name: getattr(model.metric, name) for name in config.metrics}
 
 
 def drawn_prior(class_counts: list[int], *, balanced: bool) -> np.ndarray:
@@ -169,71 +184,11 @@ def build_engine(
     )
 
 
-def prepare_weights(config: RunConfig, network: ExpertModel) -> None:
-    """Take weights from where `initialise` says, and freeze what is not trained.
-
-    Raises:
-        ConfigError: they don't fit, or a pattern matches nothing.
-        UserError: there is no such source.
-    """
-    kind = method_classes(config.method)[-1]
-    options = config.initialise
-    if options is not None:
-        try:
-            reset = [*options.reset, *kind.reset]
-            taken = take_weights(
-                network, read_source(options.checkpoint), source=options.checkpoint, reset=reset, strict=options.strict
-            )
-        except ValueError as error:
-            raise ConfigError([Problem("initialise", str(error))]) from None
-        logger.info("%s", taken.summary())
-    patterns = config.trainable if config.trainable is not None else kind.trainable
-    if list(patterns) != ["*"]:
-        try:
-            freeze_except(network, patterns)
-        except ValueError as error:
-            raise ConfigError([Problem("trainable", str(error))]) from None
-
-
-def weight_differences(network: nn.Module, state: Mapping[str, Any]) -> str:
-    """How a state dict's names and shapes differ from a network's, the first few of each kind; empty if they don't."""
-    own = network.state_dict()
-    shapes = [
-        f"{name} {_shape(state[name])} instead of {_shape(own[name])}"
-        for name in sorted(own.keys() & state.keys())
-        if _shape(own[name]) != _shape(state[name])
-    ]
-    kinds = {
-        "missing": sorted(own.keys() - state.keys()),
-        "unknown": sorted(state.keys() - own.keys()),
-        "other shapes": shapes,
-    }
-    return "; ".join(
-        f"{title} {', '.join(names[:3])}{' …' if len(names) > 3 else ''}" for title, names in kinds.items() if names
-    )
-
-
-def _shape(value: Any) -> str:
-    return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else "no tensor"
-
-
-def load_weights(network: nn.Module, state: Mapping[str, Any], checkpoint: Path) -> None:
-    """Put a checkpoint's state dict into a network.
-
-    Raises:
-        CheckpointError: names or shapes differ; the line names the first few.
-    """
-    state = without_parallel_prefix(dict(state))
-    different = weight_differences(network, state)
-    if different:
-        raise CheckpointError(f"{checkpoint}: does not fit the network of the configuration: {different}")
-    network.load_state_dict(state)
-
-
 def build_trainer(
-    config: ConfigParser,
+    config: RunConfig,
     *,
-    loader: BaseDataLoader,
+    parser: ConfigParser,
+    loader: ImageDataLoader,
     device: torch.device,
     folder: RunFolder,
     resumed: Mapping[str, Any] | None,
@@ -242,65 +197,77 @@ def build_trainer(
     """Put a run together, and take it up where a checkpoint left it.
 
     Args:
-        config: of the run; its `resume` is the checkpoint to continue from.
+        config: of the run.
+        parser: the same as plain data; its `resume` is the checkpoint to continue from.
         loader: of the training split.
         device: to train on.
         folder: the run's folder.
         resumed: content of that checkpoint; with `resume_state_dict_only` the weights alone of another run's count.
         distributed: the processes that train; None: this one alone.
     """
-    run, distributed = run_config(config), distributed or DistributedContext()
-    options, context = run.trainer, training_context(run, loader, distributed)
-    network = build_model(run, device)
-    if resumed is None:  # a continued run has been through this
-        prepare_weights(run, network)
+    distributed = distributed or DistributedContext()
+    options, context = config.trainer, training_context(config, loader, distributed)
+    network = build_model(config, device)
+    if resumed is None:
+        initialise(config, network)
     else:
-        assert config.resume is not None
-        load_weights(network, resumed["state_dict"], config.resume)
+        assert parser.resume is not None
+        load_weights(network, resumed["state_dict"], parser.resume)
+    freeze(config, network)
     if options.sync_batchnorm and distributed.group is not None and device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    precision = build_precision(run, device)
-    method = build_method(run, network, context)
-    optimizer = build_optimizer(run, method)
-    schedule = build_schedule(run, optimizer)
-    meters, state, parts = RunningMeans(device), RunState(), CheckpointParts()
-    for name, part in method.checkpoint_parts().items():
-        parts.register(name, part)
-    for name, part in {
-        "optimizer": optimizer,
-        "lr_scheduler": schedule,
-        "meters": meters,
-        "precision": precision,
-        "progress": state,
-    }.items():
-        parts.register(name, part)
-    if resumed is not None and not (run.resume_state_dict_only and not _is_own(config.resume, folder)):
-        parts.load(resumed, config.resume)
+    precision = build_precision(config, device)
+    method = build_method(config, network, context)
+    optimizer = build_optimizer(config, method)
+    schedule = build_schedule(config, optimizer)
+    meters, state = RunningMeans(device), RunState()
+    parts = checkpoint_parts(
+        method, optimizer=optimizer, lr_scheduler=schedule, meters=meters, precision=precision, progress=state
+    )
+    if resumed is not None and _continues(config, parser, folder):
+        assert parser.resume is not None
+        parts.load(resumed, parser.resume)
     if not distributed.is_main:
         meters.reset()  # rank 0 goes on with what all had counted
-    rule: UpdateRule = build(
-        run.update_rule,
-        UPDATE_RULE,
-        context={**context, "optimizer": optimizer, "precision": precision, "network": network},
-        path="update_rule",
-    )
-    recorder = _recorder(config, folder, state, wandb=options.wandb) if distributed.is_main else SilentRecorder()
+    context |= {"network": network, "optimizer": optimizer, "precision": precision}
+    loaders = {"train": loader, **build_further_loaders(config, distributed.local_size)}
+    for each in loaders.values():
+        each.prepare_views(method.views)
     return Trainer(
         method=method,
-        engine=build_engine(run, method, precision, device, state, distributed),
-        update_rule=rule,
+        engine=build_engine(config, method, precision, device, state, distributed),
+        update_rule=build(config.update_rule, UPDATE_RULE, context=context, path="update_rule"),
         optimizer=optimizer,
         schedule=schedule,
-        loaders={"train": loader},
+        loaders=loaders,
         validation_loader=loader.of_split("validation"),
-        metrics=context["metrics"],
+        metrics=config.metrics,
         meters=meters,
         options=options,
-        monitor=run.monitor,
+        monitor=config.monitor,
         folder=folder,
-        recorder=recorder,
+        recorder=_recorder(parser, folder, state, wandb=options.wandb) if distributed.is_main else SilentRecorder(),
         parts=parts,
-        metadata={"arch": run.arch.type, "config": config.config, "class_names": loader.class_names},
+        metadata={"arch": config.arch.type, "config": parser.config, "class_names": loader.class_names},
         state=state,
         distributed=distributed,
     )
+
+
+def checkpoint_parts(method: Method, **others: Stateful) -> CheckpointParts:
+    """Everything that a checkpoint holds of a run: the method's parts, and the others by their names."""
+    parts = CheckpointParts()
+    for name, part in {**method.checkpoint_parts(), **others}.items():
+        parts.register(name, part)
+    return parts
+
+
+def _continues(config: RunConfig, parser: ConfigParser, folder: RunFolder) -> bool:
+    """Whether all of a checkpoint counts, not only its weights."""
+    assert parser.resume is not None
+    in_its_own_folder = parser.resume.parent.resolve() == folder.path.resolve()
+    return in_its_own_folder or not config.resume_state_dict_only
+
+
+def _recorder(parser: ConfigParser, folder: RunFolder, state: RunState, *, wandb: bool) -> Recorder:
+    return Recorder(folder.path, first_epoch=state.epoch + 1, wandb=wandb, config=parser.config)

@@ -48,7 +48,7 @@ def train_run(
     """
     with distributed.main_first():
         path, resumed = read_resumed(parser, distributed) if distributed.is_main else (None, None)
-        loader = build_loader(parser, processes=distributed.local_size)
+        loader = build_loader(config, processes=distributed.local_size)
         folder = open_folder(parser, path) if distributed.is_main else RunFolder(Path())
     folder.path, parser.resume, resumed = distributed.from_main((folder.path, parser.resume, resumed))
     with folder:
@@ -58,7 +58,13 @@ def train_run(
             record_process(folder.path, device, config.seed, distributed)
         with _nothing_left_behind(folder if distributed.is_main and path is None else None), _lack_of_memory_told():
             trainer = build_trainer(
-                parser, loader=loader, device=device, folder=folder, resumed=resumed, distributed=distributed
+                config,
+                parser=parser,
+                loader=loader,
+                device=device,
+                folder=folder,
+                resumed=resumed,
+                distributed=distributed,
             )
             if config.trainer.accumulate_steps == "auto":
                 fit_memory(trainer)

@@ -7,30 +7,27 @@ What a step trains is the method's (`trainer/methods/`), how its gradients come 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from base import BaseDataLoader, BaseTrainer, Batch, Step
-from data_loader.lost_workers import lost_workers_told
-from model.calibration import negative_log_likelihood
-from model.scores import balanced_accuracy, confusion_matrix, normalise_rows
+from data_loader.lost_workers import report_lost_workers
+from model.scores import confusion_matrix, normalise_rows
 from trainer.engine.batches import batches_of_epoch
 from trainer.engine.engine import Engine, StepMeasures
 from trainer.engine.loss_guard import LossGuard
 from trainer.engine.update_rules.base import UpdateRule
 from trainer.evaluation.predictions import predict
+from trainer.evaluation.validation import validation_scores
 from trainer.methods.base import Method
 from utils.reporting.meters import RunningMeans
 from utils.reporting.plots import confusion_figure
 from utils.reporting.progress import progress_bar
-
-Metric = Callable[[Tensor, Tensor], Tensor]
 
 
 class Trainer(BaseTrainer):
@@ -44,7 +41,7 @@ class Trainer(BaseTrainer):
         schedule: of the learning rate.
         loaders: name → batches to train on; "train" counts the steps.
         validation_loader: batches to validate on.
-        metrics: name → metric of (output [B, C], targets [B]).
+        metrics: names of those that are taken of the validation split.
         meters: means of the epoch under way.
         run: see `BaseTrainer`.
     """
@@ -59,7 +56,7 @@ class Trainer(BaseTrainer):
         schedule: LRScheduler,
         loaders: Mapping[str, BaseDataLoader],
         validation_loader: BaseDataLoader,
-        metrics: Mapping[str, Metric],
+        metrics: Sequence[str],
         meters: RunningMeans,
         **run: Any,
     ) -> None:
@@ -108,7 +105,7 @@ class Trainer(BaseTrainer):
         self.method.start_epoch(epoch)
         self.engine.follow_parameters()
         title = f"epoch {epoch}/{self.options.epochs}"
-        with progress_bar(title, loader.num_images, shown=self.distributed.is_main) as bar, lost_workers_told():
+        with progress_bar(title, loader.num_images, shown=self.distributed.is_main) as bar, report_lost_workers():
             bar.update(first_step * loader.batch_size)
             for index, batches in enumerate(
                 batches_of_epoch(self.loaders, epoch, first_step, self.distributed), first_step
@@ -171,21 +168,12 @@ class Trainer(BaseTrainer):
 
     def _score(self, logits: np.ndarray, targets: np.ndarray, epoch: int, weights: str) -> dict[str, float]:
         """What is logged of a network on the validation split, from each expert's logits [N, E, C] and labels [N]."""
-        output = logits.mean(axis=1)  # [N, E, C] → [N, C]
-        balanced = balanced_accuracy(output.argmax(axis=1), targets, self.validation_loader.num_classes)
-        log = {"loss": negative_log_likelihood(output, targets), "balanced_accuracy": balanced}
-        for name, metric in self.metrics.items():
-            log[name] = float(metric(torch.from_numpy(output), torch.from_numpy(targets)))
         if weights == "raw" and (epoch % self.options.save_period == 0 or epoch == self.options.epochs):
-            self._record_confusion(output.argmax(axis=1), targets, epoch)
-        return {f"{validation_prefix(weights)}{name}": value for name, value in log.items()}
+            self._record_confusion(logits.mean(axis=1).argmax(axis=1), targets, epoch)  # [N, E, C] → [N]
+        counts = self.validation_loader.cls_num_list
+        return validation_scores(logits, targets, counts, self.metrics, weights=weights)
 
     def _record_confusion(self, predictions: np.ndarray, targets: np.ndarray, epoch: int) -> None:
         names = self.validation_loader.class_names
         confusion = normalise_rows(confusion_matrix(predictions, targets, len(names)))
         self.recorder.figure("confusion_matrix", confusion_figure(confusion, names), epoch)
-
-
-def validation_prefix(weights: str) -> str:
-    """What the names of a network's validation scores begin with: "val_", or "val_averaged_"."""
-    return "val_" if weights == "raw" else f"val_{weights}_"

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-from utils.config.components import Component
+from utils.config.components import Component, component_of, fields_of
+from utils.config.sections import Section
 
 TRAINING_CONTEXT = frozenset(
     {
         *("cls_num_list", "class_counts", "training_prior", "num_classes", "num_experts", "taus"),
         *("epochs", "steps_per_epoch", "seed", "balanced_sampling", "distributed"),
-        *("network", "criterion", "mixing", "metrics", "log_expert_losses", "give_expert_logits"),
+        *("network", "criterion", "training_prior", "mixing", "metrics", "log_expert_losses", "give_expert_logits"),
         *("optimizer", "precision"),
     }
 )
@@ -51,3 +53,14 @@ UPDATE_RULE = Component(
     injected=TRAINING_CONTEXT,
     default="Descent",
 )
+
+
+def method_classes(section: Section) -> list[type[Any]]:
+    """The classes of a method and of those that it wraps, the innermost last."""
+    kind = METHOD.choices()[section.type]
+    for name, argument in fields_of(kind).items():
+        component = component_of(argument.annotation)
+        if component is not None:
+            inner = section.args.get(name, {"type": component.default})
+            return [kind, *method_classes(Section(inner["type"], inner.get("args", {})))]
+    return [kind]

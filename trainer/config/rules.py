@@ -10,7 +10,7 @@ import torch
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from trainer.config.components import ARCH, LOSS, LR_SCHEDULER, OPTIMIZER
+from trainer.config.components import ARCH, LOSS, LR_SCHEDULER, OPTIMIZER, method_classes
 from utils.config.components import fields_of
 from utils.config.ranges import Range
 from utils.config.sections import argument_of, build
@@ -155,6 +155,14 @@ def _logits_mix_only_by_mixup(config: RunConfig) -> Iterator[Problem]:
             yield Problem(path, f"mix_logits goes with mode mixup; got {combiner.mode!r}")
 
 
+def _method_has_a_network_to_start_from(config: RunConfig) -> list[Problem]:
+    needing = [kind.__name__ for kind in method_classes(config.method) if kind.needs_initialise]
+    if not needing or config.initialise is not None:
+        return []
+    message = f"is missing: {needing[-1]} starts from a trained network; name its checkpoint (--initialise FILE)"
+    return [Problem("initialise", message)]
+
+
 def _loaders_have_names_of_their_own(config: RunConfig) -> list[Problem]:
     taken = [name for name in config.loaders if name == "train" or not name]
     return [Problem(joined("loaders", name), "is the name of data_loader's own batches") for name in taken]
@@ -167,9 +175,10 @@ RULES: tuple[tuple[set[str], Callable[[RunConfig], list[Problem] | Iterator[Prob
     ({"loss", "arch"}, _tau_fits_experts),
     ({"loss", "arch", "trainer", "seed"}, _loss_can_be_built),
     ({"loss", "arch", "add_extra_info"}, _loss_sees_experts),
-    ({"trainer", "metrics"}, _monitor_is_recorded),
-    ({"trainer", "metrics", "lr_scheduler"}, _plateau_follows_the_monitor),
+    ({"trainer", "metrics", "method"}, _monitor_is_recorded),
+    ({"trainer", "metrics", "method", "lr_scheduler"}, _plateau_follows_the_monitor),
     ({"combiner", "finetuning_combiner"}, _logits_mix_only_by_mixup),
+    ({"method", "initialise"}, _method_has_a_network_to_start_from),
     ({"loaders"}, _loaders_have_names_of_their_own),
 )
 """The sections that a rule reads, and the rule."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Annotated, Any
 
-import model.metric
 from base import Monitor, TrainerOptions
+from model.metrics import METRICS
 from model.priors import normalise_tau_list
 from trainer.config.components import (
     ARCH,
@@ -18,8 +18,10 @@ from trainer.config.components import (
     OPTIMIZER,
     TRAINING_CONTEXT,
     UPDATE_RULE,
+    method_classes,
 )
 from trainer.config.rules import RULES
+from trainer.evaluation.validation import logged_names
 from trainer.methods.mixing import CombinerOptions, FinetuningCombinerOptions
 from utils.config.components import OneOf, fields_of
 from utils.config.parser import ConfigParser
@@ -81,7 +83,7 @@ class RunConfig:
     lr_scheduler: Annotated[Section, LR_SCHEDULER]
     loss: Annotated[Section, LOSS]
     trainer: TrainerOptions
-    metrics: list[Annotated[str, OneOf(tuple(model.metric.__all__))]] = field(default_factory=list)
+    metrics: list[Annotated[str, OneOf(tuple(METRICS))]] = field(default_factory=list)
     combiner: CombinerOptions = field(default_factory=CombinerOptions)
     finetuning_combiner: FinetuningCombinerOptions | None = None
     method: Annotated[Section, METHOD] = field(default_factory=partial(Section, METHOD.default))
@@ -118,8 +120,8 @@ class RunConfig:
         Raises:
             ValueError: a quantity that is never recorded.
         """
-        validated = ["val_loss", "val_balanced_accuracy", *(f"val_{name}" for name in self.metrics)]
-        return Monitor.parse(self.trainer.monitor, ["loss", *self.metrics, *validated])
+        weights = [name for kind in method_classes(self.method) for name in kind.weights]
+        return Monitor.parse(self.trainer.monitor, logged_names(self.metrics, dict.fromkeys(weights)))
 
 
 def find_problems(config: Any) -> list[Problem]:

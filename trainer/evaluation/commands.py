@@ -13,14 +13,15 @@ import numpy as np
 import torch
 
 from data_loader.loader import ImageDataLoader
-from trainer.build import build_loader, build_model, build_precision, load_weights
-from trainer.config.run_config import find_problems
+from trainer.build import build_loader, build_model, build_precision
+from trainer.config.run_config import RunConfig, run_config
 from trainer.evaluation.aggregations import predictors
 from trainer.evaluation.distributions import TestSplit, checked_name, choices, select
 from trainer.evaluation.predictions import Predictions, predict, stored_predictions
 from trainer.evaluation.presets import SWEEPS, UNIFORM, Preset
 from trainer.evaluation.protocol import evaluate
 from trainer.evaluation.results import RAW, class_table, result_row, results_table, write_results
+from trainer.weights import load_weights
 from utils.config.command_line import script_parser
 from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext, launch_environment, process_group, report_once
@@ -92,41 +93,43 @@ def open_run(arguments: argparse.Namespace) -> TestRun | None:
     with report_once(environment):
         if not arguments.resume:
             raise UserError("no checkpoint: give one with -r CHECKPOINT")
-        config = ConfigParser.from_args(arguments)
-        config.validate(find_problems)
-        set_up_logging(
-            config["trainer"].get("verbosity", 2) if environment.is_main else 0, config_file=arguments.log_config
-        )
+        parser = ConfigParser.from_args(arguments)
+        config = run_config(parser)
+        set_up_logging(config.trainer.verbosity if environment.is_main else 0, config_file=arguments.log_config)
         set_visible_gpus(arguments.device)
-        device = choose_device(config.get("n_gpu", 1), environment)
+        device = choose_device(config.n_gpu, environment)
     with process_group(environment, device) as distributed:
-        return _predicted(config, Path(arguments.resume), device, distributed)
+        return _predicted(parser, config, Path(arguments.resume), device, distributed)
 
 
 def _predicted(
-    config: ConfigParser, checkpoint: Path, device: torch.device, distributed: DistributedContext
+    parser: ConfigParser, config: RunConfig, checkpoint: Path, device: torch.device, distributed: DistributedContext
 ) -> TestRun | None:
     with distributed.main_first():
         content = load_checkpoint(checkpoint)
         loader = build_loader(config, processes=distributed.local_size).of_split("test")
-    precision = build_precision(config, device)
 
     def run_networks() -> dict[str, np.ndarray] | None:
         network, logits = build_model(config, device), {}
         for name, state in weights_in(content).items():
-            load_weights(network, {"state_dict": state}, checkpoint)
-            predicted = predict(network, loader, device, precision=precision, distributed=distributed)
+            load_weights(network, state, checkpoint)
+            predicted = predict(network, loader, device, distributed=distributed)
             if predicted is not None:
                 logits[name] = predicted[0]
         return logits or None
 
     predictions = stored_predictions(
-        checkpoint, config.config, loader.targets, run_networks, precision=precision, distributed=distributed
+        checkpoint,
+        parser.config,
+        loader.targets,
+        run_networks,
+        precision=build_precision(config, device).name,
+        distributed=distributed,
     )
     if predictions is None:
         return None
     description = (
-        f"{config['name']}, {checkpoint.name} (epoch {content.get('epoch', 'unknown')}): trained on "
+        f"{config.name}, {checkpoint.name} (epoch {content.get('epoch', 'unknown')}): trained on "
         f"{sum(loader.cls_num_list)} images of {loader.num_classes} classes, {max(loader.cls_num_list)} to "
         f"{min(loader.cls_num_list)} a class"
     )

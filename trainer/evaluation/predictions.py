@@ -21,7 +21,6 @@ from torch import nn
 from base import BaseDataLoader
 from data_loader.lost_workers import report_lost_workers
 from model.experts import expert_logits_of
-from trainer.engine.precision import Precision
 from utils.distributed.context import DistributedContext
 from utils.errors import UserError
 from utils.files.checkpoint import file_digest
@@ -53,7 +52,6 @@ def predict(
     loader: BaseDataLoader,
     device: torch.device,
     *,
-    precision: Precision,
     distributed: DistributedContext | None = None,
     title: str = "evaluation",
     between_batches: Callable[[], None] = lambda: None,
@@ -66,7 +64,6 @@ def predict(
         model: see `model.experts.ExpertModel`; it is put into evaluation mode and back.
         loader: of the split to evaluate.
         device: where the model lies.
-        precision: that the model runs in.
         distributed: the processes that share the work; None: this one is alone.
         title: of the progress bar.
         between_batches: called after each round of batches, equally often in all processes; what it raises ends the
@@ -84,9 +81,8 @@ def predict(
         for first in range(0, len(loader), distributed.size):
             batch = next(batches, None)  # the last round may have none for this process
             if batch is not None:
-                images = loader.transform(batch.images.to(device, non_blocking=True), batch.sample_ids)
-                with precision.autocast():
-                    logits = expert_logits_of(model(images))
+                images = batch.to(device).view("test")
+                logits = expert_logits_of(model(images))
                 gathered.add(logits.float().cpu(), first + distributed.rank)
             bar.update(gathered.receive_round(first))
             between_batches()
@@ -139,7 +135,7 @@ def stored_predictions(
     targets: np.ndarray,
     compute: Callable[[], dict[str, np.ndarray] | None],
     *,
-    precision: Precision,
+    precision: str,
     distributed: DistributedContext | None = None,
 ) -> Predictions | None:
     """The predictions stored beside a checkpoint; computed, and stored, where there are none yet. None but in rank 0.
@@ -153,7 +149,7 @@ def stored_predictions(
         config: the run's configuration.
         targets: labels of the test split as it is now, int64, shape [N].
         compute: runs the checkpoint's networks, name of the weights → logits [N, E, C]; returns None but in rank 0.
-        precision: that the networks run in.
+        precision: name of the one that the networks run in.
         distributed: the processes that run them; None: this one is alone.
 
     Raises:
@@ -181,9 +177,9 @@ def stored_predictions(
     return Predictions(logits, targets)
 
 
-def _fingerprint(checkpoint: Path, config: Mapping[str, Any], targets: np.ndarray, precision: Precision) -> str:
+def _fingerprint(checkpoint: Path, config: Mapping[str, Any], targets: np.ndarray, precision: str) -> str:
     """What stored predictions belong to: checkpoint, labels, network, data, precision, and the arrays' names."""
-    described = json.dumps([config["arch"], config["data_loader"], precision.name, _LOGITS], sort_keys=True)
+    described = json.dumps([config["arch"], config["data_loader"], precision, _LOGITS], sort_keys=True)
     labels = hashlib.sha256(targets.astype("<i8").tobytes()).hexdigest()
     return hashlib.sha256((file_digest(checkpoint) + labels + described).encode()).hexdigest()
 

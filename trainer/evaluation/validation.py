@@ -9,11 +9,11 @@ import numpy as np
 from model.metrics import METRICS, LabelledLogits, SampleMetric, batch_metrics
 from trainer.evaluation.aggregations.mean import mean_of_experts
 
-_ALWAYS = {"val_loss": "nll", "val_balanced_accuracy": "balanced_accuracy"}
+_ALWAYS = {"loss": "nll", "balanced_accuracy": "balanced_accuracy"}
 
 
 def validation_scores(
-    logits: np.ndarray, targets: np.ndarray, class_counts: Sequence[int], names: Iterable[str]
+    logits: np.ndarray, targets: np.ndarray, class_counts: Sequence[int], names: Iterable[str], *, weights: str = "raw"
 ) -> dict[str, float]:
     """Scores of the ensemble: cross-entropy, balanced accuracy, and the metrics that the configuration names.
 
@@ -22,24 +22,32 @@ def validation_scores(
         targets: labels, [N].
         class_counts: training images of each class, length C.
         names: of `model.metrics.METRICS`.
+        weights: which of the method's networks has given the logits.
 
     Returns:
-        val_loss, val_balanced_accuracy, and `val_` + each name.
+        val_loss, val_balanced_accuracy, and `val_` + each name; of averaged weights val_averaged_loss and so on.
     """
     labelled = LabelledLogits(mean_of_experts(logits), targets, np.asarray(class_counts))
-    scores = {logged: METRICS[name].of_set(labelled) for logged, name in _ALWAYS.items()}
+    prefix = _prefix(weights)
+    scores = {f"{prefix}{logged}": METRICS[name].of_set(labelled) for logged, name in _ALWAYS.items()}
     for name in names:
         metric = METRICS[name]
         # a metric that training batches have is taken of the split as of one batch, so that the two curves compare
         of_split = metric.of_batch(*labelled.tensors) if isinstance(metric, SampleMetric) else metric.of_set(labelled)
-        scores[f"val_{name}"] = float(of_split)
+        scores[f"{prefix}{name}"] = float(of_split)
     return scores
 
 
-def logged_names(names: Sequence[str]) -> list[str]:
+def logged_names(names: Sequence[str], weights: Iterable[str] = ("raw",)) -> list[str]:
     """Everything that an epoch's log has and `trainer.monitor` may name.
 
     Args:
         names: the metrics that the configuration names.
+        weights: names of the method's networks.
     """
-    return ["loss", *batch_metrics(names), *_ALWAYS, *(f"val_{name}" for name in names)]
+    validated = [f"{_prefix(each)}{name}" for each in weights for name in (*_ALWAYS, *names)]
+    return ["loss", *batch_metrics(names), *dict.fromkeys(validated)]
+
+
+def _prefix(weights: str) -> str:
+    return "val_" if weights == "raw" else f"val_{weights}_"

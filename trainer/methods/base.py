@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import ClassVar, NamedTuple
 
 import numpy as np
-from model.initialisation import set_training_mode
 from torch import Tensor, nn
 
 from base import Batch, Stateful, Step, View
 from model.experts import ExpertModel, ModelOutput
+from model.trainable import set_training_mode
 
 
 class StepOutput(NamedTuple):

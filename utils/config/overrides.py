@@ -60,6 +60,9 @@ OVERRIDES: dict[str, tuple[Override, ...]] = {
         ("--save_period", "trainer.save_period", "a checkpoint every so many epochs"),
         ("--save_dir", "trainer.save_dir", "folder for runs", str),
     ),
+    "initial weights": _group(
+        ("--initialise", "initialise.checkpoint", "checkpoint, state dict or torchvision:NAME to start from", str),
+    ),
     "devices and memory": _group(
         (
             "--precision",
