@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from trainer.engine.parallel import processes_to_start
-
 from trainer.config.run_config import run_config
+from trainer.engine.engine import processes_to_start
 from trainer.run import train_run, verbosity
 from utils.config.command_line import script_parser
 from utils.config.overrides import add_override_flags

@@ -159,6 +159,7 @@ def build_engine(
     config: RunConfig,
     method: Method,
     precision: Precision,
+    *,
     device: torch.device,
     state: RunState,
     distributed: DistributedContext,
@@ -235,7 +236,7 @@ def build_trainer(
         each.prepare_views(method.views)
     return Trainer(
         method=method,
-        engine=build_engine(config, method, precision, device, state, distributed),
+        engine=build_engine(config, method, precision, device=device, state=state, distributed=distributed),
         update_rule=build(config.update_rule, UPDATE_RULE, context=context, path="update_rule"),
         optimizer=optimizer,
         schedule=schedule,

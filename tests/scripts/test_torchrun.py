@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from trainer.engine.parallel import processes_to_start
+from trainer.engine.engine import processes_to_start
 
 import train
 from tests.scripts.command_line import ROOT, Ended, Shell, the_run

@@ -11,7 +11,7 @@ import torch
 
 from base import RunFolder
 from trainer.build import build_loader, build_trainer
-from trainer.config.run_config import find_problems
+from trainer.config.run_config import run_config
 from trainer.trainer import Trainer
 from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext
@@ -74,12 +74,13 @@ def small_trainer(
     """A trainer that writes into `folder`, which is made; `resume` is a checkpoint to continue from."""
     folder.mkdir(parents=True, exist_ok=True)
     parser = ConfigParser(config, source="a test", resume=resume)
-    parser.validate(find_problems)
+    typed = run_config(parser)
     if distributed is None or distributed.is_main:
         parser.write(folder)
     return build_trainer(
-        parser,
-        loader=build_loader(parser),
+        typed,
+        parser=parser,
+        loader=build_loader(typed),
         device=CPU,
         folder=RunFolder(folder),
         resumed=load_checkpoint(resume) if resume else None,

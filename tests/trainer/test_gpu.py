@@ -18,6 +18,7 @@ from torch.nn.parallel import DataParallel
 
 import model.model as networks
 import trainer.build
+from base import Step
 from tests.scripts.command_line import Ended, in_own_process, the_run
 from tests.trainer import small_runs
 from tests.trainer.normfree import without_batchnorm

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 import model.model as networks
+from base import Step
 from model.classifiers import CosineClassifier
 from model.loss import BSExpertLoss, CrossEntropyLoss
 from tests.trainer.small_runs import CPU, run, small_config, small_trainer

@@ -155,6 +155,6 @@ class LossGuard:
         write_text(path, json.dumps(facts, indent=1) + "\n")
         skipped = f" after {self.state.skipped_steps} skipped steps" if self.state.skipped_steps else ""
         return (
-            f"{what} in epoch {at.step.epoch}, step {at.step.index} (learning rate {at.rate:g}){skipped}: stopped, checkpoints "
-            f"untouched; the batch's indices are in {path}, and {command} arrives at the same step again"
+            f"{what} in epoch {at.step.epoch}, step {at.step.index} (learning rate {at.rate:g}){skipped}: stopped, "
+            f"checkpoints untouched; the batch's indices are in {path}, and {command} arrives at the same step again"
         )

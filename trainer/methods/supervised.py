@@ -43,6 +43,7 @@ class Supervised(Method):
     def __init__(
         self,
         network: ExpertModel,
+        *,
         criterion: ExpertLoss,
         mixing: Combiner,
         metrics: dict[str, Metric],
