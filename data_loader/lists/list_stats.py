@@ -14,7 +14,7 @@ from utils.shot_groups import FEW_BELOW, MANY_ABOVE, shot_groups
 
 @dataclass(frozen=True, eq=False)
 class ListStatistics:
-    """Facts about the images of each class.
+    """Statistics of the images of each class.
 
     Args:
         class_counts: images of each class, shape [C].
@@ -36,8 +36,8 @@ def statistics_table(lists: Mapping[str, ListStatistics]) -> str:
     for name, statistics in lists.items():
         counts, ratio = statistics.class_counts, statistics.imbalance_ratio
         groups = [f"{int(mask.sum())}" for mask in shot_groups(counts).values()]
-        facts = (counts.sum(), len(counts), (counts == 0).sum(), counts.max(), int(np.median(counts)), counts.min())
-        rows.append([name, *(f"{fact}" for fact in facts), NOTHING if ratio is None else f"{ratio:.1f}", *groups])
+        numbers = (counts.sum(), len(counts), (counts == 0).sum(), counts.max(), int(np.median(counts)), counts.min())
+        rows.append([name, *(f"{number}" for number in numbers), NOTHING if ratio is None else f"{ratio:.1f}", *groups])
     return table(header, rows)
 
 

@@ -59,10 +59,10 @@ def published_files(data_sets: Sequence[str] = (), *, manifest: Path = MANIFEST)
         PublishedFile(
             path,
             content["raw_files"].format(repository=repository, commit=source["commit"]),
-            **{key: facts[key] for key in ("git_blob_sha1", "images", "classes", "holds") if key in facts},
+            **{key: metadata[key] for key in ("git_blob_sha1", "images", "classes", "holds") if key in metadata},
         )
         for repository, source in content["sources"].items()
-        for path, facts in source["files"].items()
+        for path, metadata in source["files"].items()
     ]
     known = list(dict.fromkeys(file.data_set for file in files))
     for name in data_sets:
