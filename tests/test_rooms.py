@@ -26,7 +26,13 @@ ALLOWED: dict[str, set[str]] = {
 }
 ROOMS = [room for room in ALLOWED if room != "scripts"]
 SCRIPTS = sorted(ROOT.glob("*.py"))
-NAMED_BY_RECIPES = ["data_loader.data_loaders", "model.model", "model.loss", "model.metric", "trainer.engine.schedules"]
+NAMED_BY_RECIPES = [
+    "data_loader.data_loaders",
+    "model.model",
+    "model.loss",
+    "model.metrics",
+    "trainer.engine.schedules",
+]
 LONGEST_SCRIPT = 100  # lines
 
 

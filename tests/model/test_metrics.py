@@ -33,9 +33,10 @@ def random_set(seed: int = 0, size: int = 400) -> LabelledLogits:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_called_what_it_is_registered_as_and_has_a_title(name: str) -> None:
+def test_it_is_called_what_it_is_registered_as_and_has_a_title_and_a_description(name: str) -> None:
     metric = METRICS[name]
     assert metric.name == name
+    assert (metric.of_samples if isinstance(metric, SampleMetric) else metric.function).__doc__
     assert metric.title
     assert [other.title for other in METRICS.values()].count(metric.title) == 1
 

@@ -129,7 +129,8 @@ def test_averaged_weights_are_evaluated_beside_the_raw_ones(
         for name in ("both.pth", "alone.pth"):
             ended = shell(script, "-r", tmp_path / name)
             assert ended.code == 0
-            assert ("averaged" in ended.out) == (name == "both.pth")
+            weights = {line.split()[1] for line in ended.out.splitlines() if line.startswith(("ensemble", "uniform"))}
+            assert weights == ({"raw", "averaged"} if name == "both.pth" else {"500"})  # else the number of images
     rows = results(tmp_path)
     both = [row for row in rows if row["checkpoint"] == "both.pth"]
     averaged = [row for row in both if row["weights"] == "averaged"]

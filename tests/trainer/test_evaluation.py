@@ -8,10 +8,7 @@ import numpy as np
 import torch
 
 from tests.trainer.small_runs import CPU, small_config, small_trainer
-from trainer.engine.precision import Precision
 from trainer.evaluation.predictions import predict
-
-FP32 = Precision("fp32", CPU)
 
 
 def test_predict_gives_each_images_logits_in_file_order_whatever_the_batches(tmp_path: Path) -> None:
@@ -19,7 +16,7 @@ def test_predict_gives_each_images_logits_in_file_order_whatever_the_batches(tmp
     network = trainer.method.network
     loader = trainer.loaders["train"].of_split("test")
     network.train()
-    logits, targets = predict(network, loader, CPU, precision=FP32)
+    logits, targets = predict(network, loader, CPU)
     trainer.recorder.close()
     assert logits.shape == (500, 2, 10)
     assert (logits.dtype, targets.dtype) == (np.float32, np.int64)
@@ -28,8 +25,8 @@ def test_predict_gives_each_images_logits_in_file_order_whatever_the_batches(tmp
     network.eval()
     with torch.no_grad():
         for image in (0, 63, 64, 499):  # one by one: neither BatchNorm's batch nor dropout plays a part
-            environment = (loader.images.images[[image]] / 255 - 0.306) / 0.318
-            expected = network(environment)["logits"][0].numpy()
+            normalised = (loader.images.images[[image]] / 255 - 0.306) / 0.318
+            expected = network(normalised)["logits"][0].numpy()
             np.testing.assert_allclose(logits[image], expected, atol=1e-4)
 
 
@@ -37,5 +34,5 @@ def test_predict_of_one_expert_has_an_axis_of_one(tmp_path: Path) -> None:
     config = small_config(arch__args__num_experts=1, loss__args__tau_list=[1])
     trainer = small_trainer(tmp_path, config)
     trainer.recorder.close()
-    logits, _ = predict(trainer.method.network, trainer.loaders["train"].of_split("test"), CPU, precision=FP32)
+    logits, _ = predict(trainer.method.network, trainer.loaders["train"].of_split("test"), CPU)
     assert logits.shape == (500, 1, 10)

@@ -9,14 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from trainer.engine.precision import Precision
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.predictions import stored_predictions as stored_predictions_of
 from utils.errors import UserError
 
-FP32 = Precision("fp32", torch.device("cpu"))
 N, E, C = 6, 2, 3
 LOGITS = np.random.default_rng(0).normal(size=(N, E, C)).astype(np.float32)
 TARGETS = np.array([0, 1, 2, 0, 1, 2])
@@ -24,7 +21,7 @@ CONFIG = {"arch": {"type": "A", "args": {"s": 30}}, "data_loader": {"type": "D",
 
 
 def stored_predictions(checkpoint: Path, config: Any, targets: np.ndarray, compute: Any) -> Predictions:
-    predictions = stored_predictions_of(checkpoint, config, targets, compute, precision=FP32)
+    predictions = stored_predictions_of(checkpoint, config, targets, compute, precision="fp32")
     assert predictions is not None
     return predictions
 

@@ -145,7 +145,7 @@ def stored_predictions(
 
     Args:
         checkpoint: the checkpoint's file; the predictions lie in `<its stem>.predictions.npz`: an array
-            `logits_<weights>` for each of its networks, and `targets`.
+            `logits_<weights>` for each of its networks, their names in `weights`, and `targets`.
         config: the run's configuration.
         targets: labels of the test split as it is now, int64, shape [N].
         compute: runs the checkpoint's networks, name of the weights → logits [N, E, C]; returns None but in rank 0.
@@ -172,7 +172,7 @@ def stored_predictions(
             raise UserError(f"{checkpoint}: {network} gives logits that are no finite numbers: the training diverged")
     arrays: dict[str, Any] = {f"{_LOGITS}{weights}": values for weights, values in logits.items()}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, targets=targets, fingerprint=fingerprint, **arrays)
+    np.savez_compressed(buffer, targets=targets, weights=list(logits), fingerprint=fingerprint, **arrays)
     write_bytes(path, buffer.getvalue())
     return Predictions(logits, targets)
 
@@ -189,8 +189,7 @@ def _read_predictions(path: Path, fingerprint: str) -> Predictions | None:
     try:
         with path.open("rb") as file, np.load(file) as content:
             if str(content["fingerprint"]) == fingerprint:
-                names = [name for name in content.files if name.startswith(_LOGITS)]
-                logits = {name.removeprefix(_LOGITS): content[name] for name in names}
+                logits = {weights: content[f"{_LOGITS}{weights}"] for weights in content["weights"].tolist()}
                 return Predictions(logits, content["targets"])
     except FileNotFoundError:
         pass
