@@ -38,30 +38,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir() if path.suffix == ".pth")
 
 
-# -- names and order --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("epoch", "step", "name"),
-    [
-        (1, 0, "checkpoint-epoch1.pth"),
-        (0, 7, "checkpoint-epoch1-step7.pth"),  # seven steps into the first epoch
-        (3, 40, "checkpoint-epoch4-step40.pth"),
-        (200, 0, "checkpoint-epoch200.pth"),
-    ],
-)
-def test_a_checkpoint_is_named_by_where_the_run_stands(epoch: int, step: int, name: str) -> None:
-    assert checkpoint_name(epoch, step) == name
-
-
-def test_checkpoints_are_ordered_by_progress_not_by_name_or_age(tmp_path: Path) -> None:
-    positions = [(9, 0), (0, 3), (10, 0), (9, 12), (9, 2), (1, 0), (10, 1)]
-    for epoch, step in positions:
-        (tmp_path / checkpoint_name(epoch, step)).touch()
-    for stranger in ("model_best.pth", "checkpoint-epochX.pth", "checkpoint-epoch3.pth.old", "checkpoint-epoch3.txt"):
-        (tmp_path / stranger).touch()
-    found = [path.name for path in RunFolder(tmp_path).checkpoints()]
-    assert found == [checkpoint_name(*position) for position in sorted(positions, reverse=True)]
+# -- nothing there -----------------------------------------------------------------------------------------------------
 
 
 def test_an_empty_folder_has_no_good_checkpoint(tmp_path: Path) -> None:

@@ -83,7 +83,7 @@ def refuse(shell: Shell, place: Path) -> Refuse:
         (("-c", "small.json", "--sed", "1"), ("unrecognized arguments: --sed 1; did you mean '--seed'?",)),
         (("-c", "small.json", "--learning-rat=1"), ("did you mean '--learning_rate'?",)),
         (("-c", "small.json", "--lr"), ("--lr", "argument")),
-        (("-c", "small.json", "--lr", "fast"), ("optimizer.args.lr", "'fast'", "--learning_rate")),
+        (("-c", "small.json", "--lr", "fast"), ("optimizer.args.lr", "'fast'", "set by --lr")),
         (("-c", "small.json", "--seed", "-1"), ("seed", "at least 0", "set by")),
         (("-c", "small.json", "--epochs", "0"), ("trainer.epochs", "at least 1", "--epochs")),
         (("-c", "small.json", "--combiner_type", "mix"), ("combiner.mode", "mixup_cutmix")),

@@ -9,6 +9,8 @@ from utils.config.command_line import OneLineParser, positive_integer, positive_
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     parser = OneLineParser(prog="tool", allow_abbrev=False)
+    parser.add_argument("-c")
+    parser.add_argument("-r")
     parser.add_argument("--seed")
     parser.add_argument("--images", type=positive_integer)
     parser.add_argument("--rate", type=positive_number)
@@ -25,6 +27,8 @@ def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         (("--sed=1",), "unrecognized arguments: --sed=1; did you mean '--seed'?"),
         (("--seed", "1", "--other"), "unrecognized arguments: --other"),
         (("stray",), "unrecognized arguments: stray"),
+        (("a.json",), "unrecognized arguments: a.json; did you mean '-c a.json'?"),
+        (("--seed", "1", "b/c.pth"), "unrecognized arguments: b/c.pth; did you mean '-r b/c.pth'?"),
         (("--images", "0"), "argument --images: expected a whole number of 1 or more; got '0'"),
         (("--images", "1.5"), "argument --images: expected a whole number of 1 or more; got '1.5'"),
         (("--rate", "inf"), "argument --rate: expected a number above 0; got 'inf'"),

@@ -78,7 +78,12 @@ def test_a_flag_lands_at_its_published_path(flag: str, path: str, text: str, val
     ((found_path, (found, origin)),) = overrides(flag, text).items()
     assert found_path == path
     assert same(found, value)
-    assert origin.startswith("--")
+    assert origin == flag
+
+
+def test_the_alias_that_was_typed_last_counts_and_is_the_one_that_messages_name() -> None:
+    assert overrides("--lr", "1", "--learning_rate", "2") == {"optimizer.args.lr": (2, "--learning_rate")}
+    assert overrides("-s", "3") == {"seed": (3, "-s")}
 
 
 def test_no_flag_sets_nothing() -> None:
@@ -150,6 +155,22 @@ def test_set_may_be_repeated_and_wins_over_a_named_flag() -> None:
 def test_set_without_a_key_or_a_value_is_told(assignment: str) -> None:
     with pytest.raises(ConfigError, match=r"^--set .*: expected a\.b\.c=VALUE$"):
         overrides("--set", assignment)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--set", 'a={"b": 1, "b": 2}'), "--set a: the key 'b' stands twice in one object; which one counts?"),
+        (("--set", "a=" + "[" * 900 + "]" * 900), "--set a: can't be read: nested more than 100 deep"),
+        (("--lr", "9" * 5000), "--lr: can't be read: a number has thousands of digits"),
+        (("-s", "9" * 5000), "-s: can't be read: a number has thousands of digits"),
+        (("--tau_list", "[" * 5000), None),
+    ],
+)
+def test_a_value_that_can_not_be_taken_is_one_line_with_its_flag(arguments: tuple[str, str], line: str | None) -> None:
+    with pytest.raises(ConfigError) as caught:
+        overrides(*arguments)
+    assert str(caught.value) == (line or "--tau_list: can't be read: nested more than 100 deep")
 
 
 def test_a_script_without_the_table_overrides_nothing() -> None:

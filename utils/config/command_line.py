@@ -20,6 +20,9 @@ class OneLineParser(argparse.ArgumentParser):
             flag = next((text.partition("=")[0] for text in unknown if text.startswith("-")), "")
             known = [text.removeprefix("--") for text in self._option_string_actions if text.startswith("--")]
             hint = nearest(flag.lstrip("-"), known).replace("'", "'--", 1)  # dashes in common are no resemblance
+            for letter, suffix in (("-c", ".json"), ("-r", ".pth")):
+                if letter in self._option_string_actions and unknown[0].endswith(suffix) and not flag:
+                    hint = f"; did you mean '{letter} {unknown[0]}'?"
             self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
         return arguments
 

@@ -84,7 +84,9 @@ def fields_of(constructor: Callable[..., Any]) -> dict[str, Argument]:
     try:
         target = constructor if is_dataclass(constructor) or not inspect.isclass(constructor) else constructor.__init__
         hints = get_type_hints(target, localns=_TYPING_ONLY, include_extras=True)
-    except (NameError, TypeError):  # hints of a foreign library that exist for type checkers only
+    except (NameError, TypeError):
+        if constructor.__module__.partition(".")[0] != "torch":  # it has hints that exist for type checkers only
+            raise
         hints = {}
     found = {}
     for name, parameter in inspect.signature(constructor).parameters.items():

@@ -14,6 +14,7 @@ from utils.errors import UserError
 EXTENDS = "extends"
 _COMMENT_KEY = "_comment"
 _DEEPEST = 100  # objects and lists within one another; no configuration comes near
+_TOO_DEEP = f"can't be read: nested more than {_DEEPEST} deep"
 _TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"?|//[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
 
 
@@ -30,18 +31,15 @@ def parse_json(text: str) -> Any:
     """
     try:
         value = json.loads(text, object_pairs_hook=_object)
-    except json.JSONDecodeError:
+    except (json.JSONDecodeError, UnreadableJsonError):
         raise
     except RecursionError:
         raise UnreadableJsonError(_TOO_DEEP) from None
-    except ValueError as error:  # an integer of thousands of digits, among others
-        raise UnreadableJsonError(str(error).partition(";")[0]) from None
+    except ValueError:  # Python reads no integers of more than 4300 digits
+        raise UnreadableJsonError("can't be read: a number has thousands of digits") from None
     if _depth_exceeds(value, _DEEPEST):
         raise UnreadableJsonError(_TOO_DEEP)
     return value
-
-
-_TOO_DEEP = f"it is nested more than {_DEEPEST} deep"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -149,7 +147,9 @@ def _read_object(path: Path, extended_by: list[Path]) -> dict[str, Any]:
         raise UserError(f"{path}: no such configuration file{named}") from None
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
-    except (OSError, ValueError) as error:
+    except UnreadableJsonError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: can't be read as a configuration ({error}){named}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a JSON object with keys; got a {type(content).__name__}")

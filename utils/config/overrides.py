@@ -199,4 +199,4 @@ def _read(read: Callable[[str], Any], text: str, flag: str) -> Any:
     try:
         return read(text)
     except UnreadableJsonError as error:
-        raise ConfigError([Problem(flag, f"can't be read ({error})")]) from None
+        raise ConfigError([Problem(flag, str(error))]) from None

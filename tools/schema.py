@@ -1,0 +1,28 @@
+"""A JSON schema of configurations, for editors: `python -m tools.schema > balpoe.schema.json`.
+
+An editor that is told of the file (VS Code: `json.schemas` in its settings) completes keys, shows what they mean and
+marks what does not fit. What spans several keys is checked by `train.py` alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from trainer.config.run_config import RunConfig
+from utils.config.command_line import OneLineParser
+from utils.config.json_schema import json_schema
+from utils.errors import run_main
+
+
+def main() -> None:
+    """Print the schema."""
+    parser = OneLineParser(
+        prog="python -m tools.schema", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
+    print(json.dumps(json_schema(RunConfig), indent=1, ensure_ascii=False))
+
+
+if __name__ == "__main__":
+    run_main(main)
