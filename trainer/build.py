@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from base import BaseDataLoader, CheckpointParts, RunFolder, RunState, Stateful
 from data_loader.loader import ImageDataLoader
 from model.experts import ExpertModel
+from model.loss import ExpertLoss
 from model.metrics import batch_metrics
 from trainer.config.components import (
     ARCH,
@@ -134,7 +135,7 @@ def training_context(
         "steps_per_epoch": len(loader),
         "seed": config.seed,
         "distributed": distributed or DistributedContext(),
-        "mixing": Combiner(config.combiner, config.seed, config.finetuning_combiner),
+        "mixing": build_combiner(config),
         "metrics": {name: metric.of_batch for name, metric in batch_metrics(config.metrics).items()},
         "log_expert_losses": config.loss.extras["return_expert_losses"],
         "give_expert_logits": config.add_extra_info,
@@ -148,10 +149,19 @@ def drawn_prior(class_counts: list[int], *, balanced: bool) -> np.ndarray:
     return weights / weights.sum()
 
 
+def build_criterion(config: RunConfig, context: Mapping[str, Any]) -> ExpertLoss:
+    """The loss, given what it asks for."""
+    return build(config.loss, LOSS, context=context, path="loss")
+
+
+def build_combiner(config: RunConfig) -> Combiner:
+    """How batches are mixed: `finetuning_combiner` takes over from `combiner` in its first epoch."""
+    return Combiner(config.combiner, config.seed, config.finetuning_combiner)
+
+
 def build_method(config: RunConfig, network: ExpertModel, context: Mapping[str, Any]) -> Method:
     """The method around a network, its loss on the network's device."""
-    device = next(network.parameters()).device
-    criterion = build(config.loss, LOSS, context=context, path="loss").to(device)
+    criterion = build_criterion(config, context).to(next(network.parameters()).device)
     return build(config.method, METHOD, context={**context, "network": network, "criterion": criterion}, path="method")
 
 

@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 import torch
-from trainer.engine.engine import processes_to_start
 
 import train
 from tests.scripts.command_line import ROOT, Ended, Shell, the_run
 from tests.trainer.small_runs import same_weights, small_config
+from trainer.engine.engine import processes_to_start
 from utils.distributed import launch
 from utils.distributed.context import DistributedContext
 from utils.files.checkpoint import load_checkpoint

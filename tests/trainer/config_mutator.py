@@ -27,11 +27,11 @@ from torch.optim import lr_scheduler
 import data_loader.data_loaders as loaders
 import model.loss
 import model.model as networks
-from base import TrainerOptions
+from base import Step, TrainerOptions
 from data_loader.loader import ImageDataLoader
 from trainer.build import build_combiner, build_criterion, build_model
 from trainer.config.config_warnings import find_config_warnings
-from trainer.config.run_config import find_problems, monitor_of
+from trainer.config.run_config import find_problems, run_config
 from trainer.engine import schedules
 from utils.config.json_files import read_json
 from utils.config.parser import ConfigParser
@@ -247,10 +247,10 @@ def begins_with_a_path(line: str, config: dict[str, Any]) -> bool:
 
 def build(parser: ConfigParser) -> None:
     """Build what the configuration describes, as far as it can be without data and without memory for the network."""
-    config = parser.config
+    config, typed = parser.config, run_config(parser)
     with torch.device("meta"):
-        network = build_model(parser, torch.device("meta"))
-    criterion = build_criterion(parser, [5] * min(network.num_classes, 1000))
+        network = build_model(typed, torch.device("meta"))
+    criterion = build_criterion(typed, {"cls_num_list": [5] * min(network.num_classes, 1000)})
     logits = torch.zeros(network.num_experts, 4, min(network.num_classes, 1000))
     assert criterion(logits.mean(0), torch.zeros(4, dtype=torch.int64), {"logits": logits}).isfinite()
 
@@ -263,14 +263,13 @@ def build(parser: ConfigParser) -> None:
         optimizer.step()
         schedule.step(*([0.5] if isinstance(schedule, lr_scheduler.ReduceLROnPlateau) else []))
 
-    combiner_of = build_combiner(parser)
+    combine = build_combiner(typed)
     images = torch.zeros(8, 3, 4, 4)
     for epoch in (1, 10**6):
-        assert 0 <= combiner_of(epoch)(images, torch.arange(8), epoch=epoch, step=0).mix_lambda <= 1
+        assert 0 <= combine(images, torch.arange(8), Step(epoch, 0)).targets.mix_lambda <= 1
     read(parser.init_obj("data_loader", loaders, seed=parser.get("seed", 1)))
-    TrainerOptions(**config["trainer"])
-    monitor_of(config)
-    for line in find_config_warnings(config):
+    assert typed.monitor
+    for line in map(str, find_config_warnings(typed)):
         assert begins_with_a_path(line, config) and "\n" not in line
     json.dumps(config, ensure_ascii=False, allow_nan=False).encode()
     assert b"\0" not in os.fsencode(parser.runs_folder())
@@ -284,7 +283,7 @@ def read(loader: ImageDataLoader) -> None:
     try:
         for split in (loader, loader.split_validation(), loader.of_split("test")):
             batch = next(iter(split.epoch(1)))
-            assert split.transform(batch.images, batch.keys).isfinite().all()
+            assert split.transform(batch.images, batch.sample_ids).isfinite().all()
     except UserError as error:
         assert len(str(error).splitlines()) == 1
 

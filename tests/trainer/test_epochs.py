@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from base import BaseTrainer, Monitor, RunFolder, RunState, TrainerOptions
+from base import BaseTrainer, CheckpointParts, Monitor, RunFolder, RunState, TrainerOptions
 from utils.distributed.context import DistributedContext
 from utils.files.checkpoint import load_checkpoint
 
@@ -41,6 +41,9 @@ class Counter:
     def state_dict(self) -> dict[str, Any]:
         return {"epochs": self.epochs}
 
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.epochs = state["epochs"]
+
 
 class Scripted(BaseTrainer):
     """Epochs without work whose validation yields given values."""
@@ -54,23 +57,18 @@ class Scripted(BaseTrainer):
             monitor=Monitor.parse(monitor, NAMES),
             folder=RunFolder(folder),
             recorder=Notes(),
-            parts={"state_dict": self.network},
-            facts={"class_names": ["a", "b"]},
+            parts=CheckpointParts(),
+            metadata={"class_names": ["a", "b"]},
             state=RunState(),
             distributed=DistributedContext(),
         )
+        self.parts.register("state_dict", self.network)
+        self.parts.register("progress", self.state)
 
-    def train_steps(self, epoch: int) -> None:
+    def run_epoch(self, epoch: int) -> dict[str, float]:
         self.network.epochs += 1
-
-    def validate(self, epoch: int) -> dict[str, float]:
-        return {self.monitor.name or "val_accuracy": self.values[epoch - 1]}
-
-    def finish_epoch(self, validation: Mapping[str, float]) -> dict[str, float]:
-        return {"loss": 1.0}
-
-    def check_losses(self) -> None:
-        pass
+        validated = {self.monitor.name or "val_accuracy": self.values[epoch - 1]} if self.options.validate else {}
+        return {"loss": 1.0, **validated}
 
     def before_save(self) -> None:
         pass

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from base import BatchShard, shard_of
+from base import BatchShard, Step, shard_of
 from base.batch_shards import groups
 from trainer.methods.mixing import Combiner, CombinerOptions, MixupOptions, draw_partners
 
@@ -53,17 +53,17 @@ def test_the_mixing_of_a_part_is_that_part_of_the_mixed_whole_to_the_bit(mixing:
         images = torch.randn(batch_size, 3, 5, 7, generator=random)
         targets = torch.randint(10, (batch_size,), generator=random)
         logits = torch.randn(batch_size, 2, 10, generator=random)
-        whole = combine(images, targets, epoch=3, step=batch_size)
+        whole = combine(images, targets, Step(3, batch_size))
         assert whole.partner is not None
         mixed_logits = whole.mix_logits(logits)
         for part in parts_of(batch_size):
             where = slice(part.begin, part.end)
-            mixed = combine(images[where], targets[where], epoch=3, step=batch_size, part=part)
+            mixed = combine(images[where], targets[where], Step(3, batch_size), part)
             assert mixed.partner is not None
             assert torch.equal(mixed.partner + part.begin, whole.partner[where])
-            assert mixed.mix_lambda == whole.mix_lambda
+            assert mixed.targets.mix_lambda == whole.targets.mix_lambda
             assert torch.equal(mixed.images, whole.images[where])
-            assert torch.equal(mixed.targets[mixed.partner], targets[whole.partner][where])
+            assert torch.equal(mixed.targets.partners, targets[whole.partner][where])
             assert torch.equal(mixed.mix_logits(logits[where]), mixed_logits[where])
         changed += not (torch.equal(mixed_logits, logits) and torch.equal(whole.images, images))
     assert changed > len(BATCH_SIZES) / 2, "else there is nothing to compare"

@@ -11,8 +11,11 @@ import torch
 import torch.nn.functional as F
 from scipy import stats
 
+from base import Step
+from model.targets import MixedTargets
 from tests.trainer.small_runs import small_config
 from trainer.build import build_combiner
+from trainer.config.run_config import run_config
 from trainer.methods import mixing
 from trainer.methods.mixing import Combiner, CombinerOptions, MixedBatch, MixupOptions, cutmix_box, draw_partners
 from utils.config.parser import ConfigParser
@@ -63,20 +66,22 @@ def test_lambda_one_changes_neither_images_nor_logits_nor_losses(
     fix_draws(monkeypatch, mix_lambda=1.0)
     images, targets = batch()
     logits = torch.randn(B, E, C)
-    mixed = combiner(mode, target_mix_strategy=strategy)(images, targets, epoch=1, step=0)
+    mixed = combiner(mode, target_mix_strategy=strategy)(images, targets, Step(1, 0))
     assert mixed.partner is not None
-    assert mixed.mix_lambda == 1.0
+    assert mixed.targets.mix_lambda == 1.0
     assert torch.equal(mixed.images, images)
     assert torch.equal(mixed.mix_logits(logits), logits)
-    assert torch.equal(mixed.weigh(lambda y: F.cross_entropy(logits[:, 0], y)), F.cross_entropy(logits[:, 0], targets))
+    assert torch.equal(
+        mixed.targets.weigh(lambda y: F.cross_entropy(logits[:, 0], y)), F.cross_entropy(logits[:, 0], targets)
+    )
 
 
 def test_mode_default_hands_the_batch_through() -> None:
     images, targets = batch()
-    mixed = combiner("default")(images, targets, epoch=1, step=0)
+    mixed = combiner("default")(images, targets, Step(1, 0))
     assert mixed.images is images
-    assert mixed.targets is targets
-    assert mixed.weigh(lambda y: y.sum()) == targets.sum()
+    assert mixed.targets.own is targets
+    assert mixed.targets.weigh(lambda y: y.sum()) == targets.sum()
 
 
 # -- formulas ---------------------------------------------------------------------------------------------------------
@@ -85,8 +90,8 @@ def test_mode_default_hands_the_batch_through() -> None:
 def test_mixup_is_lambda_x_plus_one_minus_lambda_x_of_the_partner() -> None:
     images, targets = batch()
     before = images.clone()
-    mixed = combiner("mixup", alpha=0.8)(images, targets, epoch=2, step=3)
-    share, partner = mixed.mix_lambda, mixed.partner.tolist()
+    mixed = combiner("mixup", alpha=0.8)(images, targets, Step(2, 3))
+    share, partner = mixed.targets.mix_lambda, mixed.partner.tolist()
     assert 0 < share < 1
     for i in range(B):
         expected = share * before[i] + (1 - share) * before[partner[i]]
@@ -96,7 +101,7 @@ def test_mixup_is_lambda_x_plus_one_minus_lambda_x_of_the_partner() -> None:
 
 def test_loss_and_metric_are_weighed_by_lambda() -> None:
     partner = torch.tensor([1, 2, 0])
-    mixed = MixedBatch(torch.zeros(3, 3, 1, 1), torch.tensor([0, 1, 1]), partner, mix_lambda=0.75)
+    mixed = MixedTargets(torch.tensor([0, 1, 1]), torch.tensor([0, 1, 1])[partner], mix_lambda=0.75)
     probabilities = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.8, 0.1], [0.2, 0.2, 0.6]])
     # own labels 0 1 1: −(ln .5 + ln .8 + ln .2)/3; partners' 1 1 0: −(ln .25 + ln .8 + ln .2)/3
     own = -(np.log(0.5) + np.log(0.8) + np.log(0.2)) / 3
@@ -110,10 +115,10 @@ def test_loss_and_metric_are_weighed_by_lambda() -> None:
 
 def test_mix_logits_leaves_the_images_and_mixes_each_experts_logits() -> None:
     images, targets = batch()
-    mixed = combiner("mixup", alpha=1.0, target_mix_strategy="mix_logits")(images, targets, epoch=1, step=1)
+    mixed = combiner("mixup", alpha=1.0, target_mix_strategy="mix_logits")(images, targets, Step(1, 1))
     assert torch.equal(mixed.images, images)
     logits = torch.randn(B, E, C, requires_grad=True)
-    share = mixed.mix_lambda
+    share = mixed.targets.mix_lambda
     result = mixed.mix_logits(logits)
     for i, j in enumerate(mixed.partner.tolist()):
         torch.testing.assert_close(result[i], share * logits[i] + (1 - share) * logits[j], rtol=0, atol=1e-6)
@@ -124,7 +129,7 @@ def test_mix_logits_leaves_the_images_and_mixes_each_experts_logits() -> None:
 def test_mix_input_leaves_the_logits() -> None:
     images, targets = batch()
     logits = torch.randn(B, E, C)
-    assert torch.equal(combiner("mixup")(images, targets, epoch=1, step=0).mix_logits(logits), logits)
+    assert torch.equal(combiner("mixup")(images, targets, Step(1, 0)).mix_logits(logits), logits)
 
 
 # -- CutMix -----------------------------------------------------------------------------------------------------------
@@ -134,10 +139,10 @@ def test_mix_input_leaves_the_logits() -> None:
 def test_cutmix_lambda_is_the_share_of_pixels_that_were_kept(step: int) -> None:
     height, width = 12, 20
     images = torch.arange(B, dtype=torch.float32).view(B, 1, 1, 1).expand(B, 3, height, width)
-    mixed = combiner("cutmix", cutmix_alpha=1.0)(images, torch.arange(B), epoch=1, step=step)
+    mixed = combiner("cutmix", cutmix_alpha=1.0)(images, torch.arange(B), Step(1, step))
     pasted = mixed.images != images
     assert torch.equal(pasted, pasted[:1, :1].expand_as(pasted)), "one box for the whole batch"
-    assert mixed.mix_lambda == pytest.approx(1 - pasted[0, 0].sum().item() / (height * width), abs=1e-12)
+    assert mixed.targets.mix_lambda == pytest.approx(1 - pasted[0, 0].sum().item() / (height * width), abs=1e-12)
     partners = mixed.partner.float().view(B, 1, 1, 1).expand_as(images)
     assert torch.equal(mixed.images[pasted], partners[pasted])
     rows, columns = pasted[0, 0].any(1).nonzero(), pasted[0, 0].any(0).nonzero()
@@ -185,7 +190,7 @@ def test_everybody_is_somebodys_partner_once_and_nobody_is_its_own(size: int) ->
 def test_a_single_image_is_left_to_itself() -> None:
     assert draw_partners(np.random.default_rng(0), 1).tolist() == [0]
     images, targets = batch(1)
-    mixed = combiner("mixup")(images, targets, epoch=1, step=0)
+    mixed = combiner("mixup")(images, targets, Step(1, 0))
     torch.testing.assert_close(mixed.images, images)
 
 
@@ -224,7 +229,7 @@ def test_every_other_member_of_a_group_is_equally_likely() -> None:
 def test_mixup_lambda_follows_the_beta_distribution(alpha: float) -> None:
     images, targets = batch(2, 1)
     mix = combiner("mixup", alpha=alpha, cutmix_alpha=7.0)
-    drawn = [mix(images, targets, epoch=1, step=step).mix_lambda for step in range(1500)]
+    drawn = [mix(images, targets, Step(1, step)).targets.mix_lambda for step in range(1500)]
     assert stats.kstest(drawn, stats.beta(alpha, alpha).cdf).pvalue > 0.01
 
 
@@ -239,7 +244,7 @@ def test_cutmix_lambda_before_clipping_follows_its_own_beta_distribution(monkeyp
     images, targets = batch(2, 1)
     mix = combiner("cutmix", alpha=7.0, cutmix_alpha=0.5)
     for step in range(1500):
-        mix(images, targets, epoch=1, step=step)
+        mix(images, targets, Step(1, step))
     assert stats.kstest(drawn, stats.beta(0.5, 0.5).cdf).pvalue > 0.01
 
 
@@ -255,7 +260,7 @@ def test_mixup_cutmix_is_either_with_probability_one_half_and_its_own_alpha(monk
     images, targets = batch(2, 1)
     mix = combiner("mixup_cutmix", alpha=1e6, cutmix_alpha=1e-3)
     steps = 1000
-    halves = sum(0.49 < mix(images, targets, epoch=1, step=step).mix_lambda < 0.51 for step in range(steps))
+    halves = sum(0.49 < mix(images, targets, Step(1, step)).targets.mix_lambda < 0.51 for step in range(steps))
     assert halves + len(boxes) == steps
     assert stats.binomtest(halves, steps, 0.5).pvalue > 1e-3
     assert np.mean([min(share, 1 - share) < 0.01 for share in boxes]) > 0.95
@@ -263,8 +268,8 @@ def test_mixup_cutmix_is_either_with_probability_one_half_and_its_own_alpha(monk
 
 def mix_of(seed: int, epoch: int, step: int, mode: str) -> tuple[float, list[int], torch.Tensor]:
     images, targets = batch(64)
-    mixed = combiner(mode, seed=seed)(images, targets, epoch=epoch, step=step)
-    return mixed.mix_lambda, mixed.partner.tolist(), mixed.images
+    mixed = combiner(mode, seed=seed)(images, targets, Step(epoch, step))
+    return mixed.targets.mix_lambda, mixed.partner.tolist(), mixed.images
 
 
 @pytest.mark.parametrize("mode", ["mixup", "cutmix", "mixup_cutmix"])
@@ -284,20 +289,21 @@ def test_the_mix_is_a_function_of_seed_epoch_and_step(mode: str) -> None:
 # -- which combiner when ----------------------------------------------------------------------------------------------
 
 
+def mixed_in(epoch: int, config: dict[str, Any]) -> MixedBatch:
+    combine = build_combiner(run_config(ConfigParser(config, source="a test")))
+    return combine(*batch(), Step(epoch, 0))
+
+
 def test_finetuning_combiner_takes_over_from_its_first_epoch() -> None:
     config = small_config(finetuning_combiner={"type": "Combiner", "mode": "default", "initial_epoch": 3})
-    combiner_of = build_combiner(ConfigParser(config, source="a test"))
-    modes = [combiner_of(epoch).options.mode for epoch in (1, 2, 3, 4)]
-    assert modes == ["mixup", "mixup", "default", "default"]
+    assert [mixed_in(epoch, config).partner is None for epoch in (1, 2, 3, 4)] == [False, False, True, True]
 
 
 def test_without_a_finetuning_combiner_there_is_one_for_all_epochs() -> None:
-    combiner_of = build_combiner(ConfigParser(small_config(), source="a test"))
-    assert combiner_of(1) is combiner_of(1000)
-    assert combiner_of(1).options.mixup.alpha == 0.4
+    assert all(mixed_in(epoch, small_config()).partner is not None for epoch in (1, 1000))
 
 
 def test_without_a_combiner_section_nothing_is_mixed() -> None:
     config = small_config()
     del config["combiner"]
-    assert build_combiner(ConfigParser(config, source="a test"))(1).options.mode == "default"
+    assert mixed_in(1, config).partner is None

@@ -11,8 +11,9 @@ import torch
 
 import model.model as networks
 from data_loader.datasets.longtail import longtail_counts
+from model.loss import ExpertLoss
 from trainer.build import build_criterion
-from trainer.config.run_config import find_problems, tau_list
+from trainer.config.run_config import find_problems, run_config
 from utils.config.parser import ConfigParser
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -164,7 +165,7 @@ def test_published_values(file: str) -> None:
         schedule=config["lr_scheduler"],
         alpha=config["combiner"]["mixup"]["alpha"],
         tau=(config["loss"]["tau_min"], config["loss"]["tau_max"]),
-        taus=tau_list(config),
+        taus=run_config(ConfigParser(config, source="a test")).taus,
         n_gpu=config["n_gpu"],
         num_workers=data["args"]["num_workers"],
         epochs=trainer["epochs"],
@@ -191,6 +192,10 @@ def test_what_all_published_configurations_share(file: str) -> None:
     assert config["metrics"] == ["accuracy"]
 
 
+def criterion_of(config: dict[str, Any], counts: list[int]) -> ExpertLoss:
+    return build_criterion(run_config(ConfigParser(config, source="a test")), {"cls_num_list": counts})
+
+
 @pytest.mark.parametrize("path", [*(PUBLISHED / file for file in TABLE), *OURS], ids=lambda path: path.stem)
 def test_every_configuration_is_without_problem_and_builds_its_network_and_loss(path: Path) -> None:
     config = read(path)
@@ -202,7 +207,7 @@ def test_every_configuration_is_without_problem_and_builds_its_network_and_loss(
         config["arch"]["args"]["num_experts"],
     )
     counts = longtail_counts(500, network.num_classes, imb_type="exp", imb_factor=0.01).tolist()
-    criterion = build_criterion(ConfigParser(config, source=str(path)), counts)
+    criterion = criterion_of(config, counts)
     logits = torch.zeros(network.num_experts, 2, network.num_classes)
     loss = criterion(logits.mean(0), torch.tensor([0, network.num_classes - 1]), {"logits": logits})
     assert torch.isfinite(loss)
@@ -226,6 +231,6 @@ def test_tau_lists(
     config["arch"]["args"]["num_experts"] = experts
     config["loss"] = {"type": "BSExpertLoss", "args": {"tau_list": tau}, "tau_min": limits[0], "tau_max": limits[1]}
     assert find_problems(config) == []
-    assert tau_list(config) == pytest.approx(expected)
-    criterion = build_criterion(ConfigParser(config, source="a test"), [5] * 100)
+    assert run_config(ConfigParser(config, source="a test")).taus == pytest.approx(expected)
+    criterion = criterion_of(config, [5] * 100)
     torch.testing.assert_close(criterion.tau_list, torch.tensor(expected, dtype=torch.float32))

@@ -102,16 +102,16 @@ class Combiner:
         self.seed = seed
         self.finetuning = finetuning
 
-    def __call__(self, images: Tensor, targets: Tensor, step: Step, shard: BatchShard) -> MixedBatch:
-        """Mix a shard of a batch, which consists of whole groups, as it would be mixed within the whole batch.
+    def __call__(self, images: Tensor, targets: Tensor, step: Step, shard: BatchShard | None = None) -> MixedBatch:
+        """Mix a batch, or a shard of one, which consists of whole groups, as it would be mixed within the whole.
 
         Args:
             images: float, shape [B, 3, H, W].
             targets: int64, shape [B].
             step: whose batch it is.
-            shard: where these images stand in the global batch.
+            shard: where these images stand in the global batch; None: they are all of it.
         """
-        options = self._options_of(step.epoch)
+        options, shard = self._options_of(step.epoch), shard or BatchShard(0, len(images), len(images))
         mode, mixup = options.mode, options.mixup
         if mode == "default":
             return MixedBatch(images, MixedTargets(targets))
