@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from utils.config.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt
+from utils.config.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, Range
 
+_MOST_MICRO_BATCHES = 100_000
 PrecisionName = Literal["fp32", "tf32", "bf16", "fp16", "auto"]
 
 
@@ -56,7 +57,7 @@ class TrainerOptions:
     parallel: Literal["ddp", "dp", "none"] = "ddp"
     sync_batchnorm: bool = False
     precision: PrecisionName = "tf32"
-    accumulate_steps: PositiveInt | Literal["auto"] | None = None
+    accumulate_steps: Annotated[int, Range(low=1, high=_MOST_MICRO_BATCHES)] | Literal["auto"] | None = None
     activation_checkpointing: bool = False
     compile: bool = False
     channels_last: bool = True

@@ -20,33 +20,39 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.optim import lr_scheduler
 
-import data_loader.data_loaders as loaders
-import model.loss
-import model.model as networks
-from base import Step, TrainerOptions
+from base import BatchShard, Step, TrainerOptions
 from data_loader.loader import ImageDataLoader
-from trainer.build import build_combiner, build_criterion, build_model
+from trainer.build import build_model
+from trainer.config.components import ARCH, DATA_LOADER, LOSS, LR_SCHEDULER, METHOD, OPTIMIZER, UPDATE_RULE
 from trainer.config.config_warnings import find_config_warnings
 from trainer.config.run_config import find_problems, run_config
-from trainer.engine import schedules
+from trainer.methods.mixing import Combiner
+from utils.config.components import fields_of
 from utils.config.json_files import read_json
 from utils.config.parser import ConfigParser
-from utils.config.schema import fields_of
+from utils.config.sections import build
 from utils.errors import ConfigError, UserError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-RECIPES = {str(path.relative_to(CONFIGS)): read_json(path) for path in sorted(CONFIGS.rglob("*.json"))}
 
-MODULES = {
-    "arch": (networks,),
-    "data_loader": (loaders,),
-    "optimizer": (torch.optim,),
-    "lr_scheduler": (schedules, lr_scheduler),
-    "loss": (model.loss,),
+
+def recipe(path: Path) -> dict[str, Any]:
+    """A configuration of the repository; a second stage is told what to start from, as a flag would tell it."""
+    config = read_json(path)
+    second_stage = any(problem.path == "initialise" for problem in find_problems(config))
+    return {**config, "initialise": {"checkpoint": "first.pth"}} if second_stage else config
+
+
+RECIPES = {str(path.relative_to(CONFIGS)): recipe(path) for path in sorted(CONFIGS.rglob("*.json"))}
+
+COMPONENTS = {
+    **{"arch": ARCH, "data_loader": DATA_LOADER, "optimizer": OPTIMIZER, "lr_scheduler": LR_SCHEDULER, "loss": LOSS},
+    **{"method": METHOD, "update_rule": UPDATE_RULE},
 }
 NUMBERS = (
     *(0, 1, 2, 3, -1, 7, 0.5, -0.5, 1.5, -0.0, 1e-320, 1e-9, 1e9, 1e38, 1e308, -1e308),
@@ -72,7 +78,7 @@ OTHERS = (
     {"type": "SGD"},
     {"a": {"b": 1}},
 )
-DIGITS = loaders.ImbalanceDigitsDataLoader
+DIGITS = DATA_LOADER.choices()["ImbalanceDigitsDataLoader"]
 EPOCHS_TRIED = 5
 KEY = r'(?:[\w$-]+|"(?:[^"\\]|\\.)*(?:"|\.\.\.))'
 
@@ -150,14 +156,14 @@ def swap(config: Any, random: Random) -> None:
 
 def retype(config: Any, random: Random) -> None:
     """Another type that exists; its arguments stay those of the old one."""
-    name = random.choice(list(MODULES))
-    if isinstance(config.get(name), dict):
-        config[name]["type"] = random.choice([kind for module in MODULES[name] for kind in module.__all__])
+    name = random.choice(list(COMPONENTS))
+    if isinstance(config.get(name, {}), dict):
+        config.setdefault(name, {})["type"] = random.choice(list(COMPONENTS[name].choices()))
 
 
 def refit(config: Any, random: Random) -> None:
     """Another type with none of the old arguments, but perhaps some of its own."""
-    name = random.choice(list(MODULES))
+    name = random.choice(list(COMPONENTS))
     if isinstance(config.get(name), dict):
         retype(config, random)
         config[name]["args"] = {}
@@ -167,14 +173,15 @@ def refit(config: Any, random: Random) -> None:
 
 def argue(config: Any, random: Random) -> None:
     """An argument that the type really has, with any value, so that more gets past the schema."""
-    name = random.choice(list(MODULES))
-    section = config.get(name)
-    kinds = {kind: getattr(module, kind) for module in MODULES[name] for kind in module.__all__}
+    name = random.choice(list(COMPONENTS))
+    section, kinds = config.get(name), COMPONENTS[name].choices()
     if not isinstance(section, dict) or not isinstance(section.get("type"), str) or section["type"] not in kinds:
         return
-    if isinstance(section.setdefault("args", {}), dict) and callable(kinds[section["type"]]):
+    if isinstance(section.setdefault("args", {}), dict):
         argument = random.choice(list(fields_of(kinds[section["type"]])) or ["x"])
-        section["args"][argument] = random.choice((junk(random), random.choice(NUMBERS), None, True, 1, 0.1, 3, 20))
+        inner = {"type": random.choice(list(METHOD.choices()))}
+        small = (None, True, 1, 0.1, 3, 20, inner)
+        section["args"][argument] = random.choice((junk(random), random.choice(NUMBERS), *small))
 
 
 def option(config: Any, random: Random) -> None:
@@ -213,13 +220,13 @@ def judge(config: dict[str, Any]) -> str:
     assert repr(config) == before, "the check changed the configuration"
     parser = ConfigParser(config, source="a mutant")
     if not found:
-        build(parser)
+        build_all(parser)
         return "built"
     try:
         parser.validate(lambda _: found)
     except ConfigError as error:
         assert error.problems and len(error.problems) == len(found)
-        for line in error.problems:
+        for line in map(str, error.problems):
             assert begins_with_a_path(line, config), line
             assert line.endswith("(in a mutant)")
             line.encode()
@@ -245,33 +252,40 @@ def begins_with_a_path(line: str, config: dict[str, Any]) -> bool:
     return True
 
 
-def build(parser: ConfigParser) -> None:
+def build_all(parser: ConfigParser) -> None:
     """Build what the configuration describes, as far as it can be without data and without memory for the network."""
-    config, typed = parser.config, run_config(parser)
+    config = run_config(parser)
     with torch.device("meta"):
-        network = build_model(typed, torch.device("meta"))
-    criterion = build_criterion(typed, {"cls_num_list": [5] * min(network.num_classes, 1000)})
-    logits = torch.zeros(network.num_experts, 4, min(network.num_classes, 1000))
+        network = build_model(config, torch.device("meta"))
+    classes = min(network.num_classes, 1000)
+    context = {
+        "cls_num_list": [5] * classes,
+        "class_counts": [5] * classes,
+        "training_prior": np.ones(classes) / classes,
+    }
+    context |= {"num_classes": classes, "num_experts": config.num_experts, "taus": config.taus, "seed": config.seed}
+    criterion = build(config.loss, LOSS, context=context, path="loss")
+    logits = torch.zeros(network.num_experts, 4, classes)
     assert criterion(logits.mean(0), torch.zeros(4, dtype=torch.int64), {"logits": logits}).isfinite()
 
     weight = nn.Parameter(torch.ones(2, 2))
-    optimizer = parser.init_obj("optimizer", torch.optim, [weight])
-    named = config["lr_scheduler"]["type"]
-    schedule = parser.init_obj("lr_scheduler", schedules if named in schedules.__all__ else lr_scheduler, optimizer)
+    optimizer = build(config.optimizer, OPTIMIZER, [weight], context={}, path="optimizer")
+    schedule = build(config.lr_scheduler, LR_SCHEDULER, optimizer, context={}, path="lr_scheduler")
     for _ in range(EPOCHS_TRIED):
         weight.grad = torch.full_like(weight, 1e-3)
         optimizer.step()
         schedule.step(*([0.5] if isinstance(schedule, lr_scheduler.ReduceLROnPlateau) else []))
 
-    combine = build_combiner(typed)
-    images = torch.zeros(8, 3, 4, 4)
+    combiner, images = Combiner(config.combiner, config.seed, config.finetuning_combiner), torch.zeros(8, 3, 4, 4)
     for epoch in (1, 10**6):
-        assert 0 <= combine(images, torch.arange(8), Step(epoch, 0)).targets.mix_lambda <= 1
-    read(parser.init_obj("data_loader", loaders, seed=parser.get("seed", 1)))
-    assert typed.monitor
-    for line in map(str, find_config_warnings(typed)):
-        assert begins_with_a_path(line, config) and "\n" not in line
-    json.dumps(config, ensure_ascii=False, allow_nan=False).encode()
+        mixed = combiner(images, torch.arange(8), Step(epoch, 0), BatchShard(0, 8, 8))
+        assert 0 <= mixed.targets.mix_lambda <= 1
+    for section in (config.data_loader, *config.loaders.values()):
+        read(build(section, DATA_LOADER, context={"seed": config.seed}, path="data_loader"))
+    assert config.monitor.mode in ("min", "max", "off")
+    for warning in find_config_warnings(config):
+        assert begins_with_a_path(str(warning), parser.config) and "\n" not in str(warning)
+    json.dumps(parser.config, ensure_ascii=False, allow_nan=False).encode()
     assert b"\0" not in os.fsencode(parser.runs_folder())
 
 
@@ -281,9 +295,8 @@ def read(loader: ImageDataLoader) -> None:
         return
     loader.num_workers = 0
     try:
-        for split in (loader, loader.split_validation(), loader.of_split("test")):
-            batch = next(iter(split.epoch(1)))
-            assert split.transform(batch.images, batch.sample_ids).isfinite().all()
+        for split in (loader, loader.of_split("validation"), loader.of_split("test")):
+            assert next(iter(split.epoch(1))).view().isfinite().all()
     except UserError as error:
         assert len(str(error).splitlines()) == 1
 

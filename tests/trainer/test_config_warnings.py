@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.trainer.config_mutator import RECIPES
 from tests.trainer.small_runs import with_changes
 from trainer.config.config_warnings import find_config_warnings
 from trainer.config.run_config import RunConfig, run_config
@@ -15,7 +16,7 @@ from utils.config.json_files import read_json
 from utils.config.parser import ConfigParser
 
 ROOT = Path(__file__).parents[2]
-RECIPES = sorted((ROOT / "configs").rglob("*.json"))
+MEANT = {"digits/config_digits_ir40_swa.json": ["lr_scheduler.args.step2"]}  # its learning rate stays constant
 CIFAR = ROOT / "configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json"
 IMAGENET = ROOT / "configs/mixup/standard_training/config_imagenet_lt_resnet50_bs-experts.json"
 
@@ -24,9 +25,10 @@ def changed(path: Path, changes: dict[str, Any]) -> RunConfig:
     return run_config(ConfigParser(with_changes(read_json(path), changes), source="a test"))
 
 
-@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_nothing_is_doubted_about_the_recipes_of_the_repository(path: Path) -> None:
-    assert find_config_warnings(changed(path, {})) == []
+@pytest.mark.parametrize("name", RECIPES)
+def test_nothing_is_doubted_about_the_recipes_of_the_repository_but_what_is_meant(name: str) -> None:
+    warnings = find_config_warnings(run_config(ConfigParser(RECIPES[name], source=name)))
+    assert [warning.path for warning in warnings] == MEANT.get(name, [])
 
 
 @pytest.mark.parametrize(

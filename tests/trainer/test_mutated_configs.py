@@ -78,6 +78,17 @@ def test_the_test_knows_a_path(line: str, good: bool) -> None:
 # changes to a sound configuration, and the path of the one line that refuses it
 FOUND: dict[str, tuple[dict[str, Any], str]] = {
     "an integer that no machine counts to": ({"data_loader__args__batch_size": 10**30}, "data_loader.args.batch_size"),
+    "more GPUs than there are": ({"n_gpu": 10**18}, "n_gpu"),
+    "more micro-batches than images": ({"trainer__accumulate_steps": 10**9}, "trainer.accumulate_steps"),
+    "a momentum that is none": ({"optimizer__args__momentum": 2.0**63}, "optimizer.args.momentum"),
+    "a length that is negative": (
+        {"lr_scheduler": {"type": "CosineAnnealingLR", "args": {"T_max": -3}}},
+        "lr_scheduler.args.T_max",
+    ),
+    "a step that is negative": (
+        {"lr_scheduler": {"type": "StepLR", "args": {"step_size": -1}}},
+        "lr_scheduler.args.step_size",
+    ),
     "an integer that is no float": ({"arch__args__s": 10**400}, "arch.args.s"),
     "a billion experts": (
         {"arch__args__num_experts": 10**9, "loss__args__tau_list": "limits"},
@@ -94,8 +105,11 @@ FOUND: dict[str, tuple[dict[str, Any], str]] = {
         "optimizer",
     ),
     "an update that is differentiated through": ({"optimizer__args__differentiable": True}, "optimizer"),
-    "a length of zero": ({"lr_scheduler": {"type": "CosineAnnealingLR", "args": {"T_max": 0}}}, "lr_scheduler"),
-    "a step of zero": ({"lr_scheduler": {"type": "StepLR", "args": {"step_size": 0}}}, "lr_scheduler"),
+    "a length of zero": (
+        {"lr_scheduler": {"type": "CosineAnnealingLR", "args": {"T_max": 0}}},
+        "lr_scheduler.args.T_max",
+    ),
+    "a step of zero": ({"lr_scheduler": {"type": "StepLR", "args": {"step_size": 0}}}, "lr_scheduler.args.step_size"),
     "a schedule shorter than the training": (
         {"lr_scheduler": {"type": "OneCycleLR", "args": {"max_lr": 0.1, "total_steps": 10}}, "trainer__epochs": 12},
         "lr_scheduler",
@@ -127,9 +141,10 @@ def test_what_mutants_have_found_is_one_line_at_its_path(mistake: str) -> None:
     changes, path = FOUND[mistake]
     found = find_problems(small_config(**changes))
     assert len(found) == 1, found
-    assert found[0].startswith(f"{path}: ")
-    assert len(found[0].splitlines()) == 1
-    assert len(found[0]) < 300 or "allowed here" in found[0]
+    line = str(found[0])
+    assert line.startswith(f"{path}: ")
+    assert len(line.splitlines()) == 1
+    assert len(line) < 300 or "allowed here" in line
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 import torch
 
+from model.loss import CrossEntropyLoss
 from tests.trainer.small_runs import small_config
 from trainer.build import build_loader
-from trainer.config.run_config import find_problems
+from trainer.config.components import LOSS
+from trainer.config.run_config import find_problems, run_config
+from utils.config.components import Component
 from utils.config.parser import ConfigParser
-from utils.errors import ConfigError
+from utils.errors import ConfigError, Problem
 
 PLATEAU: dict[str, Any] = {"type": "ReduceLROnPlateau", "args": {"mode": "max"}}
 
@@ -93,6 +96,33 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
         "finetuning_combiner.initial_epoch",
         "missing",
     ),
+    "an unknown method": ({"method": {"type": "Supervized"}}, "method.type", "did you mean 'Supervised'?"),
+    "a number out of range in a method": ({"method": {"type": "EMA", "args": {"decay": 2}}}, "method.args.decay", "1"),
+    "an unknown method within one": (
+        {"method": {"type": "EMA", "args": {"method": {"type": "Supervise"}}}},
+        "method.args.method.type",
+        "did you mean 'Supervised'?",
+    ),
+    "the network given by hand": (
+        {"method": {"type": "Supervised", "args": {"network": 1}}},
+        "method.args.network",
+        "program",
+    ),
+    "an unknown update rule": ({"update_rule": {"type": "SAN"}}, "update_rule.type", "SAM"),
+    "a radius of nothing": (
+        {"update_rule": {"type": "SAM", "args": {"rho": 0}}},
+        "update_rule.args.rho",
+        "more than 0",
+    ),
+    "weights from nowhere": ({"initialise": {"reset": ["backbone.*"]}}, "initialise.checkpoint", "missing"),
+    "patterns that are none": ({"trainable": ["*", 3]}, "trainable[1]", "a string"),
+    "a further loader of an unknown type": ({"loaders__x": {"type": "Digits"}}, "loaders.x.type", "Digits"),
+    "a further loader that nobody reads": (
+        {"loaders__x": {"type": "ImbalanceDigitsDataLoader", "args": {"batch_size": 8}}},
+        "loaders.x",
+        "Supervised takes batches of data_loader",
+    ),
+    "a second stage without a first": ({"method": {"type": "cRT"}}, "initialise", "cRT"),
     "counts given by hand": ({"loss__args__cls_num_list": [1]}, "loss.args.cls_num_list", "program"),
     "seed in the loader": ({"data_loader__args__seed": 3}, "data_loader.args.seed", "program"),
     "a function's type": ({"optimizer": {"type": "swa_utils"}}, "optimizer.type", "SGD"),
@@ -130,6 +160,40 @@ def test_the_small_configuration_itself_has_no_problem() -> None:
 )
 def test_sound_combinations_pass(changes: dict[str, Any]) -> None:
     assert find_problems(small_config(**changes)) == []
+
+
+class NeedyLoss(CrossEntropyLoss):
+    """A loss that needs each expert's logits and more classes than there are."""
+
+    needs_expert_logits = True
+
+    def __init__(self, num_classes: int, least: int = 0) -> None:
+        super().__init__()
+        if num_classes < least:
+            raise ValueError(f"{num_classes} classes are fewer than {least}\nby far")
+
+
+@pytest.fixture
+def _needy_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    choices = {**LOSS.choices(), "NeedyLoss": NeedyLoss}
+    original = Component.choices
+    monkeypatch.setattr(Component, "choices", lambda self: choices if self == LOSS else original(self))
+
+
+@pytest.mark.usefixtures("_needy_loss")
+def test_what_a_losss_constructor_refuses_is_one_line_before_anything_is_built() -> None:
+    assert find_problems(small_config(loss={"type": "NeedyLoss", "args": {"least": 10}})) == []
+    assert find_problems(small_config(loss={"type": "NeedyLoss", "args": {"least": 11}})) == [
+        Problem("loss", "10 classes are fewer than 11")
+    ]
+
+
+@pytest.mark.usefixtures("_needy_loss")
+def test_a_loss_that_says_that_it_needs_each_experts_logits_is_given_them() -> None:
+    found = find_problems(
+        small_config(loss={"type": "NeedyLoss"}, add_extra_info=False, arch__args__returns_feat=False)
+    )
+    assert {problem.path for problem in found} == {"add_extra_info", "arch.args.returns_feat"}
 
 
 def test_all_mistakes_are_told_at_once_those_of_one_key_and_those_between_keys() -> None:
@@ -185,9 +249,9 @@ def test_a_number_of_classes_that_disagrees_with_the_data_names_both_numbers_and
     parser = ConfigParser(
         small_config(), source="small.json", overrides={"arch.args.num_classes": (12, "--set")}, resume=None
     )
-    parser.validate(find_problems)
+    config = run_config(parser)
     with pytest.raises(ConfigError) as caught:
-        build_loader(parser)
+        build_loader(config)
     assert len(caught.value.problems) == 1
     line = str(caught.value.problems[0])
     assert line.startswith("arch.args.num_classes: 12 ")

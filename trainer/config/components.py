@@ -12,7 +12,7 @@ TRAINING_CONTEXT = frozenset(
     {
         *("cls_num_list", "class_counts", "training_prior", "num_classes", "num_experts", "taus"),
         *("epochs", "steps_per_epoch", "seed", "balanced_sampling", "distributed"),
-        *("network", "criterion", "training_prior", "mixing", "metrics", "log_expert_losses", "give_expert_logits"),
+        *("network", "criterion", "mixing", "metrics", "log_expert_losses", "give_expert_logits"),
         *("optimizer", "precision"),
     }
 )

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
@@ -103,10 +104,11 @@ def _loss_can_be_built(config: RunConfig) -> list[Problem]:
     if _tau_fits_experts(config):
         return []
     classes = min(argument_of(config.arch, ARCH, "num_classes"), _CLASSES_TRIED)
-    counts = list(range(classes, 0, -1))
+    counts = np.arange(classes, 0, -1)
     context = {
-        **{"cls_num_list": counts, "class_counts": counts, "num_classes": classes, "num_experts": config.num_experts},
-        **{"taus": config.taus, "epochs": config.trainer.epochs, "steps_per_epoch": 1, "seed": config.seed},
+        **{"cls_num_list": counts.tolist(), "class_counts": counts.tolist(), "training_prior": counts / counts.sum()},
+        **{"num_classes": classes, "num_experts": config.num_experts, "taus": config.taus, "seed": config.seed},
+        **{"epochs": config.trainer.epochs, "steps_per_epoch": 1},
     }
     loss = config.loss if config.taus is None else config.loss.with_args(tau_list=config.taus)
     try:
@@ -163,9 +165,14 @@ def _method_has_a_network_to_start_from(config: RunConfig) -> list[Problem]:
     return [Problem("initialise", message)]
 
 
-def _loaders_have_names_of_their_own(config: RunConfig) -> list[Problem]:
-    taken = [name for name in config.loaders if name == "train" or not name]
-    return [Problem(joined("loaders", name), "is the name of data_loader's own batches") for name in taken]
+def _loaders_are_those_that_the_method_takes(config: RunConfig) -> list[Problem]:
+    kind = method_classes(config.method)[-1]
+    wanted = [name for name in kind.loaders if name != "train"]
+    unwanted = [joined("loaders", name) for name in config.loaders if name not in wanted]
+    takes = f"{kind.__name__} takes batches of data_loader{''.join(f' and {name}' for name in wanted)}"
+    return [Problem(path, f"is not used: {takes}") for path in unwanted] + [
+        Problem(joined("loaders", name), f"is missing: {takes}") for name in wanted if name not in config.loaders
+    ]
 
 
 RULES: tuple[tuple[set[str], Callable[[RunConfig], list[Problem] | Iterator[Problem]]], ...] = (
@@ -179,7 +186,7 @@ RULES: tuple[tuple[set[str], Callable[[RunConfig], list[Problem] | Iterator[Prob
     ({"trainer", "metrics", "method", "lr_scheduler"}, _plateau_follows_the_monitor),
     ({"combiner", "finetuning_combiner"}, _logits_mix_only_by_mixup),
     ({"method", "initialise"}, _method_has_a_network_to_start_from),
-    ({"loaders"}, _loaders_have_names_of_their_own),
+    ({"loaders", "method"}, _loaders_are_those_that_the_method_takes),
 )
 """The sections that a rule reads, and the rule."""
 

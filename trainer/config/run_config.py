@@ -30,9 +30,9 @@ from utils.config.schema import construct, problems
 from utils.config.sections import Section, argument_of
 from utils.errors import Problem
 
-_MOST_GPUS = 1024
-
 __all__ = ["TRAINING_CONTEXT", "InitialiseOptions", "RunConfig", "find_problems", "run_config"]
+
+_MOST_GPUS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
