@@ -24,6 +24,10 @@ class UserError(EarlyEnd):
     exit_code = EXIT_USER_ERROR
 
 
+class CheckpointError(UserError):
+    """A checkpoint that is missing, damaged, or not one of ours."""
+
+
 class RunError(EarlyEnd):
     """A run that can't go on, though nobody made a mistake on the command line: a loss that is no number, say."""
 

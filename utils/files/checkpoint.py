@@ -1,7 +1,8 @@
 """Checkpoint files: whole or absent, checked by a digest inside, read without executing anything.
 
 A checkpoint is an ordinary `torch.save` archive that any `torch.load(path, weights_only=True)` reads. Its SHA-256
-stands in the archive's zip comment, so that a damaged file is recognised before anything is taken from it.
+stands in the archive's zip comment, so that a damaged file is recognised before anything is taken from it. Archives of
+others are checked by their entries' checksums.
 """
 
 from __future__ import annotations
@@ -11,23 +12,41 @@ import io
 import pickle
 import struct
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from utils.errors import UserError
+from utils.errors import CheckpointError
+from utils.files.checkpoint_schema import FORMAT_VERSION, check_structure
+from utils.files.reading import read_regular_file
+from utils.files.torch_archive import COMMENT_LENGTH, END_RECORD, END_RECORD_LENGTH, MARK, is_zip, sound_digest
 from utils.files.writing import write_bytes
 
-FORMAT_VERSION = 1
-_MARK = b"sha256:"
-_COMMENT_LENGTH = len(_MARK) + 64
-_BEGINNINGS = (b"PK", b"\x80")  # of what torch.save writes: a zip archive, formerly pickles one after the other
-_END_RECORD, _END_RECORD_LENGTH = b"PK\x05\x06", 22  # of a zip archive; its last two bytes announce the comment
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "file_digest",
+    "load_checkpoint",
+    "read_checkpoint",
+    "save_checkpoint",
+    "unpickle",
+    "without_parallel_prefix",
+]
 
 
-class CheckpointError(UserError):
-    """A checkpoint that is missing, damaged, or not one of ours."""
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as it was read, in one go.
+
+    Attributes:
+        content: its tensors, on the CPU, and plain data.
+        digest: SHA-256, in hexadecimal, of the very bytes that the content was taken from.
+    """
+
+    content: dict[str, Any]
+    digest: str
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -35,45 +54,56 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     buffer = io.BytesIO()
     torch.save({"format_version": FORMAT_VERSION, **content}, buffer)
     archive = buffer.getvalue()
-    assert archive[-_END_RECORD_LENGTH:].startswith(_END_RECORD), (
+    assert archive[-END_RECORD_LENGTH:].startswith(END_RECORD), (
         "torch.save ends its archive with a zip end record without comment"
     )
     body = archive[:-2]
     digest = hashlib.sha256(body).hexdigest().encode()
-    write_bytes(path, body + struct.pack("<H", _COMMENT_LENGTH) + _MARK + digest)
+    write_bytes(path, body + struct.pack("<H", COMMENT_LENGTH) + MARK + digest)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU with `weights_only=True`, its digest verified where it carries one.
+    """The content of a checkpoint; see `read_checkpoint`."""
+    return read_checkpoint(path).content
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint onto the CPU with `weights_only=True`, after its digest or checksums have been verified.
 
     Raises:
         CheckpointError: the file is missing, truncated or damaged, holds pickled objects, or is no checkpoint.
     """
+    archive = read_regular_file(path, "checkpoint", error=CheckpointError)
+    digest = sound_digest(archive, path)
     try:
-        archive = path.read_bytes()
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint") from None
-    except OSError as error:
-        raise CheckpointError(f"{path}: can't be read: {error.strerror}") from None
-    if not archive:
-        raise CheckpointError(f"{path}: the file is empty")
-    if not _is_intact(archive):
-        raise CheckpointError(f"{path}: damaged: its content does not match the digest inside")
-    if not archive.startswith(_BEGINNINGS):
-        raise CheckpointError(f"{path}: no checkpoint (not a file that torch.save wrote)")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch's remarks on foreign archives; what matters is raised
-            content = torch.load(io.BytesIO(archive), map_location="cpu", weights_only=True)
+        content = unpickle(archive, path)
     except pickle.UnpicklingError:
         raise CheckpointError(
             f"{path}: refused or damaged: it holds more than tensors and plain data, and such is never executed here; "
             "a published checkpoint is converted by: python -m tools.convert_checkpoint OLD NEW"
         ) from None
+    check_structure(content, path)
+    return Checkpoint(content, digest)
+
+
+def unpickle(archive: bytes, path: Path) -> Any:
+    """What torch's restricted reader takes from the bytes of a sound file.
+
+    Raises:
+        pickle.UnpicklingError: there is something in it that the reader does not admit.
+        CheckpointError: it is damaged, or followed by something else.
+    """
+    buffer = io.BytesIO(archive)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on foreign archives; what matters is raised
+            content = torch.load(buffer, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise
     except Exception:  # torch raises half a dozen kinds for a truncated archive, and tells of its insides
         raise CheckpointError(f"{path}: cut short or damaged") from None
-    if not isinstance(content, dict) or "state_dict" not in content:
-        raise CheckpointError(f"{path}: no checkpoint: it holds no 'state_dict'")
+    if not is_zip(archive) and buffer.tell() != len(archive):
+        raise CheckpointError(f"{path}: refused: something is appended to it")
     return content
 
 
@@ -86,15 +116,3 @@ def file_digest(path: Path) -> str:
 def without_parallel_prefix(state_dict: dict[str, Any]) -> dict[str, Any]:
     """A model's state dict without the `module.` that DataParallel puts before every name."""
     return {name.removeprefix("module."): value for name, value in state_dict.items()}
-
-
-def _is_intact(archive: bytes) -> bool:
-    """Whether the digest fits; a foreign archive carries none, and is only looked at for being cut short."""
-    comment = archive[-_COMMENT_LENGTH:]
-    body, length = archive[: -_COMMENT_LENGTH - 2], archive[-_COMMENT_LENGTH - 2 : -_COMMENT_LENGTH]
-    if not comment.startswith(_MARK):
-        end = archive.rfind(_END_RECORD, -_COMMENT_LENGTH - _END_RECORD_LENGTH)
-        announced = archive[end + _END_RECORD_LENGTH - 2 : end + _END_RECORD_LENGTH]
-        return end < 0 or int.from_bytes(announced, "little") == len(archive) - end - _END_RECORD_LENGTH
-    fits = hashlib.sha256(body).hexdigest().encode() == comment[len(_MARK) :]
-    return fits and length == struct.pack("<H", _COMMENT_LENGTH)

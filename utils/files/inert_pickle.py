@@ -1,25 +1,35 @@
 """Reading a pickled checkpoint without executing anything of it.
 
-Published checkpoints hold a pickled configuration object beside their weights. This unpickler admits tensors and
-plain containers; instances of classes from elsewhere become inert records that keep their attributes, and whatever
-could run code (anything of the standard library, of torch or NumPy that is not on the list) is refused by name.
+Published checkpoints hold a pickled configuration object beside their weights. They are read by torch's own restricted
+reader (`weights_only=True`), which knows no classes but those that it is told of: it is told of a stub for each class
+from elsewhere, an inert record that keeps the object's attributes. Whatever could run code (anything of the standard
+library, of torch or NumPy that torch does not admit by itself) gets no stub, so torch refuses it by name.
 """
 
 from __future__ import annotations
 
+import io
 import pickle
+import pickletools
+import re
 import sys
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
-import torch
+from torch.serialization import safe_globals
 
-from utils.files.checkpoint import CheckpointError
+from utils.errors import CheckpointError
+from utils.files.checkpoint import unpickle
+from utils.files.checkpoint_schema import check_structure
+from utils.files.reading import read_regular_file
+from utils.files.torch_archive import is_zip, sound_digest
+
+_INERT_MODULES = ("pathlib", "argparse", "logging", "datetime")  # of the standard library; their objects hold data
+_CLOSED_MODULES = frozenset(sys.stdlib_module_names) | {"torch", "torchvision", "numpy", "__builtin__", "copy_reg"}
+_LEGACY_PICKLES = 5  # of torch's old format, before the weights: magic number, version, machine, content, storages
+_NUMBER = re.compile(r"[biuf]\d")
 
 
 class InertRecord:
@@ -36,70 +46,31 @@ class InertRecord:
         if isinstance(state, dict):
             self.__dict__.update({key: value for key, value in state.items() if isinstance(key, str)})
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
 
-    def append(self, item: Any) -> None:
-        """Lists' subclasses are filled by this."""
+class _NumberType(InertRecord):
+    """What is left of a NumPy type: its name, and its byte order, which is little where it isn't said."""
 
-    def extend(self, items: Any) -> None:
-        """Lists' subclasses are filled by this."""
+    def __init__(self, name: Any = None, *args: Any) -> None:
+        self.name, self.order = name, "<"
+
+    def __setstate__(self, state: Any) -> None:
+        if isinstance(state, tuple) and len(state) > 1 and state[1] == ">":
+            self.order = ">"
 
 
-def _plain_scalar(dtype: np.dtype, data: bytes) -> Any:
-    """A NumPy number; objects, which could hold anything, are refused."""
-    if dtype.hasobject or not isinstance(data, bytes):
+def _plain_scalar(kind: Any, data: Any) -> Any:
+    """A NumPy number; anything else is refused."""
+    name = getattr(kind, "name", None)
+    if not isinstance(data, bytes) or not isinstance(name, str) or not _NUMBER.fullmatch(name):
         raise pickle.UnpicklingError("refused: a NumPy scalar that is no number")
-    return np.frombuffer(data, dtype)[0].item()
+    return np.frombuffer(data, np.dtype(name).newbyteorder(kind.order))[0].item()
 
 
-def _reconstruct(kind: type, base: type, state: Any) -> InertRecord:
-    """What `copyreg._reconstructor` is for, for records only."""
-    if not (isinstance(kind, type) and issubclass(kind, InertRecord)):
-        raise pickle.UnpicklingError(f"refused: it reconstructs a {kind!r}")
-    return kind()
-
-
-_ADMITTED: dict[tuple[str, str], Any] = {
-    ("collections", "OrderedDict"): OrderedDict,
-    ("builtins", "set"): set,
-    ("builtins", "object"): InertRecord,
-    ("__builtin__", "object"): InertRecord,
-    ("copyreg", "_reconstructor"): _reconstruct,
-    ("copy_reg", "_reconstructor"): _reconstruct,
-    ("torch", "Size"): torch.Size,
-    ("torch", "device"): torch.device,
-    ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
-    ("torch._utils", "_rebuild_parameter"): torch._utils._rebuild_parameter,
-    ("numpy", "dtype"): np.dtype,
-    ("numpy.core.multiarray", "scalar"): _plain_scalar,
-    ("numpy._core.multiarray", "scalar"): _plain_scalar,
-    ("_codecs", "encode"): lambda text, encoding: text.encode(encoding) if encoding == "latin1" else None,
-}
-_STORAGE_MODULES = ("torch", "torch.storage", "torch.cuda")
-_INERT_MODULES = ("pathlib", "argparse", "logging", "datetime")  # of the standard library; their objects hold data
-_CLOSED_MODULES = frozenset(sys.stdlib_module_names) | {"torch", "torchvision", "numpy", "__builtin__", "copy_reg"}
-
-
-class _InertUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) in _ADMITTED:
-            return _ADMITTED[module, name]
-        root = module.partition(".")[0]
-        if module in _STORAGE_MODULES and name.endswith("Storage") and "." not in name:
-            return super().find_class(module, name)
-        if root in _CLOSED_MODULES and root not in _INERT_MODULES:
-            raise pickle.UnpicklingError(f"refused: it calls {module}.{name}")
-        return type(name.rpartition(".")[2], (InertRecord,), {"__module__": module})
-
-
-def _pickle_module() -> ModuleType:
-    """What torch.load takes for the module `pickle`."""
-    module = ModuleType("inert_pickle")
-    module.Unpickler = _InertUnpickler  # type: ignore[attr-defined]
-    load: Callable[..., Any] = lambda file, **options: _InertUnpickler(file, **options).load()  # noqa: E731
-    module.load = load  # type: ignore[attr-defined]
-    return module
+_ADMITTED: list[Any] = [
+    (_NumberType, "numpy.dtype"),
+    (_plain_scalar, "numpy.core.multiarray.scalar"),
+    (_plain_scalar, "numpy._core.multiarray.scalar"),
+]
 
 
 def load_inertly(path: Path) -> dict[str, Any]:
@@ -108,27 +79,40 @@ def load_inertly(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it is missing, damaged, or holds something that could run code.
     """
+    archive = read_regular_file(path, "checkpoint", error=CheckpointError)
+    sound_digest(archive, path)
     try:
-        with path.open("rb") as file:
-            _refuse_scripts(file, path)
-            content = torch.load(file, map_location="cpu", pickle_module=_pickle_module(), weights_only=False)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such checkpoint") from None
+        with safe_globals([*_ADMITTED, *_stubs(archive)]):
+            content = unpickle(archive, path)
     except CheckpointError:
         raise
-    except Exception as error:  # torch and pickle raise half a dozen kinds
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{path}: can't be converted: {reason}") from None
-    if not isinstance(content, dict) or not isinstance(content.get("state_dict"), dict):
-        raise CheckpointError(f"{path}: no checkpoint: it holds no 'state_dict'")
+    except pickle.UnpicklingError as error:
+        name = re.search(r"GLOBAL (\S+)", str(error))
+        told = f"refused: it calls {name[1]}" if name else "refused: it holds more than records, tensors and plain data"
+        raise CheckpointError(f"{path}: can't be converted: {told}") from None
+    except Exception:  # of the stubs' search: pickletools and zipfile raise half a dozen kinds
+        raise CheckpointError(f"{path}: can't be converted: cut short or damaged") from None
+    check_structure(content, path, records=(InertRecord,))
     return content
 
 
-def _refuse_scripts(file: IO[bytes], path: Path) -> None:
-    """A TorchScript archive is a program: torch.load would run it."""
-    if zipfile.is_zipfile(file):
-        file.seek(0)
-        with zipfile.ZipFile(file) as archive:
-            if any(Path(name).name == "constants.pkl" for name in archive.namelist()):
-                raise CheckpointError(f"{path}: refused: a TorchScript archive, which is a program")
-    file.seek(0)
+def _stubs(archive: bytes) -> list[Any]:
+    """A class for each name in a sound file that nothing is known of: (class, "module.name")."""
+    names = {tuple(argument.split(" ", 1)) for argument in _globals_of(archive)}
+    return [
+        (type(name.rpartition(".")[2], (InertRecord,), {"__module__": module}), f"{module}.{name}")
+        for module, name in names
+        if (root := module.partition(".")[0]) not in _CLOSED_MODULES or root in _INERT_MODULES
+    ]
+
+
+def _globals_of(archive: bytes) -> set[str]:
+    """What the pickles in a file name: "module name"."""
+    if is_zip(archive):
+        with zipfile.ZipFile(io.BytesIO(archive)) as entries:
+            name = next(name for name in entries.namelist() if name.endswith("/data.pkl"))
+            pickles, count = io.BytesIO(entries.read(name)), 1
+    else:
+        pickles, count = io.BytesIO(archive), _LEGACY_PICKLES
+    operations = (operation for _ in range(count) for operation in pickletools.genops(pickles))
+    return {argument for code, argument, _ in operations if code.name == "GLOBAL" and isinstance(argument, str)}

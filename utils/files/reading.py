@@ -1,0 +1,69 @@
+"""Files that are read whole: only what `stat` calls a regular file is opened.
+
+A pipe would wait for ever for somebody who writes into it, and a device may never end.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+from utils.errors import UserError
+
+_KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def regular_file(
+    path: Path, what: str, *, most_bytes: int | None = None, error: type[UserError] = UserError
+) -> os.stat_result:
+    """Refuse what is no regular file (symbolic links are followed), without opening it.
+
+    Args:
+        path: which file.
+        what: it should be, for the message: "checkpoint".
+        most_bytes: its size may be this at most; None: any.
+        error: kind of the error.
+
+    Returns:
+        what `stat` says of the file.
+
+    Raises:
+        UserError: of the kind `error`, in one line: it is missing, unreachable, too large, or no regular file.
+    """
+    try:
+        status = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        told = "a symbolic link to a file that isn't there" if path.is_symlink() else f"no such {what}"
+        raise error(f"{path}: {told}") from None
+    except OSError as problem:
+        loop = problem.errno == errno.ELOOP
+        told = "a symbolic link that leads back to itself" if loop else (problem.strerror or str(problem))
+        raise error(f"{path}: can't be read: {told}") from None
+    except ValueError:  # a NUL in the name
+        raise error(f"{str(path)!r}: no such {what}: no file can have this name") from None
+    if not stat.S_ISREG(status.st_mode):
+        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no file")
+        raise error(f"{path}: can't be read as a {what}: it is {kind}")
+    if most_bytes is not None and status.st_size > most_bytes:
+        raise error(f"{path}: {status.st_size} bytes are too many for a {what}; at most {most_bytes} are read")
+    return status
+
+
+def read_regular_file(
+    path: Path, what: str, *, most_bytes: int | None = None, error: type[UserError] = UserError
+) -> bytes:
+    """The bytes of a regular file, read once; see `regular_file` for arguments and errors."""
+    regular_file(path, what, most_bytes=most_bytes, error=error)
+    try:
+        with path.open("rb") as file:
+            return file.read() if most_bytes is None else file.read(most_bytes)
+    except OSError as problem:
+        raise error(f"{path}: can't be read: {problem.strerror}") from None
