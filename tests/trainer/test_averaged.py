@@ -84,9 +84,8 @@ def test_reestimated_statistics_are_the_mean_over_batches_of_batch_statistics() 
 
 
 def averaged_config(**changes: Any) -> dict[str, Any]:
-    return small_config(
-        method=EMA_CONFIG, trainer__validate=True, trainer__monitor="max val_averaged_accuracy", **changes
-    )
+    validated = {"trainer__validate": True, "trainer__monitor": "max val_averaged_accuracy"}
+    return small_config(method=EMA_CONFIG, **{**validated, **changes})
 
 
 def test_raw_and_averaged_weights_stand_side_by_side(tmp_path: Path) -> None:

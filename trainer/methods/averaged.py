@@ -16,16 +16,14 @@ from torch import Tensor
 
 from base import Stateful, Step
 from model.experts import ExpertModel
+from trainer.config.components import METHOD
 from trainer.methods.base import Method, WrappedMethod
-from utils.config.components import Component
 from utils.config.ranges import Fraction, PositiveInt, Range
 from utils.distributed.context import DistributedContext
 
 __all__ = ["EMA", "SWA"]
 
-InnerMethod = Annotated[
-    Method, Component(("trainer.methods",), base="trainer.methods.base.Method", default="Supervised")
-]
+InnerMethod = Annotated[Method, METHOD]
 BatchNormStatistics = Literal["average", "reestimate"]
 
 
