@@ -35,8 +35,8 @@ def main() -> None:
     environment = launch_environment()
     with report_once(environment):
         parser = ConfigParser.from_args(arguments)
-        parser.config.setdefault("seed", 1)
         config = run_config(parser)
+        parser.config["seed"] = config.seed  # the run's folder says it, whether it was given or not
         set_visible_gpus(arguments.device)
     processes = processes_to_start(config.trainer.parallel, config.n_gpu, environment)
     if processes:

@@ -49,7 +49,8 @@ def train_run(
     with distributed.main_first():
         path, resumed = read_resumed(parser, distributed) if distributed.is_main else (None, None)
         loader = build_loader(config, processes=distributed.local_size)
-        folder = open_folder(parser, path) if distributed.is_main else RunFolder(Path())
+        keep_last = config.trainer.keep_last
+        folder = open_folder(parser, path, keep_last=keep_last) if distributed.is_main else RunFolder(Path())
     folder.path, parser.resume, resumed = distributed.from_main((folder.path, parser.resume, resumed))
     with folder:
         if distributed.is_main:

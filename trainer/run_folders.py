@@ -52,10 +52,10 @@ def read_resumed(config: ConfigParser, distributed: DistributedContext) -> tuple
     return config.resume.parent, content
 
 
-def open_folder(config: ConfigParser, path: Path | None) -> RunFolder:
+def open_folder(config: ConfigParser, path: Path | None, *, keep_last: int) -> RunFolder:
     """The run's folder, taken for this process; a new one with the configuration in it where `path` is None."""
     folder = path if path is not None else config.make_run_folder()
-    return locked(RunFolder(folder, keep_last=config["trainer"].get("keep_last", 0)))
+    return locked(RunFolder(folder, keep_last=keep_last))
 
 
 def _newest_of(config: ConfigParser, candidates: Iterable[Path]) -> tuple[Path | None, Mapping[str, Any] | None]:

@@ -95,6 +95,11 @@ def test_a_checkpoint_without_configuration_beside_it_is_told(tmp_path: Path) ->
         parse("-r", str(checkpoint))
 
 
+def test_an_empty_name_of_a_checkpoint_is_no_new_run(config_file: Path) -> None:
+    with pytest.raises(UserError, match=r"^-r '': expected the name of a checkpoint$"):
+        parse("-c", str(config_file), "-r", "")
+
+
 def test_a_run_folder_in_place_of_a_checkpoint_is_told_with_its_newest(tmp_path: Path) -> None:
     def told() -> str:
         with pytest.raises(UserError, match=r": is a folder, not a checkpoint \(given by -r\); ") as caught:
