@@ -108,6 +108,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
         "method.args.network",
         "program",
     ),
+    "the network given by hand to a method within one": (
+        {"method": {"type": "EMA", "args": {"method": {"type": "Supervised", "args": {"network": 1}}}}},
+        "method.args.method.args.network",
+        "program",
+    ),
     "an unknown update rule": ({"update_rule": {"type": "SAN"}}, "update_rule.type", "SAM"),
     "a radius of nothing": (
         {"update_rule": {"type": "SAM", "args": {"rho": 0}}},
@@ -152,6 +157,10 @@ def test_the_small_configuration_itself_has_no_problem() -> None:
         {"lr_scheduler": {"type": "ReduceLROnPlateau"}, "trainer__monitor": "min val_loss", "trainer__validate": True},
         {"combiner__mixup__target_mix_strategy": "mix_logits"},
         {"trainer__monitor": "min loss"},
+        {"method": {"type": "EMA", "args": {"decay": 0.99, "method": {"type": "Supervised"}}}},
+        {"method": {"type": "SWA", "args": {"method": {"type": "EMA"}}}},
+        {"method": {"type": "cRT"}, "initialise": {"checkpoint": "first.pth"}, "trainable": ["*linear*"]},
+        {"update_rule": {"type": "SAM", "args": {"rho": 0.1, "local": True}}},
         {"metrics": ["top_k_acc"], "trainer__monitor": "max val_top_k_acc"},
         {"optimizer": {"type": "AdamW", "args": {"lr": 1e-3}}},
         {"loss": {"type": "CrossEntropyLoss"}, "add_extra_info": False, "arch__args__returns_feat": False},
