@@ -28,7 +28,7 @@ from typing import Any
 import torch
 
 from model.experts import ExpertModel
-from model.loss import BSExpertLoss
+from model.losses.bs_expert import BSExpertLoss
 from model.model import ResNet50Model
 
 _MIB = 2**20

@@ -29,7 +29,7 @@ SCRIPTS = sorted(ROOT.glob("*.py"))
 NAMED_BY_RECIPES = [
     "data_loader.data_loaders",
     "model.model",
-    "model.loss",
+    "model.losses",
     "model.metrics",
     "trainer.engine.schedules",
 ]

@@ -15,7 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from base import BaseDataLoader, CheckpointParts, RunFolder, RunState, Stateful
 from data_loader.loader import ImageDataLoader
 from model.experts import ExpertModel
-from model.loss import ExpertLoss
+from model.losses.base import ExpertLoss
 from model.metrics import batch_metrics
 from trainer.config.components import (
     ARCH,

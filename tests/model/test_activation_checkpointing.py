@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from model import model as networks
-from model.loss import BSExpertLoss
+from model.losses.bs_expert import BSExpertLoss
 
 COUNTS = [50, 20, 10, 5, 1]
 

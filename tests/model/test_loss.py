@@ -7,8 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from model import loss as losses
-from model.loss import BSExpertLoss, CrossEntropyLoss
+import model.losses as losses
+from model.losses.bs_expert import BSExpertLoss
+from model.losses.cross_entropy import CrossEntropyLoss
+from model.targets import MixedTargets
 
 COUNTS = [50.0, 30.0, 15.0, 5.0]
 TAUS = [0.0, 1.0, 2.0]
@@ -132,6 +134,30 @@ def test_counts_and_taus_are_in_the_checkpoint_and_rule_after_loading(batch):
     torch.testing.assert_close(
         loaded(logits[0], target, {"logits": logits}), trained(logits[0], target, {"logits": logits})
     )
+
+
+@pytest.mark.parametrize("criterion", [BSExpertLoss(COUNTS, TAUS), CrossEntropyLoss()])
+def test_mixed_labels_weigh_the_losses_of_both(criterion, batch):
+    """Read off one log-softmax, and yet λ·L(y) + (1 − λ)·L(y of the partners)."""
+    logits, target = batch
+    partners = target.roll(1)
+    mixed, record = criterion(logits[0], MixedTargets(target, partners, 0.3), {"logits": logits}, True)
+    own, own_record = criterion(logits[0], target, {"logits": logits}, True)
+    other, other_record = criterion(logits[0], partners, {"logits": logits}, True)
+    torch.testing.assert_close(mixed, 0.3 * own + 0.7 * other)
+    for name, value in record.items():
+        torch.testing.assert_close(value, 0.3 * own_record[name] + 0.7 * other_record[name])
+
+
+def test_where_the_mean_of_the_experts_is_at_home():
+    """π_train^(1−τ̄): uniform for τ̄ = 1, the training prior for 0, its inverse for 2; cross-entropy stays at home."""
+    prior = np.array(COUNTS) / sum(COUNTS)
+    uniform, inverse = np.full(4, 0.25), (1 / prior) / (1 / prior).sum()
+    for taus, home in (([0, 1, 2], uniform), ([0, 0], prior), ([2.0], inverse)):
+        np.testing.assert_allclose(BSExpertLoss(COUNTS, taus).home_prior(prior), home, rtol=1e-6)
+    np.testing.assert_array_equal(CrossEntropyLoss().home_prior(prior), prior)
+    # classes drawn equally often, and adjusted for the counts all the same: corrected twice
+    np.testing.assert_allclose(BSExpertLoss(COUNTS, [1.0]).home_prior(uniform), inverse, rtol=1e-6)
 
 
 def test_mistakes_are_named(batch):

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 import model.model as networks
 from base import Step
 from model.classifiers import CosineClassifier
-from model.loss import BSExpertLoss, CrossEntropyLoss
+from model.losses.bs_expert import BSExpertLoss
+from model.losses.cross_entropy import CrossEntropyLoss
 from tests.trainer.small_runs import CPU, run, small_config, small_trainer
 from tests.trainer.test_continuation import assert_same_runs, run_with_stops
 from trainer.config.run_config import find_problems

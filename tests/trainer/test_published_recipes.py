@@ -11,7 +11,7 @@ import torch
 
 import model.model as networks
 from data_loader.datasets.longtail import longtail_counts
-from model.loss import ExpertLoss
+from model.losses.base import ExpertLoss
 from trainer.build import build_criterion
 from trainer.config.run_config import find_problems, run_config
 from utils.config.parser import ConfigParser

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from model.loss import CrossEntropyLoss
+from model.losses.cross_entropy import CrossEntropyLoss
 from tests.trainer.small_runs import small_config
 from trainer.build import build_loader
 from trainer.config.components import LOSS

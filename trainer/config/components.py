@@ -43,7 +43,7 @@ LR_SCHEDULER = Component(
     base="torch.optim.lr_scheduler.LRScheduler",
     injected=frozenset({"optimizer"}),
 )
-LOSS = Component(("model.loss",), base="model.loss.ExpertLoss", injected=TRAINING_CONTEXT, extras=LossExtras)
+LOSS = Component(("model.losses",), base="model.losses.base.ExpertLoss", injected=TRAINING_CONTEXT, extras=LossExtras)
 METHOD = Component(
     ("trainer.methods",), base="trainer.methods.base.Method", injected=TRAINING_CONTEXT, default="Supervised"
 )

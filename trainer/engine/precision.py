@@ -1,7 +1,7 @@
 """The precision that a network computes in: one object whose parts do nothing where nothing is to be done.
 
 Mixed precision: Micikevicius et al., ICLR 2018. Losses, log-priors and the cosine classifier stay in float32 by
-themselves (`model.loss.at_least_float32`, `model.classifiers.full_precision`).
+themselves (`model.losses.base.at_least_float32`, `model.classifiers.full_precision`).
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ One image's trip: `batch.view` (augmented and normalised on the device) → `mix
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import torch
@@ -16,9 +16,10 @@ from torch import Tensor
 
 from base import Batch, BatchShard, Stateful, Step
 from model.experts import ExpertModel, expert_logits_of
-from model.loss import ExpertLoss, at_least_float32
+from model.losses.base import ExpertLoss, at_least_float32
+from model.targets import MixedTargets
 from trainer.methods.base import Method, StepOutput
-from trainer.methods.mixing import Combiner, MixedBatch
+from trainer.methods.mixing import Combiner
 from utils.random_streams import Stream, generator
 
 __all__ = ["Supervised"]
@@ -31,7 +32,7 @@ class Supervised(Method):
 
     Args:
         network: to train.
-        criterion: see `model.loss.ExpertLoss`.
+        criterion: see `model.losses.base.ExpertLoss`.
         mixing: mixes a batch's images and targets.
         metrics: name → metric of (output [B, C], targets [B]), for the record.
         give_expert_logits: whether the loss sees each expert's logits.
@@ -68,9 +69,16 @@ class Supervised(Method):
         network_output = self.run_network(mixed.images, self.kept_by_dropout(batch.shard, step))
         expert_logits = mixed.mix_logits(at_least_float32(expert_logits_of(network_output)))  # [B, E, C]
         output = expert_logits.mean(dim=1)  # [B, E, C] → [B, C]
-        losses = self._losses(mixed, output, expert_logits)
-        logs = {name: value.detach() for name, value in losses.items()}
-        return StepOutput(losses["loss"], {**logs, **self._metrics(mixed, output.detach())})
+        extra_info = {"logits": expert_logits.transpose(0, 1)} if self.give_expert_logits else None  # [E, B, C]
+        value = self.criterion(output, mixed.targets, extra_info, return_expert_losses=self.log_expert_losses)
+        loss, by_expert = value if self.log_expert_losses else (value, {})
+        logs = {"loss": loss.detach(), **by_expert, **self._metrics(mixed.targets, output.detach())}
+        return StepOutput(loss, logs)
+
+    def start_epoch(self, epoch: int) -> None:
+        """The loss is told as well."""
+        super().start_epoch(epoch)
+        self.criterion.start_epoch(epoch)
 
     def checkpoint_parts(self) -> dict[str, Stateful]:
         """The network and the loss."""
@@ -94,25 +102,10 @@ class Supervised(Method):
         kept = torch.from_numpy(drawn[shard.begin : shard.end] >= probability)
         return kept.to(next(backbone.parameters()).device, torch.float32) / max(1 - probability, 1e-9)
 
-    def _losses(self, mixed: MixedBatch, output: Tensor, expert_logits: Tensor) -> dict[str, Tensor]:
-        """The loss, and each expert's where they are recorded, weighed by the mixing."""
-        extra_info = {"logits": expert_logits.transpose(0, 1)} if self.give_expert_logits else None  # [E, B, C]
-        names: Sequence[str] = ()
-
-        def measure(targets: Tensor) -> Tensor:
-            nonlocal names
-            loss, by_expert = self.criterion(output, targets, extra_info, return_expert_losses=True)
-            names = ("loss", *by_expert) if self.log_expert_losses else ("loss",)
-            return torch.stack([loss, *by_expert.values()])
-
-        weighed = mixed.targets.weigh(measure)  # fills in the names
-        return dict(zip(names, weighed, strict=False))
-
     @torch.no_grad()
-    def _metrics(self, mixed: MixedBatch, output: Tensor) -> dict[str, Tensor]:
+    def _metrics(self, targets: MixedTargets, output: Tensor) -> dict[str, Tensor]:
         """The metrics of a training batch, weighed as its loss is."""
-
-        def weighed(metric: Metric) -> Tensor:
-            return mixed.targets.weigh(lambda targets: metric(output, targets))
-
-        return {name: weighed(metric) for name, metric in self.metrics.items()}
+        return {
+            name: targets.weigh(lambda labels, metric=metric: metric(output, labels))  # type: ignore[misc]
+            for name, metric in self.metrics.items()
+        }

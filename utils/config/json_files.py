@@ -78,7 +78,7 @@ def read_configuration(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """A configuration from a file, on top of the one that its `extends` names, relative to the file itself.
 
     Objects are merged key by key, anything else replaces what is inherited; a section with another `type` than the
-    inherited one does not inherit its `args`.
+    inherited one inherits nothing of it.
 
     Returns:
         (the configuration, path → the file that the key or section stands in).
@@ -108,9 +108,10 @@ def _merged(
 ) -> dict[str, Any]:
     """An object on top of another; `files` (path → file) becomes that of the result."""
     merged = dict(inherited)
-    if "args" in merged and own.get("type", merged.get("type")) != merged.get("type"):
-        del merged["args"]
-        _forget(files, joined(path, "args"))
+    if "type" in merged and own.get("type", merged["type"]) != merged["type"]:
+        for key in merged:
+            _forget(files, joined(path, key))
+        merged = {}
     for key, value in own.items():
         place = joined(path, key)
         if isinstance(value, dict) and isinstance(merged.get(key), dict):
