@@ -163,7 +163,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--data_dir", help="folder of the data set, where it needs one")
     parser.add_argument("--epochs", type=int, help="instead of the recipe's; the decays move along")
     parser.add_argument("--flags", default="", help="further flags of train.py, for every row")
-    parser.add_argument("--only", help="rows whose title contains this, and the first stages that they need")
+    parser.add_argument("--only", nargs="+", help="rows of these titles, and the first stages that they need")
     parser.add_argument("--out", type=Path, help="write the outcome here, as JSON")
     return parser.parse_args()
 
@@ -172,8 +172,8 @@ def main() -> None:
     options = parse()
     rows, extra = rows_of(options.what)
     if options.only:
-        needed = {row.first_stage for row in rows if options.only in row.title}
-        rows = [row for row in rows if options.only in row.title or row.title in needed]
+        chosen = {*options.only, *(row.first_stage for row in rows if row.title in options.only)}
+        rows = [row for row in rows if row.title in chosen]
     flags = [*extra, *(["--data_dir", options.data_dir] if options.data_dir else []), *options.flags.split()]
     if options.epochs:
         decays = ("--step1", str(round(0.8 * options.epochs)), "--step2", str(round(0.9 * options.epochs)))

@@ -31,7 +31,7 @@ from utils.files.checkpoint import load_checkpoint
 from utils.reporting.logger import set_up_logging
 
 _MOST_CLASSES_SHOWN = 20
-_WEIGHTS = {RAW: "state_dict", "averaged": "averaged_state_dict"}
+_FURTHER = "_state_dict"
 _PUBLISHED_LIST = re.compile(r"(forward|backward)(\d+)")
 
 
@@ -80,8 +80,9 @@ class TestRun:
 
 
 def weights_in(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """A checkpoint's networks as state dicts by name: "raw", and "averaged" where it holds averaged weights besides."""
-    return {name: content[part] for name, part in _WEIGHTS.items() if part in content}
+    """A checkpoint's networks as state dicts by name: "raw", and that of each further part called NAME_state_dict."""
+    further = {name.removesuffix(_FURTHER): state for name, state in content.items() if name.endswith(_FURTHER)}
+    return {RAW: content["state_dict"], **further}
 
 
 def open_run(arguments: argparse.Namespace) -> TestRun | None:
