@@ -31,6 +31,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 LONGEST_README = 150  # lines
 COMMANDS_THAT_OTHERS_MAKE = {"pytest", "venv"}  # python -m …
 PLACEHOLDERS = {"…", "FLAGS"}  # stand for any number of arguments
+END_OF_COMMAND = {">", "|", "&&"}
 FLAGS_OF_SLURM = {"--nodes", "--ntasks-per-node", "--gpus-per-node", "--signal", "--requeue"}
 FOLDERS = "base|benchmarks|configs|data_loader|docs|model|tests|tools|trainer|utils"
 
@@ -91,7 +92,7 @@ def commands_of(text: str) -> Iterator[list[str]]:
         words = [word for word in words_of(line) if word not in PLACEHOLDERS]
         start = next((i for i, word in enumerate(words) if Path(word).name in ("python", "torchrun")), None)
         if start is not None:
-            yield words[start:]
+            yield list(itertools.takewhile(lambda word: word not in END_OF_COMMAND, words[start:]))
 
 
 def script_and_arguments(words: list[str]) -> tuple[str, list[str]]:
