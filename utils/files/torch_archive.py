@@ -28,7 +28,7 @@ _LEGACY_BEGINNING = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 _LARGE_END_LENGTH, _LOCATOR_LENGTH = 56, 20  # of zip64's end record, and of what points to it
 _LARGE_END, _LOCATOR = b"PK\x06\x06", b"PK\x06\x07"
 _HAS_DESCRIPTOR, _DESCRIPTOR_LENGTHS = 0x8, (0, 12, 16, 20, 24)  # checksum and sizes again, behind the data
-_ENTRY = re.compile(r"data\.pkl|data/[^/]+|version|byteorder|\.[\w./]+")  # below the archive's one folder
+_ENTRY = re.compile(r"data\.pkl|data/[^/]+|version|byteorder|\.[a-z_]+(/\w+)?")  # below the archive's one folder
 _PROGRAM = re.compile(r"constants\.pkl|code/.*", re.IGNORECASE)
 _DAMAGED = "cut short or damaged"
 
