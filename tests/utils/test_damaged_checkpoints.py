@@ -214,3 +214,11 @@ def test_a_bare_state_dict_is_read_as_carefully(tmp_path: Path) -> None:
 def test_archives_are_read_whatever_they_were_called_when_saved(tmp_path: Path, name: str) -> None:
     torch.save(CONTENT, tmp_path / name)
     assert not refused(tmp_path / name, load_checkpoint)
+
+
+def test_files_without_checksums_are_read_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    archive_of("legacy", tmp_path)
+    for read in READERS:
+        assert not refused(tmp_path / "whole.pth", read)
+    assert len(caplog.records) == 2
+    assert all("no checksums" in record.getMessage() for record in caplog.records)

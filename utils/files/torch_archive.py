@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import logging
 import re
 import struct
 import zipfile
@@ -22,6 +23,8 @@ from utils.errors import CheckpointError
 MARK = b"sha256:"
 COMMENT_LENGTH = len(MARK) + 64
 END_RECORD, END_RECORD_LENGTH = b"PK\x05\x06", 22  # its last two bytes announce the comment
+
+logger = logging.getLogger(__name__)
 
 _ZIP_BEGINNING = b"PK\x03\x04"
 _LEGACY_BEGINNING = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # torch's magic number, pickled
@@ -42,7 +45,7 @@ def sound_digest(archive: bytes, path: Path) -> str:
     """Judge the bytes of a file that torch.save should have written; returns their SHA-256 in hexadecimal.
 
     An archive whose comment is our digest is checked by it, any other by the checksums of its entries. torch's old
-    format, pickles one after the other, has no checksum: only its beginning is looked at.
+    format, pickles one after the other, has no checksums: only its beginning is looked at, and a warning says so.
 
     Raises:
         CheckpointError: it is damaged, a program, more or less than one archive, or something else.
@@ -59,6 +62,8 @@ def sound_digest(archive: bytes, path: Path) -> str:
         _require_one_archive(archive, path, COMMENT_LENGTH if has_digest else 0, checksums=not has_digest)
     elif not archive.startswith(_LEGACY_BEGINNING):
         raise CheckpointError(f"{path}: no checkpoint (not a file that torch.save wrote)")
+    else:
+        logger.warning("%s: of torch's old format, which has no checksums: damage to its numbers goes unnoticed", path)
     return whole.hexdigest()
 
 
