@@ -173,6 +173,15 @@ def test_sound_archives_with_other_entries_are_refused(tmp_path: Path, kind: str
     assert all(refused(path, read) for read in READERS)
 
 
+@pytest.mark.parametrize("place", ["a folder's name", "an entry's name"])
+def test_names_with_a_nul_are_refused(tmp_path: Path, place: str) -> None:
+    """One reader ends such a name at the NUL, another goes on."""
+    path, archive = tmp_path / "nul.pth", archive_of("foreign", tmp_path)
+    old = b"whole/" if place == "a folder's name" else b"/data/1"
+    path.write_bytes(archive.replace(old, old[:-2] + b"\0" + old[-1:]))
+    assert all(refused(path, read) for read in READERS)
+
+
 def test_entries_that_are_there_twice_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "twice.pth"
     path.write_bytes(rewritten(archive_of("foreign", tmp_path), lambda name, content: {name: content}, again=True))

@@ -31,7 +31,7 @@ _LEGACY_BEGINNING = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 _LARGE_END_LENGTH, _LOCATOR_LENGTH = 56, 20  # of zip64's end record, and of what points to it
 _LARGE_END, _LOCATOR = b"PK\x06\x06", b"PK\x06\x07"
 _HAS_DESCRIPTOR, _DESCRIPTOR_LENGTHS = 0x8, (0, 12, 16, 20, 24)  # checksum and sizes again, behind the data
-_ENTRY = re.compile(r"data\.pkl|data/[^/]+|version|byteorder|\.[a-z_]+(/\w+)?")  # below the archive's one folder
+_ENTRY = re.compile(r"data\.pkl|data/\w+|version|byteorder|\.[a-z_]+(/\w+)?")  # below the archive's one folder
 _PROGRAM = re.compile(r"constants\.pkl|code/.*", re.IGNORECASE)
 _DAMAGED = "cut short or damaged"
 
@@ -115,7 +115,7 @@ def _directory_problem(data: bytes, end: int, begin: int, count: int) -> str:
 
 def _name_problem(names: list[str]) -> str:
     """Whether the entries are those of torch.save, each there once whatever its case (torch's reader ignores that)."""
-    root = names[0].partition("/")[0] if names else ""
+    root = names[0].partition("/")[0].partition("\0")[0] if names else ""  # a C string ends at a NUL
     inside = [name.removeprefix(f"{root}/") for name in names]
     if any(_PROGRAM.fullmatch(name) for name in inside):
         return "refused: a TorchScript archive, which is a program"
