@@ -61,7 +61,8 @@ def sound_digest(archive: bytes, path: Path) -> str:
     if is_zip(archive):
         _require_one_archive(archive, path, COMMENT_LENGTH if has_digest else 0, checksums=not has_digest)
     elif not archive.startswith(_LEGACY_BEGINNING):
-        raise CheckpointError(f"{path}: no checkpoint (not a file that torch.save wrote)")
+        pickled = "; a pickle, and such is never executed here" if archive.startswith(b"\x80") else ""
+        raise CheckpointError(f"{path}: no checkpoint (not a file that torch.save wrote{pickled})")
     else:
         logger.warning("%s: of torch's old format, which has no checksums: damage to its numbers goes unnoticed", path)
     return whole.hexdigest()
