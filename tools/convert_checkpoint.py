@@ -21,6 +21,7 @@ from utils.config.json_files import read_json
 from utils.config.parser import CONFIG_NAME, ConfigParser
 from utils.errors import UserError, run_main
 from utils.files.checkpoint import CheckpointError, save_checkpoint, without_parallel_prefix
+from utils.files.checkpoint_schema import FORMAT_VERSION, check_structure
 from utils.files.inert_pickle import InertRecord, load_inertly
 
 _SCALARS = (int, float, str, bool, type(None))
@@ -45,6 +46,7 @@ def configuration_of(content: Mapping[str, Any], old: Path, given: Path | None) 
     if given is not None:
         return ConfigParser.from_file(given)
     if _is_recipe(inside):
+        check_structure({"state_dict": {}, "config": inside}, old, records=(InertRecord,))
         return ConfigParser(plain(inside), source=f"the configuration inside {old}")
     beside = old.parent / CONFIG_NAME
     if beside.is_file():
@@ -86,7 +88,9 @@ def main() -> None:
     facts: dict[str, Any] = {
         name: plain(content[name]) for name in ("arch", "epoch", "monitor_best", "optimizer") if name in content
     }
-    save_checkpoint(arguments.new, {**facts, "state_dict": state, "config": config.config})
+    new = {**facts, "state_dict": state, "config": config.config}
+    check_structure({"format_version": FORMAT_VERSION, **new}, arguments.old)
+    save_checkpoint(arguments.new, new)
     if not beside.is_file():
         config.write(arguments.new.parent)
     print(f"written: {arguments.new} ({len(state)} tensors, epoch {facts.get('epoch', 'unknown')}), {beside}")

@@ -175,5 +175,5 @@ class Trainer(BaseTrainer):
 
     def _record_confusion(self, predictions: np.ndarray, targets: np.ndarray, epoch: int) -> None:
         names = self.validation_loader.class_names
-        confusion = normalise_rows(confusion_matrix(predictions, targets, len(names)))
-        self.recorder.figure("confusion_matrix", confusion_figure(confusion, names), epoch)
+        figure = confusion_figure(lambda: normalise_rows(confusion_matrix(predictions, targets, len(names))), names)
+        self.recorder.figure("confusion_matrix", figure, epoch)

@@ -18,6 +18,7 @@ from trainer.config.components import method_classes
 from trainer.config.run_config import RunConfig
 from utils.errors import ConfigError, Problem
 from utils.files.checkpoint import CheckpointError, without_parallel_prefix
+from utils.files.state_differences import kind_differences
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ def freeze(config: RunConfig, network: ExpertModel) -> None:
 
 
 def weight_differences(network: nn.Module, state: Mapping[str, Any]) -> str:
-    """How a state dict's names and shapes differ from a network's, the first few of each kind; empty if they don't."""
+    """How a state dict's names, shapes and types differ from a network's, the first few of each; empty if none."""
     own = network.state_dict()
     shapes = [
         f"{name} {_shape(state[name])} instead of {_shape(own[name])}"
@@ -70,6 +71,7 @@ def weight_differences(network: nn.Module, state: Mapping[str, Any]) -> str:
         "missing": sorted(own.keys() - state.keys()),
         "unknown": sorted(state.keys() - own.keys()),
         "other shapes": shapes,
+        "other types": kind_differences(own, state),
     }
     return "; ".join(
         f"{title} {', '.join(names[:3])}{' …' if len(names) > 3 else ''}" for title, names in kinds.items() if names
@@ -84,7 +86,7 @@ def load_weights(network: nn.Module, state: Mapping[str, Any], checkpoint: Path)
     """Put a checkpoint's state dict into a network.
 
     Raises:
-        CheckpointError: names or shapes differ; the line names the first few.
+        CheckpointError: names, shapes or types differ; the line names the first few.
     """
     state = without_parallel_prefix(dict(state))
     different = weight_differences(network, state)

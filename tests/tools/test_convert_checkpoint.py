@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import types
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -116,6 +118,53 @@ def test_without_any_configuration_one_is_asked_for(
         convert(monkeypatch, tmp_path / "bare.pth", tmp_path / "new" / "x.pth")
     convert(monkeypatch, tmp_path / "bare.pth", tmp_path / "new" / "x.pth", "-c", trained.parent / CONFIG_NAME)
     assert load_checkpoint(tmp_path / "new" / "x.pth")["config"] == CONFIG
+
+
+@pytest.mark.parametrize("form", ["published", "own"])
+def test_a_damaged_checkpoint_is_never_given_a_digest_of_its_own(
+    tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    path, new = tmp_path / "old.pth", tmp_path / "new" / "checkpoint-epoch1.pth"
+    whole = (publish(path, trained, CONFIG, monkeypatch) if form == "published" else trained).read_bytes()
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
+        weights = [entry for entry in archive.infolist() if "/data/" in entry.filename and entry.file_size >= 400]
+    for entry in weights[::8]:
+        damaged = bytearray(whole)
+        damaged[entry.header_offset + 300] ^= 4  # behind header and padding, which have 200 bytes at most
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="damaged"):
+            convert(monkeypatch, path, new, "-c", trained.parent / CONFIG_NAME)
+    path.write_bytes(whole + bytes(68_000))
+    with pytest.raises(UserError, match="appended"):
+        convert(monkeypatch, path, new, "-c", trained.parent / CONFIG_NAME)
+    assert len(weights) > 8
+    assert not new.exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "told"),
+    [
+        ("epoch", torch.ones(1), "'epoch' is a tensor of float32"),
+        ("monitor_best", "good", "'monitor_best' is 'good'"),
+        ("state_dict", None, "'state_dict' is None"),
+    ],
+)
+def test_content_of_other_types_is_not_written(
+    tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch, entry: str, value: Any, told: str
+) -> None:
+    torch.save({"state_dict": load_checkpoint(trained)["state_dict"], entry: value}, tmp_path / "old.pth")
+    with pytest.raises(UserError, match=told):
+        convert(monkeypatch, tmp_path / "old.pth", tmp_path / "new.pth", "-c", trained.parent / CONFIG_NAME)
+    assert not (tmp_path / "new.pth").exists()
+
+
+def test_whole_numbers_in_place_of_weights_are_refused(
+    tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = {name: value.to(torch.int8) for name, value in load_checkpoint(trained)["state_dict"].items()}
+    torch.save({"state_dict": state}, tmp_path / "old.pth")
+    with pytest.raises(UserError, match=r"other types .* a tensor of int8 instead of a tensor of float32"):
+        convert(monkeypatch, tmp_path / "old.pth", tmp_path / "new.pth", "-c", trained.parent / CONFIG_NAME)
 
 
 class Strikes:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
+import datetime
+import io
+import logging
 import os
 import pickle
 import sys
 import types
+import warnings
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 from typing import Any
@@ -14,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 
-from utils.files.checkpoint import CheckpointError, load_checkpoint
+from utils.files.checkpoint import CheckpointError, load_checkpoint, read_weights
 from utils.files.inert_pickle import InertRecord, load_inertly
 
 WEIGHTS = {"module.conv.weight": torch.arange(6.0).view(2, 3), "module.bn.count": torch.tensor(3)}
@@ -106,9 +112,79 @@ def test_a_function_of_an_unknown_module_is_never_called(tmp_path: Path, monkeyp
     assert not (tmp_path / "v").exists()
 
 
-def test_a_program_archive_is_refused(tmp_path: Path) -> None:
-    import zipfile  # noqa: PLC0415
+def program() -> bytes:
+    """A TorchScript archive as torch writes it."""
+    packed = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it is deprecated
+        torch.jit.save(torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)), packed)
+    return packed.getvalue()
 
+
+@pytest.mark.parametrize("hidden_by", ["nothing", "a plain pickle", "torch's old format", "a checkpoint"])
+def test_a_real_program_is_refused_wherever_it_stands(tmp_path: Path, hidden_by: str) -> None:
+    """torch takes the last archive of a file, whatever stands before it, and runs it if it looks like a program."""
+    path, script = tmp_path / "script.pth", program()
+    torch.save({"state_dict": WEIGHTS}, path, _use_new_zipfile_serialization=hidden_by == "a checkpoint")
+    before = {"nothing": b"", "a plain pickle": pickle.dumps({"state_dict": {}}, protocol=2)}
+    before |= dict.fromkeys(("torch's old format", "a checkpoint"), path.read_bytes())
+    for padding in (0, 68_000):
+        path.write_bytes(before[hidden_by] + bytes(padding if before[hidden_by] else 0) + script)
+        for read in (load_inertly, load_checkpoint, read_weights):
+            with pytest.raises(CheckpointError) as caught:
+                read(path)
+            assert "\n" not in str(caught.value)
+    assert hidden_by != "nothing" or "TorchScript" in str(caught.value)
+
+
+def test_records_of_the_standard_librarys_data_and_numbers_of_numpy_are_read(tmp_path: Path) -> None:
+    numbers = [np.float32(0.5), np.int64(-3), np.bool_(True), np.array([258], ">i2")[0]]
+    objects = [Path("a/b"), logging.getLogger("x"), datetime.timedelta(days=2), argparse.Namespace(lr=0.1)]
+    torch.save({"state_dict": WEIGHTS, "numbers": numbers, "objects": objects}, tmp_path / "x.pth")
+    content = load_inertly(tmp_path / "x.pth")
+    assert content["numbers"] == [0.5, -3, True, 258]
+    assert [type(record).__name__ for record in content["objects"]] == [
+        "PosixPath",
+        "getLogger",
+        "timedelta",
+        "Namespace",
+    ]
+    assert all(isinstance(record, InertRecord) for record in content["objects"])
+    assert vars(content["objects"][3]) == {"lr": 0.1}
+
+
+@pytest.mark.parametrize("value", [np.array(["x"])[0], np.datetime64("2020-01-01"), np.array([object()], object)])
+def test_what_numpy_holds_besides_numbers_is_refused(tmp_path: Path, value: Any) -> None:
+    torch.save({"state_dict": WEIGHTS, "value": value}, tmp_path / "x.pth")
+    with pytest.raises(CheckpointError, match="can't be converted"):
+        load_inertly(tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_pickles_that_the_restricted_reader_does_not_know_are_refused(tmp_path: Path, protocol: int) -> None:
+    """Later protocols name a class by what lies on the stack, where nobody can list it before."""
+    victim = tmp_path / "victim"
+    for form in (True, False):
+        torch.save(
+            {"state_dict": WEIGHTS, "x": Calls(os.mkdir, str(victim))},
+            tmp_path / "x.pth",
+            pickle_protocol=protocol,
+            _use_new_zipfile_serialization=form,
+        )
+        for read in (load_inertly, load_checkpoint):
+            with pytest.raises(CheckpointError):
+                read(tmp_path / "x.pth")
+    assert not victim.exists()
+
+
+def test_nothing_stays_admitted_after_a_file_was_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = set(torch.serialization.get_safe_globals())
+    save_as_published(tmp_path / "old.pth", monkeypatch)
+    load_inertly(tmp_path / "old.pth")
+    assert set(torch.serialization.get_safe_globals()) == before
+
+
+def test_a_program_archive_is_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "script.pth", "w") as archive:
         archive.writestr("archive/data.pkl", b"")
         archive.writestr("archive/constants.pkl", b"")

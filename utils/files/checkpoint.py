@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from utils.errors import CheckpointError
 from utils.files.checkpoint_schema import FORMAT_VERSION, check_structure
@@ -30,6 +31,7 @@ __all__ = [
     "file_digest",
     "load_checkpoint",
     "read_checkpoint",
+    "read_weights",
     "save_checkpoint",
     "unpickle",
     "without_parallel_prefix",
@@ -73,17 +75,37 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: the file is missing, truncated or damaged, holds pickled objects, or is no checkpoint.
     """
+    content, digest = _read(path)
+    check_structure(content, path)
+    return Checkpoint(content, digest)
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The state dict of a checkpoint, or the file's own content where that is one; read as checkpoints are.
+
+    Raises:
+        CheckpointError: as for `read_checkpoint`, or the file holds neither.
+    """
+    content, _ = _read(path)
+    if isinstance(content, dict) and "state_dict" not in content:
+        if not content or not all(isinstance(value, Tensor) for value in content.values()):
+            raise CheckpointError(f"{path}: neither a checkpoint nor a state dict (names of tensors)")
+        content = {"state_dict": content}
+    check_structure(content, path)
+    return content["state_dict"]
+
+
+def _read(path: Path) -> tuple[Any, str]:
+    """What a file holds, and its SHA-256."""
     archive = read_regular_file(path, "checkpoint", error=CheckpointError)
     digest = sound_digest(archive, path)
     try:
-        content = unpickle(archive, path)
+        return unpickle(archive, path), digest
     except pickle.UnpicklingError:
         raise CheckpointError(
             f"{path}: refused or damaged: it holds more than tensors and plain data, and such is never executed here; "
             "a published checkpoint is converted by: python -m tools.convert_checkpoint OLD NEW"
         ) from None
-    check_structure(content, path)
-    return Checkpoint(content, digest)
 
 
 def unpickle(archive: bytes, path: Path) -> Any:

@@ -111,9 +111,8 @@ def _check_structure(content: Mapping[str, Any], records: tuple[type, ...]) -> N
     version = content.get("format_version", FORMAT_VERSION)
     _expect(_is_whole(version) and version > 0, "'format_version'", version, "a number from 1")
     if version > FORMAT_VERSION:
-        raise _Problem(
-            f"written by a later version of this project: format {version}; up to {FORMAT_VERSION} can be read"
-        )
+        told = f"'format_version' {version}; up to {FORMAT_VERSION} can be read"
+        raise _Problem(f"written by a later version of this project: {told}")
     _check_plain(content, records, {})
     for name in content:
         _expect(isinstance(name, str), f"the name {shortened(name)}", name, "text")
@@ -262,7 +261,7 @@ def described(value: Any) -> str:
     if isinstance(value, Tensor):
         layout = "" if value.layout == torch.strided else f" {str(value.layout).removeprefix('torch.')}"
         return f"a{layout} tensor of {str(value.dtype).removeprefix('torch.')}"
-    return shortened(value) if type(value) in _LEAVES else f"of type {type(value).__name__}"
+    return shortened(value) if type(value) in _LEAVES else f"a {type(value).__name__}"
 
 
 def shortened(value: Any) -> str:

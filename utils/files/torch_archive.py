@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
+import logging
 import re
 import struct
 import zipfile
@@ -23,12 +24,14 @@ MARK = b"sha256:"
 COMMENT_LENGTH = len(MARK) + 64
 END_RECORD, END_RECORD_LENGTH = b"PK\x05\x06", 22  # its last two bytes announce the comment
 
+logger = logging.getLogger(__name__)
+
 _ZIP_BEGINNING = b"PK\x03\x04"
 _LEGACY_BEGINNING = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."  # torch's magic number, pickled
 _LARGE_END_LENGTH, _LOCATOR_LENGTH = 56, 20  # of zip64's end record, and of what points to it
 _LARGE_END, _LOCATOR = b"PK\x06\x06", b"PK\x06\x07"
 _HAS_DESCRIPTOR, _DESCRIPTOR_LENGTHS = 0x8, (0, 12, 16, 20, 24)  # checksum and sizes again, behind the data
-_ENTRY = re.compile(r"data\.pkl|data/[^/]+|version|byteorder|\.[\w./]+")  # below the archive's one folder
+_ENTRY = re.compile(r"data\.pkl|data/\w+|version|byteorder|\.[a-z_]+(/\w+)?")  # below the archive's one folder
 _PROGRAM = re.compile(r"constants\.pkl|code/.*", re.IGNORECASE)
 _DAMAGED = "cut short or damaged"
 
@@ -42,7 +45,7 @@ def sound_digest(archive: bytes, path: Path) -> str:
     """Judge the bytes of a file that torch.save should have written; returns their SHA-256 in hexadecimal.
 
     An archive whose comment is our digest is checked by it, any other by the checksums of its entries. torch's old
-    format, pickles one after the other, has no checksum: only its beginning is looked at.
+    format, pickles one after the other, has no checksums: only its beginning is looked at, and a warning says so.
 
     Raises:
         CheckpointError: it is damaged, a program, more or less than one archive, or something else.
@@ -58,7 +61,10 @@ def sound_digest(archive: bytes, path: Path) -> str:
     if is_zip(archive):
         _require_one_archive(archive, path, COMMENT_LENGTH if has_digest else 0, checksums=not has_digest)
     elif not archive.startswith(_LEGACY_BEGINNING):
-        raise CheckpointError(f"{path}: no checkpoint (not a file that torch.save wrote)")
+        pickled = "; a pickle, and such is never executed here" if archive.startswith(b"\x80") else ""
+        raise CheckpointError(f"{path}: no checkpoint (not a file that torch.save wrote{pickled})")
+    else:
+        logger.warning("%s: of torch's old format, which has no checksums: damage to its numbers goes unnoticed", path)
     return whole.hexdigest()
 
 
@@ -110,7 +116,7 @@ def _directory_problem(data: bytes, end: int, begin: int, count: int) -> str:
 
 def _name_problem(names: list[str]) -> str:
     """Whether the entries are those of torch.save, each there once whatever its case (torch's reader ignores that)."""
-    root = names[0].partition("/")[0] if names else ""
+    root = names[0].partition("/")[0].partition("\0")[0] if names else ""  # a C string ends at a NUL
     inside = [name.removeprefix(f"{root}/") for name in names]
     if any(_PROGRAM.fullmatch(name) for name in inside):
         return "refused: a TorchScript archive, which is a program"

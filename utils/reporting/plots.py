@@ -1,29 +1,49 @@
-"""Figures, drawn without a screen; each takes finished numbers and returns a matplotlib figure."""
+"""Figures, drawn without a screen; each takes finished numbers and returns a matplotlib figure.
+
+scikit-learn's ConfusionMatrixDisplay is not used: it labels every class (3 s a picture for 1,000 classes, 0.1 s here),
+needs pyplot's global state, and would still have to be told the limits, the title of the bar and the labels.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 
+_MOST_CLASSES = 1000  # 8,142² cells of a confusion matrix take a gigabyte
 _MOST_LABELS = 20
+_LONGEST_LABEL = 40
+
+logger = logging.getLogger(__name__)
 
 
-def confusion_figure(confusion: np.ndarray, class_names: Sequence[str]) -> Figure:
-    """A confusion matrix as a picture.
+def confusion_figure(confusion: Callable[[], np.ndarray], class_names: Sequence[str]) -> Figure | None:
+    """A confusion matrix as a picture; None, with a line in the log, above 1,000 classes.
 
     Args:
-        confusion: rows are true classes and sum to 1 (or to 0 for a class without images), shape [C, C].
+        confusion: returns the matrix, shape [C, C]: rows are true classes and sum to 1 (or to 0 for a class without
+            images). It is called only where the picture is drawn.
         class_names: length C; shown where there are at most twenty.
     """
+    if len(class_names) > _MOST_CLASSES:
+        logger.info("No picture of the confusion matrix: %d classes are more than can be seen.", len(class_names))
+        return None
     figure = Figure(figsize=(6.5, 5.5), layout="constrained")
     axes = figure.add_subplot()
-    picture = axes.imshow(confusion, vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
+    picture = axes.imshow(confusion(), vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
     figure.colorbar(picture, ax=axes, label="share of the true class")
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     if len(class_names) <= _MOST_LABELS:
-        axes.set_xticks(range(len(class_names)), class_names, rotation=90)
-        axes.set_yticks(range(len(class_names)), class_names)
+        labels = [drawable(name) for name in class_names]
+        axes.set_xticks(range(len(labels)), labels, rotation=90)
+        axes.set_yticks(range(len(labels)), labels)
     return figure
+
+
+def drawable(name: str) -> str:
+    """A name as matplotlib can draw it: cut to 40 letters, bytes that are no UTF-8 written out, `$` no formula."""
+    cut = name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…"
+    return cut.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")

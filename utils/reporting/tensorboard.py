@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,8 @@ from utils.errors import UserError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
 
 
 class Recorder:
@@ -48,10 +52,20 @@ class Recorder:
         if self._wandb is not None:
             self._wandb.log(dict(values), step=epoch)
 
-    def figure(self, name: str, figure: Figure, epoch: int) -> None:
-        """Record a figure of an epoch, and close it."""
-        with self._failures_told():
-            self._writer.add_figure(name, figure, epoch)
+    def figure(self, name: str, figure: Figure | None, epoch: int) -> None:
+        """Record a figure of an epoch, where there is one, and close it; what can't be drawn is a line in the log."""
+        if figure is None:
+            return
+        with self._failures_told(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of letters that the font hasn't got
+            try:
+                self._writer.add_figure(name, figure, epoch)
+            except OSError:
+                raise
+            except Exception as error:  # no picture is worth a run, and matplotlib raises nearly anything
+                logger.warning(
+                    "%s of epoch %d can't be drawn: %s", name, epoch, (str(error) or repr(error)).split("\n")[0]
+                )
 
     def close(self) -> None:
         """Write what is still held back."""
@@ -77,7 +91,7 @@ class SilentRecorder(Recorder):
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
         """Nothing."""
 
-    def figure(self, name: str, figure: Figure, epoch: int) -> None:
+    def figure(self, name: str, figure: Figure | None, epoch: int) -> None:
         """Nothing."""
 
     def close(self) -> None:
