@@ -121,7 +121,7 @@ def test_in_float32_parts_and_whole_agree_to_its_rounding(tmp_path: Path, monkey
 def test_a_skipped_step_is_skipped_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second of four parts has a loss that is no number: no part of the batch is learnt from or counted."""
     runner = small_trainer(tmp_path, small_config(trainer__accumulate_steps=4, trainer__on_nonfinite="skip"))
-    use, losses = runner.ingredients, runner._losses
+    network, losses = runner.method.network, runner.method._losses
     called = 0
 
     def spoilt(mixed: MixedBatch, output: Tensor, expert_logits: Tensor) -> dict[str, Tensor]:
@@ -130,17 +130,17 @@ def test_a_skipped_step_is_skipped_as_a_whole(tmp_path: Path, monkeypatch: pytes
         factor = torch.nan if called == 2 else 1.0
         return {name: factor * value for name, value in losses(mixed, output, expert_logits).items()}
 
-    monkeypatch.setattr(runner, "_losses", spoilt)
-    before = [weight.detach().clone() for weight in use.model.parameters()]
-    batches = use.train_loader.epoch(1)
+    monkeypatch.setattr(runner.method, "_losses", spoilt)
+    before = [weight.detach().clone() for weight in network.parameters()]
+    batches = runner.loaders["train"].epoch(1)
     runner.train_step({"train": next(batches)}, Step(1, 0))
     assert (called, runner.state.skipped_steps, runner.meters.means()) == (4, 1, {})
-    assert all(torch.equal(new, old) for new, old in zip(use.model.parameters(), before, strict=True))
+    assert all(torch.equal(new, old) for new, old in zip(network.parameters(), before, strict=True))
     runner.train_step({"train": next(batches)}, Step(1, 1))
     runner.recorder.close()
     assert (called, runner.state.skipped_steps) == (8, 1)
-    assert all(weight.isfinite().all() for weight in use.model.parameters())
-    assert not torch.equal(next(use.model.parameters()), before[0])
+    assert all(weight.isfinite().all() for weight in network.parameters())
+    assert not torch.equal(next(network.parameters()), before[0])
 
 
 # -- how many parts ---------------------------------------------------------------------------------------------------
@@ -150,8 +150,9 @@ def parts_of(folder: Path, *, distributed: DistributedContext | None = None, **c
     """What this process takes at once of a full batch of 32."""
     runner = small_trainer(folder, small_config(**changes), distributed=distributed)
     runner.recorder.close()
-    parallel = runner.engine
-    return parallel.micro_batches(parallel.share(32))
+    batch = next(runner.loaders["train"].epoch(1))
+    assert len(batch.images) == 32
+    return [part["train"].shard for part in runner.engine.micro_batches({"train": batch})]
 
 
 @pytest.mark.parametrize(("n_gpu", "parts"), [(0, 1), (1, 1), (2, 2), (4, 4), (9, 8)])
@@ -199,7 +200,7 @@ def test_a_number_of_parts_holds_whatever_n_gpu_is(tmp_path: Path, value: int) -
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "max", "3", True, [2]])
 def test_a_number_of_parts_that_is_none_is_one_line(value: Any) -> None:
-    (line,) = find_problems(small_config(trainer__accumulate_steps=value))
+    (line,) = map(str, find_problems(small_config(trainer__accumulate_steps=value)))
     assert line.startswith("trainer.accumulate_steps: ")
     assert "auto" in line
     assert repr(value) in line or str(value) in line

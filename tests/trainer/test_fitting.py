@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
-from base import Batch, BatchShard
-from tests.trainer.small_runs import small_config, small_trainer
+from base import Batch, BatchShard, Step
+from tests.trainer.small_runs import CPU, small_config, small_trainer
 from trainer.engine.fitting import fewest_that_fit, fit_memory
+from trainer.methods.base import StepOutput
 from trainer.trainer import Trainer
 
 GPU = torch.device("cuda", 0)
@@ -31,7 +31,7 @@ def needing(count: int, tried: list[int]) -> Callable[[int], None]:
     return attempt
 
 
-def environment(fitted: bool) -> bool:
+def alone(fitted: bool) -> bool:
     return fitted
 
 
@@ -53,7 +53,7 @@ def environment(fitted: bool) -> bool:
 )
 def test_powers_of_two_are_tried_and_the_most_at_last(needed: int, most: int, expected: list[int]) -> None:
     tried: list[int] = []
-    assert fewest_that_fit(needing(needed, tried), most, everywhere=environment) == expected[-1]
+    assert fewest_that_fit(needing(needed, tried), most, everywhere=alone) == expected[-1]
     assert tried == expected
 
 
@@ -61,7 +61,7 @@ def test_powers_of_two_are_tried_and_the_most_at_last(needed: int, most: int, ex
 def test_an_error_where_not_even_the_most_fit(most: int) -> None:
     tried: list[int] = []
     with pytest.raises(torch.OutOfMemoryError, match=f"{most} are too few"):
-        fewest_that_fit(needing(100, tried), most, everywhere=environment)
+        fewest_that_fit(needing(100, tried), most, everywhere=alone)
     assert tried[-1] == most
     assert tried == sorted(set(tried)), "none twice"
 
@@ -71,7 +71,7 @@ def test_any_other_error_is_no_lack_of_memory() -> None:
         raise RuntimeError("a bug")
 
     with pytest.raises(RuntimeError, match="a bug"):
-        fewest_that_fit(attempt, 8, everywhere=environment)
+        fewest_that_fit(attempt, 8, everywhere=alone)
 
 
 def test_what_fits_here_and_not_elsewhere_does_not_fit() -> None:
@@ -137,23 +137,25 @@ def kept(runner: Trainer) -> dict[str, Tensor]:
 
 def pretend_memory(runner: Trainer, monkeypatch: pytest.MonkeyPatch, images: int) -> list[BatchShard]:
     """Let the trainer believe in a GPU that holds so many images; returns the parts that are tried."""
-    on_cpu, add_gradients = runner.ingredients, runner.add_gradients
+    engine = runner.engine
+    add_gradients = engine.add_gradients
     tried: list[BatchShard] = []
 
-    def limited(batch: Batch, part: BatchShard, epoch: int, step: int) -> dict[str, Tensor]:
-        assert len(batch.images) == len(batch.sample_ids) == len(part)
-        tried.append(part)
-        pretending, runner.ingredients = runner.ingredients, on_cpu
+    def limited(part: Mapping[str, Batch], step: Step) -> StepOutput:
+        batch = part["train"]
+        assert len(batch.images) == len(batch.sample_ids) == len(batch.shard)
+        tried.append(batch.shard)
+        engine.device = CPU
         try:
-            measured = add_gradients(batch, part, epoch, step)  # the memory runs out late, and leaves its traces
-            if len(part) > images:
+            output = add_gradients(part, step)  # the memory runs out late, and leaves its traces
+            if len(batch.shard) > images:
                 raise torch.OutOfMemoryError("CUDA out of memory")
-            return measured
+            return output
         finally:
-            runner.ingredients = pretending
+            engine.device = GPU
 
-    monkeypatch.setattr(runner, "add_gradients", limited)
-    runner.ingredients = replace(on_cpu, device=GPU)
+    monkeypatch.setattr(engine, "add_gradients", limited)
+    monkeypatch.setattr(engine, "device", GPU)
     return tried
 
 
@@ -169,9 +171,10 @@ def test_the_largest_micro_batch_is_tried_and_what_fits_is_set(
     count = 32 // expected[-1]
     assert [len(part) for part in tried] == expected
     assert runner.state.accumulate_steps == count
-    parallel = runner.engine
-    assert parallel.accumulate_steps == count
-    assert [len(part) for part in parallel.micro_batches(parallel.share(32))] == [expected[-1]] * count
+    assert runner.engine.accumulate_steps == count
+    batch = next(runner.loaders["train"].epoch(1))
+    parts = runner.engine.micro_batches({"train": batch})
+    assert [len(part["train"].shard) for part in parts] == [expected[-1]] * count
 
 
 def test_where_groups_do_not_go_evenly_into_parts_the_larger_part_is_tried(
@@ -197,7 +200,6 @@ def test_the_trial_leaves_no_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             pretend_memory(runner, monkeypatch, memory)
             fit_memory(runner)
             monkeypatch.undo()
-            runner.ingredients = replace(runner.ingredients, device=torch.device("cpu"))
             assert all(torch.equal(value, before[key]) for key, value in kept(runner).items())
             assert all(weight.grad is None for weight in runner.method.network.parameters())
             assert (runner.state.epoch, runner.state.step, runner.meters.means()) == (0, 0, {})
@@ -242,7 +244,7 @@ def test_what_was_found_is_told_and_taken_up_by_a_continued_run(
 def test_a_cpu_takes_everything_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = auto_trainer(tmp_path, n_gpu=4)
     before = kept(runner)
-    monkeypatch.setattr(runner, "add_gradients", None)
+    monkeypatch.setattr(runner.engine, "add_gradients", None)
     fit_memory(runner)
     runner.recorder.close()
     assert (runner.state.accumulate_steps, runner.engine.accumulate_steps) == (0, 1)

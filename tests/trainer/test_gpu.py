@@ -107,7 +107,8 @@ def test_a_step_is_that_of_the_cpu(
         if device == CPU:
             batch = next(runner.loaders["train"].epoch(1))
             prepared.append(runner.loaders["train"].transform(batch.images, batch.sample_ids))
-        monkeypatch.setattr(runner.loaders["train"], "transform", lambda images, sample_ids: prepared[0].to(device))
+        given = prepared[0].to(device)
+        monkeypatch.setattr(runner.loaders["train"], "transform", lambda images, sample_ids, view: given)
         before = [weight.detach().clone() for weight in runner.method.network.parameters()]
         runner.train_step({"train": next(runner.loaders["train"].epoch(1))}, Step(1, 0))
         runner.recorder.close()
@@ -237,7 +238,7 @@ def test_data_parallel_takes_the_same_step(tmp_path: Path) -> None:
     one = one_step(tmp_path / "one", 0, trainer__parallel="none", trainer__precision="fp32")
     runner = small_trainer(tmp_path / "kind", small_config(trainer__parallel="dp", n_gpu=NUM_GPUS))
     runner.recorder.close()
-    assert isinstance(runner.engine.forward, DataParallel)
+    assert [type(replicas) for replicas in runner.method._replicas] == [DataParallel]
     several = one_step(tmp_path / "several", 0, n_gpu=NUM_GPUS, trainer__parallel="dp", trainer__precision="fp32")
     assert several.logged["loss"] == pytest.approx(one.logged["loss"], rel=1e-4)
     expected = all_added(one.added)
@@ -299,8 +300,8 @@ def test_processes_train_on_what_one_trains_on(small_json: Path, processes: int)
 
     BatchNorm of each process by itself would make 0.2 % and 0.5 % of the two epochs' losses.
     """
-    environment = in_own_process("train.py", "-c", small_json, "--name", "alone")
-    assert environment.code == 0, environment
+    alone = in_own_process("train.py", "-c", small_json, "--name", "alone")
+    assert alone.code == 0, alone
     together = by_torchrun(
         processes, "train.py", "-c", small_json, "--name", "together", "--n_gpu", processes, "--sync_batchnorm", "true"
     )
@@ -319,13 +320,13 @@ def test_processes_train_and_evaluate_from_end_to_end(small_json: Path, processe
     assert trained.code == 0, trained
     assert all(math.isfinite(value) for line in history_of(small_json, "end") for value in line.values())
     checkpoint = last_checkpoint(small_json, "end")
-    environment = in_own_process("test.py", "-r", checkpoint)
-    assert environment.code == 0, environment
-    assert "ensemble" in environment.out
+    alone = in_own_process("test.py", "-r", checkpoint)
+    assert alone.code == 0, alone
+    assert "ensemble" in alone.out
     checkpoint.with_name(f"{checkpoint.stem}.predictions.npz").unlink()  # else they would be used again
     together = by_torchrun(processes, "test.py", "-r", checkpoint)
     assert together.code == 0, together
-    assert together.out == environment.out
+    assert together.out == alone.out
 
 
 @two_gpus

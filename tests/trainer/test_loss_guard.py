@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import trainer.engine.loss_guard
-from base import RunFolder, RunState, Step
+from base import Batch, RunFolder, RunState, Step
 from tests.trainer.small_runs import run, same_weights, small_config, small_trainer
 from trainer.engine.loss_guard import REPORT_NAME, LossGuard
 from trainer.trainer import Trainer
@@ -97,7 +97,7 @@ def test_the_report_names_the_step_and_its_images(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("at", [0, 3, 4])
 def test_a_late_look_finds_the_exact_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
-    monkeypatch.setattr(trainer.loss_guard, "_INTERVAL", 5)
+    monkeypatch.setattr(trainer.engine.loss_guard, "_INTERVAL", 5)
     guard = guard_of(tmp_path)
     losses = [1.0] * at + [NAN] * (5 - at)
     assert show(guard, losses[:4], device="cuda") == [True] * 4, "nobody has looked yet"
@@ -174,17 +174,18 @@ def test_weights_that_a_finite_loss_has_broken_are_noticed_before_a_checkpoint(
 
 def with_losses(trainer: Trainer, change: Callable[[int, int], float]) -> Trainer:
     """Multiply the loss of each step; (epoch, step) → factor."""
-    step_of, losses = trainer.train_step, trainer._losses
-    now = [0, 0]
+    step_of, losses = trainer.train_step, trainer.method._losses
+    now = Step(0, 0)
 
-    def train_step(batch: Any, epoch: int, step: int) -> None:
-        now[:] = epoch, step
-        step_of(batch, epoch, step)
+    def train_step(batches: Mapping[str, Batch], step: Step) -> None:
+        nonlocal now
+        now = step
+        step_of(batches, step)
 
     def changed(*arguments: Any) -> dict[str, Tensor]:
-        return {name: value * change(*now) for name, value in losses(*arguments).items()}
+        return {name: value * change(now.epoch, now.index) for name, value in losses(*arguments).items()}
 
-    trainer.train_step, trainer._losses = train_step, changed  # type: ignore[method-assign]
+    trainer.train_step, trainer.method._losses = train_step, changed  # type: ignore[method-assign]
     return trainer
 
 
@@ -233,9 +234,9 @@ def test_an_update_that_breaks_the_weights_in_an_epochs_last_step_reaches_no_che
     trainer = small_trainer(tmp_path, config)
     step_of, weight = trainer.train_step, next(trainer.method.network.parameters())
 
-    def train_step(batch: Any, epoch: int, step: int) -> None:
-        step_of(batch, epoch, step)
-        if (epoch, step) == (2, 2):
+    def train_step(batches: Mapping[str, Batch], step: Step) -> None:
+        step_of(batches, step)
+        if step == Step(2, 2):
             weight.data[0, 0, 0, 0] = INF
 
     trainer.train_step = train_step  # type: ignore[method-assign]

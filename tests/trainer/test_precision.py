@@ -205,7 +205,7 @@ def test_auto_on_a_gpu_is_bf16_from_ampere_on(
 
 @pytest.mark.parametrize("name", ["fp8", "float32", "BF16", "", 16, None, True, ["fp16"]])
 def test_an_unknown_precision_is_one_line_that_names_the_choices(name: Any) -> None:
-    (line,) = find_problems(small_config(trainer__precision=name))
+    (line,) = map(str, find_problems(small_config(trainer__precision=name)))
     assert line.startswith("trainer.precision: ")
     assert all(choice in line for choice in ("fp32", "tf32", "bf16", "fp16", "auto"))
 

@@ -34,11 +34,11 @@ def test_dropout_takes_part(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")  # Python 3.12, about TensorBoard's writing thread
 def test_the_number_of_workers_changes_no_bit(tmp_path: Path) -> None:
     strong = {"data_loader__args__randaugm": True, "data_loader__args__cutout": True}
-    environment = run(tmp_path / "a", small_config(**strong))
+    alone = run(tmp_path / "a", small_config(**strong))
     helped = run(tmp_path / "b", small_config(**strong, data_loader__args__num_workers=2))
     plain = run(tmp_path / "c", small_config())
-    assert same_weights(environment, helped)
-    assert not same_weights(environment, plain)
+    assert same_weights(alone, helped)
+    assert not same_weights(alone, plain)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 import trainer.build
-from base import Batch, BatchShard
+from base import Batch, BatchShard, Step
 from data_loader.data_loaders.digits import ImbalanceDigitsDataLoader
 from data_loader.datasets.image_sets import ArraySet, ImageSet
 from data_loader.datasets.splits import Splits
@@ -24,12 +24,12 @@ from model.experts import ExpertModel
 from tests.ranks import CPU, in_processes
 from tests.trainer.normfree import without_batchnorm
 from tests.trainer.small_runs import same_weights, small_config, small_trainer
+from trainer.config.run_config import RunConfig
 from trainer.engine.loss_guard import REPORT_NAME
-from trainer.engine.precision import Precision
 from trainer.evaluation.predictions import predict
+from trainer.methods.base import StepOutput
 from trainer.methods.mixing import MixedBatch
 from trainer.trainer import Trainer
-from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext, Silently
 from utils.errors import RunError
 from utils.files.checkpoint import load_checkpoint
@@ -40,7 +40,7 @@ SMALL = {"data_loader__args__batch_size": 30, "trainer__epochs": 1}
 
 
 @dataclass
-class Step:
+class Seen:
     """What a process saw of a step."""
 
     sample_ids: np.ndarray
@@ -48,30 +48,30 @@ class Step:
     gradients: dict[str, Tensor]
 
 
-def watched(runner: Trainer) -> list[Step]:
+def watched(runner: Trainer) -> list[Seen]:
     """A list that fills with the steps of a trainer as it trains."""
-    steps: list[Step] = []
-    step_of, use = runner.train_step, runner.ingredients
-    combiner_of = use.combiner_of
+    seen: list[Seen] = []
+    step_of, method = runner.train_step, runner.method
+    mixing = method.mixing
     mixed: list[tuple[int, int, float, list[int]]] = []
 
-    def combine(images: Tensor, targets: Tensor, *, epoch: int, step: int, part: BatchShard) -> MixedBatch:
-        batch = combiner_of(epoch)(images, targets, epoch=epoch, step=step, part=part)
-        if part.counts:
-            partners = [] if batch.partner is None else (batch.partner + part.begin).tolist()
-            mixed.append((part.begin, part.end, batch.mix_lambda, partners))
+    def mix(images: Tensor, targets: Tensor, step: Step, shard: BatchShard) -> MixedBatch:
+        batch = mixing(images, targets, step, shard)
+        if not shard.is_placeholder:
+            partners = [] if batch.partner is None else (batch.partner + shard.begin).tolist()
+            mixed.append((shard.begin, shard.end, batch.targets.mix_lambda, partners))
         return batch
 
-    def train_step(batch: Batch, epoch: int, step: int) -> None:
+    def train_step(batches: Mapping[str, Batch], step: Step) -> None:
         mixed.clear()
-        step_of(batch, epoch, step)
-        gradients = {name: weight.grad.clone() for name, weight in use.model.named_parameters()}
-        share = use.parallel.share(use.train_loader.images_of_step(step))
-        steps.append(Step(batch.sample_ids[: share.images], list(mixed), gradients))
+        step_of(batches, step)
+        gradients = {name: weight.grad.clone() for name, weight in method.network.named_parameters()}
+        batch = batches["train"]
+        seen.append(Seen(batch.sample_ids[: batch.shard.num_counted], list(mixed), gradients))
 
-    object.__setattr__(use, "combiner_of", lambda epoch: combine)
+    method.mixing = mix
     runner.train_step = train_step  # type: ignore[method-assign]
-    return steps
+    return seen
 
 
 def without_norm() -> None:
@@ -81,7 +81,7 @@ def without_norm() -> None:
     """
     built = trainer.build.build_model
 
-    def build(config: ConfigParser, device: torch.device) -> ExpertModel:
+    def build(config: RunConfig, device: torch.device) -> ExpertModel:
         network = without_batchnorm(built(config, device)).double()
         network.register_forward_pre_hook(lambda _, given: (given[0].double(), *given[1:]))
         return network
@@ -91,7 +91,7 @@ def without_norm() -> None:
 
 def train_and_watch(
     distributed: DistributedContext, folder: Path, config: Mapping[str, Any]
-) -> tuple[list[Step], list[dict[str, float]]]:
+) -> tuple[list[Seen], list[dict[str, float]]]:
     without_norm()
     runner = small_trainer(folder, config, distributed=distributed)
     steps = watched(runner)
@@ -104,11 +104,11 @@ def test_samples_mixing_and_gradients_are_those_of_one_process(tmp_path: Path, m
     config = small_config(
         **SMALL, combiner__mode=mode, combiner__mixup__target_mix_strategy=strategy, arch__args__dropout=0.3
     )
-    (environment, (log,)), *_ = in_processes(train_and_watch, 1, tmp_path / "1", config)
-    assert [len(step.sample_ids) for step in environment] == [30, 30, 18]
+    (alone, (log,)), *_ = in_processes(train_and_watch, 1, tmp_path / "1", config)
+    assert [len(step.sample_ids) for step in alone] == [30, 30, 18]
     for size in (2, 3):
         together = in_processes(train_and_watch, size, tmp_path / str(size), config)
-        for number, whole in enumerate(environment):
+        for number, whole in enumerate(alone):
             parts = [steps[number] for steps, _ in together]
             assert np.concatenate([part.sample_ids for part in parts]).tolist() == whole.sample_ids.tolist()
             ((_, _, mix_lambda, partners),) = whole.mixed
@@ -126,12 +126,12 @@ def test_samples_mixing_and_gradients_are_those_of_one_process(tmp_path: Path, m
 def test_processes_without_images_of_their_own_take_part_all_the_same(tmp_path: Path) -> None:
     """An epoch's last batch has two images here, one group: two of three processes borrow it."""
     config = small_config(**{**SMALL, "data_loader__args__batch_size": 38})
-    (environment, (log,)), *_ = in_processes(train_and_watch, 1, tmp_path / "1", config)
-    assert [len(step.sample_ids) for step in environment] == [38, 38, 2]
+    (alone, (log,)), *_ = in_processes(train_and_watch, 1, tmp_path / "1", config)
+    assert [len(step.sample_ids) for step in alone] == [38, 38, 2]
     together = in_processes(train_and_watch, 3, tmp_path / "3", config)
     assert sorted(len(steps[2].sample_ids) for steps, _ in together) == [0, 0, 2]
     for steps, (theirs,) in together:
-        torch.testing.assert_close(steps[2].gradients, environment[2].gradients, rtol=0, atol=1e-9)
+        torch.testing.assert_close(steps[2].gradients, alone[2].gradients, rtol=0, atol=1e-9)
         assert theirs == pytest.approx(log, rel=1e-6)  # metrics are computed in float32
 
 
@@ -153,17 +153,15 @@ def evaluate(distributed: DistributedContext, folder: Path) -> list[Any]:
     """Predictions in batches of various sizes."""
     network = small_trainer(folder, small_config(), distributed=distributed).method.network
     loaders = (ManyDataLoader(batch_size=size, num_workers=0).of_split("test") for size in (17, 100, 600, 2000))
-    return [
-        predict(network, loader, CPU, precision=Precision("fp32", CPU), distributed=distributed) for loader in loaders
-    ]
+    return [predict(network, loader, CPU, distributed=distributed) for loader in loaders]
 
 
 @pytest.mark.parametrize("size", [2, 3])
 def test_every_image_is_evaluated_once_and_to_the_same_bits(tmp_path: Path, size: int) -> None:
-    environment = evaluate(DistributedContext(), tmp_path / "alone")
+    alone = evaluate(DistributedContext(), tmp_path / "alone")
     main, *others = in_processes(evaluate, size, tmp_path / "shared")
-    assert others == [[None] * len(environment)] * (size - 1)
-    for (logits, targets), (shared_logits, shared_targets) in zip(environment, main, strict=True):
+    assert others == [[None] * len(alone)] * (size - 1)
+    for (logits, targets), (shared_logits, shared_targets) in zip(alone, main, strict=True):
         assert logits.shape == (1003, 2, 10)
         np.testing.assert_array_equal(shared_logits, logits)
         np.testing.assert_array_equal(shared_targets, targets)
@@ -196,12 +194,12 @@ def train(
     step_of = runner.train_step
     done = 0
 
-    def train_step(batch: Batch, epoch: int, step: int) -> None:
+    def train_step(batches: Mapping[str, Batch], step: Step) -> None:
         nonlocal done
         if (distributed.rank, done) == stop:
             os.kill(os.getpid(), signal.SIGTERM)
         done += 1
-        step_of(batch, epoch, step)
+        step_of(batches, step)
 
     runner.train_step = train_step  # type: ignore[method-assign]
     try:
@@ -252,14 +250,14 @@ def test_a_run_may_be_continued_by_another_number_of_processes(tmp_path: Path, u
 def diverge(distributed: DistributedContext, folder: Path, action: str) -> tuple[str, int, Tensor]:
     """One process's share of a batch gives no number; what it says of the end, steps skipped, a weight."""
     runner = small_trainer(folder, small_config(**SMALL, trainer__on_nonfinite=action), distributed=distributed)
-    gradients_of = runner.add_gradients
+    gradients_of = runner.engine.add_gradients
 
-    def add_gradients(batch: Batch, part: BatchShard, epoch: int, step: int) -> dict[str, Tensor]:
-        values = gradients_of(batch, part, epoch, step)
-        broken = (distributed.rank, step) == (1, 1)
-        return {name: value * float("nan") for name, value in values.items()} if broken else values
+    def add_gradients(part: Mapping[str, Batch], step: Step) -> StepOutput:
+        output = gradients_of(part, step)
+        broken = (distributed.rank, step.index) == (1, 1)
+        return output._replace(loss=output.loss * float("nan")) if broken else output
 
-    runner.add_gradients = add_gradients  # type: ignore[method-assign]
+    runner.engine.add_gradients = add_gradients  # type: ignore[method-assign]
     try:
         runner.train()
         said = "done"

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from sklearn import metrics as reference
 from torch import Tensor
 
+from base import Step
 from tests.trainer.small_runs import run, small_config, small_trainer
 from trainer.trainer import Trainer
 from utils.reporting.meters import RunningMeans
@@ -60,8 +61,8 @@ def test_a_step_is_the_hand_written_one(tmp_path: Path, strategy: str) -> None:
     trainer = small_trainer(tmp_path / "run", config)
     network = copy.deepcopy(trainer.method.network)
     images, targets = only_batch(trainer)
-    mixed = trainer.ingredients.combiner_of(1)(images, targets, epoch=1, step=0)
-    share, partner = mixed.mix_lambda, mixed.partner
+    mixed = trainer.method.mixing(images, targets, Step(1, 0))
+    share, partner = mixed.targets.mix_lambda, mixed.partner
     assert share not in (0, 1)
 
     trainer.train()
