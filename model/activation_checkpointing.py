@@ -51,13 +51,13 @@ def _running_statistics_untouched(block: nn.Module) -> Iterator[None]:
     """
     # BatchNorms in evaluation mode (frozen ones) read their buffers, and leave them as they are
     learning = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.training]
-    kept = [dict(module.named_buffers(recurse=False)) for module in learning]
+    statistics = [dict(module.named_buffers(recurse=False)) for module in learning]
     try:
-        for module, buffers in zip(learning, kept, strict=True):
+        for module, buffers in zip(learning, statistics, strict=True):
             for name, buffer in buffers.items():
                 setattr(module, name, torch.zeros_like(buffer))
         yield
     finally:  # `checkpoint` leaves a block by an exception, as soon as nothing more is needed
-        for module, buffers in zip(learning, kept, strict=True):
+        for module, buffers in zip(learning, statistics, strict=True):
             for name, buffer in buffers.items():
                 setattr(module, name, buffer)

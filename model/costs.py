@@ -19,7 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from model.blocks import ResidualBlock
 from model.experts import ExpertModel
 
-WAYS = {
+MEMORY_MODES = {
     "fp32": (torch.float32, False),
     "bf16": (torch.bfloat16, False),
     "fp32 chk.": (torch.float32, True),
@@ -56,7 +56,7 @@ class NetworkCosts:
         weight_bytes: parameters and buffers.
         forward: floating-point operations of a forward pass of an image, 2 a multiply-add.
         in_blocks: those of them in residual blocks.
-        activations: name of the way (see `WAYS`) → what is kept.
+        activations: mode (see `MEMORY_MODES`) → what is kept.
     """
 
     parameters: int
@@ -70,60 +70,60 @@ class NetworkCosts:
         return 3 * self.forward + (self.in_blocks if checkpoints else 0)
 
 
-def kept_bytes(network: ExpertModel, images: Tensor, way: str) -> tuple[int, list[int]]:
+def saved_bytes(network: ExpertModel, images: Tensor, mode: str) -> tuple[int, list[int]]:
     """What autograd keeps of a forward pass in training, beside the network's own tensors.
 
     Args:
         network: its mode and `checkpoints_activations` are set here.
         images: [B, 3, H, W], B ≥ 2.
-        way: see `WAYS`.
+        mode: see `MEMORY_MODES`.
 
     Returns:
         Bytes in all, and those of each residual block beside its input, in the order in which they run.
     """
-    dtype, network.backbone.checkpoints_activations = WAYS[way]
+    dtype, network.backbone.checkpoints_activations = MEMORY_MODES[mode]
     own = {tensor.untyped_storage()._cdata for tensor in [*network.parameters(), *network.buffers()]}
-    kept: dict[int, torch.UntypedStorage] = {}  # held, so that no address is used twice
+    saved: dict[int, torch.UntypedStorage] = {}  # held, so that no address is used twice
     known: set[int] = set()
     blocks: list[int] = []
 
-    def keep(tensor: Tensor) -> Tensor:
+    def save(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
         if storage._cdata not in own:
-            kept[storage._cdata] = storage
+            saved[storage._cdata] = storage
         return tensor
 
     def enter(block: nn.Module, inputs: tuple[Tensor]) -> None:
-        known.update(kept, [inputs[0].untyped_storage()._cdata])
+        known.update(saved, [inputs[0].untyped_storage()._cdata])
 
     def leave(*_: Any) -> None:
-        blocks.append(sum(storage.nbytes() for key, storage in kept.items() if key not in known))
+        blocks.append(sum(storage.nbytes() for key, storage in saved.items() if key not in known))
 
     hooks = []
     for module in network.modules():
         if isinstance(module, ResidualBlock):
             hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
     half = torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), half:
+    with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor), half:
         network.train()(images)
     for hook in hooks:
         hook.remove()
-    return sum(storage.nbytes() for storage in kept.values()), blocks
+    return sum(storage.nbytes() for storage in saved.values()), blocks
 
 
 def count_activations(network: ExpertModel, side: int) -> dict[str, Activations]:
-    """Way (see `WAYS`) → what is kept of images of a side: a line through the bytes of two images and of four."""
-    found: dict[str, Activations] = {}
+    """What each of `MEMORY_MODES` keeps of images of a side: a line through the bytes of two and of four images."""
+    activations: dict[str, Activations] = {}
     largest: dict[torch.dtype, int] = {}
-    for way, (dtype, checkpoints) in WAYS.items():
+    for mode, (dtype, checkpoints) in MEMORY_MODES.items():
         (two, blocks_of_two), (four, blocks_of_four) = (
-            kept_bytes(network, torch.empty(count, 3, side, side), way) for count in (2, 4)
+            saved_bytes(network, torch.empty(count, 3, side, side), mode) for count in (2, 4)
         )
         per_image = (four - two) // 2
         if not checkpoints:  # these come first: only they show what lies within blocks
             largest[dtype] = max((b - a) // 2 for a, b in zip(blocks_of_two, blocks_of_four, strict=True))
-        found[way] = Activations(per_image, two - 2 * per_image, largest[dtype] if checkpoints else 0)
-    return found
+        activations[mode] = Activations(per_image, two - 2 * per_image, largest[dtype] if checkpoints else 0)
+    return activations
 
 
 def network_costs(build: Callable[[], ExpertModel], side: int) -> NetworkCosts:

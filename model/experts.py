@@ -28,7 +28,7 @@ ModelOutput = Tensor | dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Architecture:
     """What tells one network from another. Tuples have one entry a stage; stages after the first halve the image."""
 
     block: BlockFactory
@@ -43,14 +43,14 @@ class Recipe:
 
 
 def stage_widths(
-    recipe: Recipe, *, reduce_dimension: bool = False, overrides: Mapping[int, int | None] | None = None
+    architecture: Architecture, *, reduce_dimension: bool = False, overrides: Mapping[int, int | None] | None = None
 ) -> tuple[int, ...]:
     """Width of each stage; `overrides` maps a stage's number (from 1) to a width, or to None to leave it.
 
     Raises:
         ValueError: an override names a stage that the network does not have.
     """
-    widths = list(recipe.reduced_widths if reduce_dimension else recipe.widths)
+    widths = list(architecture.reduced_widths if reduce_dimension else architecture.widths)
     for number, width in (overrides or {}).items():
         if width is None:
             continue
@@ -62,13 +62,13 @@ def stage_widths(
     return tuple(widths)
 
 
-def count_shared_stages(recipe: Recipe, *, share_layer2: bool = False, share_layer3: bool = False) -> int:
+def count_shared_stages(architecture: Architecture, *, share_layer2: bool = False, share_layer3: bool = False) -> int:
     """How many leading stages the experts share.
 
     Raises:
         ValueError: stage 3 would be shared after stage 2 is not.
     """
-    num_shared = max(recipe.num_shared, 2 if share_layer2 else 0)
+    num_shared = max(architecture.num_shared, 2 if share_layer2 else 0)
     if not share_layer3:
         return num_shared
     if num_shared < 2:
@@ -83,7 +83,7 @@ class ExpertBackbone(nn.Module):
     classifiers are `linears.{e}`. With one expert they are `layer{n}` and `linear`: the names of published checkpoints.
 
     Args:
-        recipe: the network.
+        architecture: the network.
         widths: width of each stage.
         num_experts: E ≥ 1.
         num_shared: the first `num_shared` stages are shared.
@@ -100,7 +100,7 @@ class ExpertBackbone(nn.Module):
 
     def __init__(
         self,
-        recipe: Recipe,
+        architecture: Architecture,
         *,
         widths: tuple[int, ...],
         num_experts: int,
@@ -111,20 +111,20 @@ class ExpertBackbone(nn.Module):
         super().__init__()
         self.num_experts = num_experts
         self.num_stages = len(widths)
-        kernel = recipe.stem_kernel
-        self.conv1 = nn.Conv2d(3, widths[0], kernel, stride=recipe.stem_stride, padding=kernel // 2, bias=False)
+        kernel = architecture.stem_kernel
+        self.conv1 = nn.Conv2d(3, widths[0], kernel, stride=architecture.stem_stride, padding=kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
-        self.max_pool = nn.MaxPool2d(3, stride=2, padding=1) if recipe.max_pool else nn.Identity()
+        self.max_pool = nn.MaxPool2d(3, stride=2, padding=1) if architecture.max_pool else nn.Identity()
         channels = widths[0]
-        for number, (width, num_blocks) in enumerate(zip(widths, recipe.blocks, strict=True), start=1):
+        for number, (width, num_blocks) in enumerate(zip(widths, architecture.blocks, strict=True), start=1):
             stride = 1 if number == 1 else 2
-            stage = partial(make_stage, recipe.block, channels, width, num_blocks, stride)
+            stage = partial(make_stage, architecture.block, channels, width, num_blocks, stride)
             self._register(f"layer{number}", stage, shared=number <= num_shared)
             channels = cast(ResidualBlock, cast(nn.Sequential, self._copies(f"layer{number}")[0])[-1]).out_channels
         self.dropout = nn.Dropout(dropout)
         self.feature_dim = channels
         self._register("linear", partial(make_classifier, channels), shared=False)
-        self.apply(recipe.initialise)
+        self.apply(architecture.initialise)
 
     def _register(self, name: str, make: Callable[[], nn.Module], *, shared: bool) -> None:
         """Add one module called `name`, or E of them in a list called `name` + "s"."""
@@ -151,14 +151,14 @@ class ExpertBackbone(nn.Module):
         pooled = [x.mean(dim=(2, 3)) for x in streams]  # [B, D, H, W] → [B, D]
         return torch.stack(_broadcast(pooled, self.num_experts), dim=1)  # E × [B, D] → [B, E, D]
 
-    def forward(self, images: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor, dropout_factors: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Images [B, 3, H, W] → logits [B, E, C] and features [B, E, D], as they are before dropout.
 
-        `kept` [B, E, D] stands for what dropout would draw by itself: 0, or 1 / (1 − its probability).
+        `dropout_factors` [B, E, D] stand for what dropout would draw by itself: 0, or 1 / (1 − its probability).
         """
         features = self.expert_features(images)
-        left = self.dropout(features) if kept is None else features * kept
-        inputs: Iterable[Tensor] = left.unbind(dim=1)  # [B, E, D] → E × [B, D]
+        thinned = self.dropout(features) if dropout_factors is None else features * dropout_factors
+        inputs: Iterable[Tensor] = thinned.unbind(dim=1)  # [B, E, D] → E × [B, D]
         logits = [classifier(x) for classifier, x in zip(self._copies("linear"), inputs, strict=True)]
         return torch.stack(logits, dim=1), features  # E × [B, C] → [B, E, C]
 
@@ -194,20 +194,20 @@ class ExpertModel(nn.Module):
         """Images [B, 3, H, W] → each expert's logits [B, E, C], for one expert too."""
         return self._logits_and_features(images)[0]
 
-    def forward(self, images: Tensor, kept: Tensor | None = None) -> ModelOutput:
-        """Images [B, 3, H, W] → `output` [B, C], the mean over experts; `kept`: see `ExpertBackbone.forward`.
+    def forward(self, images: Tensor, dropout_factors: Tensor | None = None) -> ModelOutput:
+        """Images [B, 3, H, W] → `output` [B, C], the mean over experts; for the factors see `ExpertBackbone.forward`.
 
         With `returns_feat` and several experts: {"output": [B, C], "logits": [B, E, C], "feat": [B, E, D]}.
         """
-        logits, features = self._logits_and_features(images, kept)
+        logits, features = self._logits_and_features(images, dropout_factors)
         output = logits.mean(dim=1)  # [B, E, C] → [B, C]
         if self.num_experts == 1 or not self.returns_feat:
             return output
         return {"output": output, "logits": logits, "feat": features}
 
-    def _logits_and_features(self, images: Tensor, kept: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def _logits_and_features(self, images: Tensor, dropout_factors: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with self.autocast():
-            logits, features = self.backbone(images, kept)
+            logits, features = self.backbone(images, dropout_factors)
             return self.rescale(logits), features
 
 

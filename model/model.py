@@ -1,7 +1,8 @@
 """The networks a configuration can name as `arch.type`.
 
-A class is a recipe. The constructor is written once: its signature is the schema of `arch.args`, the same for every
-network, as published configurations share it. (Annotations stay objects here, for whoever inspects the signature.)
+A class is an architecture. The constructor is written once: its signature is the schema of `arch.args`, the same for
+every network, as published configurations share it. (Annotations stay objects here, for whoever inspects the
+signature.)
 """
 
 import math
@@ -13,7 +14,7 @@ from torch import nn
 
 from model.blocks import BasicBlock, Bottleneck, CifarBlockA, CifarBlockB
 from model.classifiers import make_classifier
-from model.experts import ExpertBackbone, ExpertModel, Recipe, count_shared_stages, stage_widths
+from model.experts import Architecture, ExpertBackbone, ExpertModel, count_shared_stages, stage_widths
 from utils.config.ranges import Fraction, PositiveFloat, PositiveInt, Range
 
 __all__ = [
@@ -41,7 +42,7 @@ def initialise_imagenet(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=math.sqrt(2 / (math.prod(module.kernel_size) * module.out_channels)))
 
 
-CIFAR = Recipe(
+CIFAR = Architecture(
     block=CifarBlockA,
     blocks=(5, 5, 5),
     widths=(16, 32, 64),
@@ -52,7 +53,7 @@ CIFAR = Recipe(
     stem_stride=1,
     max_pool=False,
 )
-IMAGENET = Recipe(
+IMAGENET = Architecture(
     block=Bottleneck,
     blocks=(3, 4, 6, 3),
     widths=(64, 128, 256, 512),
@@ -64,14 +65,14 @@ RESNEXT = replace(IMAGENET, block=partial(Bottleneck, groups=32, group_width=4))
 
 
 class ExpertsModel(ExpertModel):
-    """A network of experts built from the class's recipe.
+    """A network of experts built from the class's architecture.
 
     Args:
         num_classes: C.
         num_experts: E.
         use_norm: cosine classifiers instead of linear ones.
-        reduce_dimension: the recipe's reduced widths.
-        layer2_output_dim: width of the second stage instead of the recipe's (a bottleneck puts out four times it).
+        reduce_dimension: the architecture's reduced widths.
+        layer2_output_dim: width of the second stage (a bottleneck puts out four times it); default the architecture's.
         layer3_output_dim: the same for the third stage.
         layer4_output_dim: the same for the fourth stage; the CIFAR networks have none.
         share_layer2: the experts share the second stage (the ImageNet networks always do).
@@ -84,7 +85,7 @@ class ExpertsModel(ExpertModel):
         ValueError: arguments without a meaning for this network.
     """
 
-    recipe: ClassVar[Recipe]
+    architecture: ClassVar[Architecture]
 
     def __init__(
         self,
@@ -104,10 +105,10 @@ class ExpertsModel(ExpertModel):
     ) -> None:
         overrides = {2: layer2_output_dim, 3: layer3_output_dim, 4: layer4_output_dim}
         backbone = ExpertBackbone(
-            self.recipe,
-            widths=stage_widths(self.recipe, reduce_dimension=reduce_dimension, overrides=overrides),
+            self.architecture,
+            widths=stage_widths(self.architecture, reduce_dimension=reduce_dimension, overrides=overrides),
             num_experts=num_experts,
-            num_shared=count_shared_stages(self.recipe, share_layer2=share_layer2, share_layer3=share_layer3),
+            num_shared=count_shared_stages(self.architecture, share_layer2=share_layer2, share_layer3=share_layer3),
             make_classifier=partial(make_classifier, num_classes=num_classes, use_norm=use_norm, scale=s),
             dropout=dropout or 0.0,
         )
@@ -117,52 +118,52 @@ class ExpertsModel(ExpertModel):
 class ResNet32Model(ExpertsModel):
     """ResNet-32 for 32×32 images, parameter-free shortcuts (A)."""
 
-    recipe = CIFAR
+    architecture = CIFAR
 
 
 class ResNet32Model_B(ExpertsModel):
     """ResNet-32 for 32×32 images, projection shortcuts (B)."""
 
-    recipe = replace(CIFAR, block=CifarBlockB)
+    architecture = replace(CIFAR, block=CifarBlockB)
 
 
 class ResNet10Model(ExpertsModel):
     """ResNet-10 of basic blocks."""
 
-    recipe = replace(IMAGENET, block=BasicBlock, blocks=(1, 1, 1, 1))
+    architecture = replace(IMAGENET, block=BasicBlock, blocks=(1, 1, 1, 1))
 
 
 class ResNet34Model(ExpertsModel):
     """ResNet-34 of basic blocks, with a 3×3 stem of stride 1."""
 
-    recipe = replace(IMAGENET, block=BasicBlock, stem_kernel=3, stem_stride=1)
+    architecture = replace(IMAGENET, block=BasicBlock, stem_kernel=3, stem_stride=1)
 
 
 class ResNet50Model(ExpertsModel):
     """ResNet-50."""
 
-    recipe = IMAGENET
+    architecture = IMAGENET
 
 
 class ResNet101Model(ExpertsModel):
     """ResNet-101."""
 
-    recipe = replace(IMAGENET, blocks=(3, 4, 23, 3))
+    architecture = replace(IMAGENET, blocks=(3, 4, 23, 3))
 
 
 class ResNet152Model(ExpertsModel):
     """ResNet-152."""
 
-    recipe = replace(IMAGENET, blocks=(3, 8, 36, 3))
+    architecture = replace(IMAGENET, blocks=(3, 8, 36, 3))
 
 
 class ResNeXt50Model(ExpertsModel):
     """ResNeXt-50, 32 groups of width 4."""
 
-    recipe = RESNEXT
+    architecture = RESNEXT
 
 
 class ResNeXt152Model(ExpertsModel):
     """ResNeXt-152, 32 groups of width 4."""
 
-    recipe = replace(RESNEXT, blocks=(3, 8, 36, 3))
+    architecture = replace(RESNEXT, blocks=(3, 8, 36, 3))

@@ -30,7 +30,7 @@ import model.model as networks
 from base import TrainerOptions, shard_of
 from base.batch_shards import groups
 from data_loader.file_loader import FileDataLoader
-from model.costs import WAYS, NetworkCosts, network_costs
+from model.costs import MEMORY_MODES, NetworkCosts, network_costs
 from trainer.config.run_config import find_problems
 from utils.config.command_line import OneLineParser, positive_integer, positive_number
 from utils.config.overrides import add_override_flags, read_overrides
@@ -105,7 +105,9 @@ def costs_on(
         "weights_gib": network.weight_bytes / GIB,
         "gradients_gib": gradients / GIB,
         "optimizer_gib": copies * gradients / GIB,
-        "total_gib": {way: (weights_and_state + network.activations[way].bytes_of(at_once)) / GIB for way in WAYS},
+        "total_gib": {
+            mode: (weights_and_state + network.activations[mode].bytes_of(at_once)) / GIB for mode in MEMORY_MODES
+        },
         "images_a_second_each": rate,
         "images_a_second": together,
         "decoding_cores": math.ceil(together / images_per_core) if reads_files else None,
@@ -138,7 +140,7 @@ def estimate(config: ConfigParser, gpus: Sequence[int], *, tflops: float, images
         "training_flop_checkpointed": network.training(checkpoints=True),
         "optimizer": config["optimizer"]["type"],
         "optimizer_copies": copies,
-        "activation_bytes": {way: asdict(kept) for way, kept in network.activations.items()},
+        "activation_bytes": {mode: asdict(kept) for mode, kept in network.activations.items()},
         "assumed": {"tflops": tflops, "images_per_core": images_per_core},
         "on": [costs_on(config, network, count, **given) for count in gpus],
     }
@@ -148,13 +150,13 @@ def report(found: Mapping[str, Any]) -> str:
     """What `estimate` found, for the screen."""
     own = "with" if found["activation_checkpointing"] else "without"
     kept = [
-        [title, *(f"{found['activation_bytes'][way][key] / MIB:.2f}" for way in WAYS)]
+        [title, *(f"{found['activation_bytes'][mode][key] / MIB:.2f}" for mode in MEMORY_MODES)]
         for title, key in (("kept an image", "per_image"), ("block at work, an image", "recomputed"), ("once", "fixed"))
     ]
     memory, speed = [], []
     for row in found["on"]:
         parts = [row[f"{part}_gib"] for part in ("weights", "gradients", "optimizer")]
-        totals = [row["total_gib"][way] for way in WAYS]
+        totals = [row["total_gib"][mode] for mode in MEMORY_MODES]
         memory.append([str(row["gpus"]), str(row["images_at_once"]), *(f"{value:.2f}" for value in parts + totals)])
         cores = NOTHING if row["decoding_cores"] is None else str(row["decoding_cores"])
         sent = [f"{row['sent_bytes_a_step_each'] / MIB:.0f}", f"{row['sent_bytes_a_second_each'] / 1e9:.2f}"]
@@ -170,10 +172,10 @@ def report(found: Mapping[str, Any]) -> str:
         f"{found['training_flop_checkpointed'] / 1e9:.3f} with activation checkpointing (chk.)",
         f"{found['optimizer']:11} {found['optimizer_copies']:.2f} copies of the weights",
         "",
-        table(["activations, MiB", *WAYS], kept),
+        table(["activations, MiB", *MEMORY_MODES], kept),
         "",
         "Memory of a GPU, GiB; tf32 as fp32, fp16 as bf16 (CUDA itself, workspaces and more come on top: see --help):",
-        table(["GPUs", "images at once", "weights", "gradients", "optimiser", *WAYS], memory),
+        table(["GPUs", "images at once", "weights", "gradients", "optimiser", *MEMORY_MODES], memory),
         "",
         f"Speed, ASSUMED from {assumed['tflops']:g} TFLOP/s sustained on each GPU"
         f" (--tflops) and {assumed['images_per_core']:g} images/s decoded on a core (--images_per_core):",

@@ -16,7 +16,7 @@ COUNTS = [50, 20, 10, 5, 1]
 class SmallBottleneckModel(networks.ExpertsModel):
     """The ImageNet networks' layout, small enough to run often."""
 
-    recipe = replace(networks.IMAGENET, blocks=(1, 2, 1, 1), widths=(8, 8, 16, 16))
+    architecture = replace(networks.IMAGENET, blocks=(1, 2, 1, 1), widths=(8, 8, 16, 16))
 
 
 KINDS = [networks.ResNet32Model, networks.ResNet32Model_B, SmallBottleneckModel]

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import data_loader.data_loaders as loaders
 from model import model as networks
-from model.costs import WAYS, NetworkCosts, kept_bytes
+from model.costs import MEMORY_MODES, NetworkCosts, saved_bytes
 from model.experts import ExpertModel
 from tests.scripts.command_line import ROOT, Ended
 from tools import estimate
@@ -92,17 +92,17 @@ def test_the_largest_block_of_resnet50_by_hand() -> None:
 
 
 @pytest.mark.parametrize("name", ["ResNet32Model", "ResNet10Model"])
-@pytest.mark.parametrize("way", WAYS)
-def test_real_tensors_need_what_was_counted_without_them(name: str, way: str) -> None:
+@pytest.mark.parametrize("mode", MEMORY_MODES)
+def test_real_tensors_need_what_was_counted_without_them(name: str, mode: str) -> None:
     arguments = {"num_classes": 5, "num_experts": 2, "use_norm": True}
     config = ConfigParser({"arch": {"type": name, "args": arguments}}, source="the test")
-    counted = costs_of_network(config, 32).activations[way]
+    counted = costs_of_network(config, 32).activations[mode]
     network: ExpertModel = getattr(networks, name)(**arguments)
-    three, seven = (kept_bytes(network, torch.randn(count, 3, 32, 32), way)[0] for count in (3, 7))
+    three, seven = (saved_bytes(network, torch.randn(count, 3, 32, 32), mode)[0] for count in (3, 7))
     assert seven - three == 4 * counted.per_image  # a straight line through other numbers of images than were counted
     # without storage, half-precision BatchNorms report the batch's statistics in half precision, too
     statistics = sum(module.num_features for module in network.modules() if isinstance(module, torch.nn.BatchNorm2d))
-    half = WAYS[way][0] is torch.bfloat16
+    half = MEMORY_MODES[mode][0] is torch.bfloat16
     assert 0 <= three - 3 * counted.per_image - counted.fixed <= (2 * 2 * statistics if half else 0)
 
 

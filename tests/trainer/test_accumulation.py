@@ -37,7 +37,7 @@ MIXINGS: dict[str, dict[str, Any]] = {
 def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
     """Networks without BatchNorm, one block a stage, in float64: what remains between two ways is no rounding."""
     built = trainer.build.build_model
-    monkeypatch.setattr(networks.ResNet32Model, "recipe", replace(networks.CIFAR, blocks=(1, 1, 1)))
+    monkeypatch.setattr(networks.ResNet32Model, "architecture", replace(networks.CIFAR, blocks=(1, 1, 1)))
 
     def build(config: Any, device: torch.device) -> nn.Module:
         network = without_batchnorm(built(config, device)).double()
@@ -261,8 +261,8 @@ def test_activation_checkpointing_runs_each_block_twice(tmp_path: Path, checkpoi
 @pytest.mark.filterwarnings("default")  # the compiler's own: torch 2.11 uses parts of itself that are deprecated
 def test_a_compiled_network_takes_the_same_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A stem and a block, else the compiler takes a minute; a linear classifier, see the tests of the model."""
-    recipe = replace(networks.CIFAR, blocks=(1,), widths=(8,), reduced_widths=(8,))
-    monkeypatch.setattr(networks.ResNet32Model, "recipe", recipe)
+    architecture = replace(networks.CIFAR, blocks=(1,), widths=(8,), reduced_widths=(8,))
+    monkeypatch.setattr(networks.ResNet32Model, "architecture", architecture)
     tiny = {"arch__args": {"num_classes": 10, "returns_feat": True}, "loss__args__tau_list": [1]}
     plain = one_step(tmp_path / "plain", 0, **tiny)
     torch.compiler.reset()

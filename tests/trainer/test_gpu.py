@@ -217,8 +217,8 @@ def test_fitting_takes_everything_at_once_where_there_is_room(tmp_path: Path) ->
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="torch.compile needs a C compiler")
 @pytest.mark.filterwarnings("default")  # the compiler's are none of ours
 def test_a_compiled_network_takes_the_same_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = replace(networks.CIFAR, blocks=(1,), widths=(8,), reduced_widths=(8,))
-    monkeypatch.setattr(networks.ResNet32Model, "recipe", recipe)
+    architecture = replace(networks.CIFAR, blocks=(1,), widths=(8,), reduced_widths=(8,))
+    monkeypatch.setattr(networks.ResNet32Model, "architecture", architecture)
     tiny = {
         "arch__args": {"num_classes": 10, "returns_feat": True},
         "loss__args__tau_list": [1],
