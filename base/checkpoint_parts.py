@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from utils.files.checkpoint import CheckpointError
+from utils.errors import CheckpointError
+from utils.files.state_differences import type_difference
 
 
 class Stateful(Protocol):
@@ -53,6 +54,8 @@ class CheckpointParts:
                     f"{checkpoint}: holds no '{name}', so the run can't be continued exactly; "
                     "set resume_state_dict_only=true to start a new run from its weights"
                 )
+            if different := type_difference(part.state_dict(), content[name], f"its '{name}'"):
+                raise CheckpointError(f"{checkpoint}: {different}")
             try:
                 part.load_state_dict(content[name])
             except (ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -70,11 +70,19 @@ class RunFolder:
         """Checkpoints that a run can be continued from, newest first."""
         return checkpoints_of(self.path)
 
-    def newest_good(self) -> tuple[Path, dict[str, Any]] | None:
-        """The newest checkpoint that is intact, and its content; damaged ones are passed over with a warning."""
+    def newest_good(
+        self, check: Callable[[Mapping[str, Any], Path], None] = lambda content, path: None
+    ) -> tuple[Path, dict[str, Any]] | None:
+        """The newest checkpoint that is intact, and its content; damaged ones are skipped with a warning.
+
+        Args:
+            check: raises a `CheckpointError` where a content is of no use.
+        """
         for path in self.checkpoints():
             try:
-                return path, load_checkpoint(path)
+                content = load_checkpoint(path)
+                check(content, path)
+                return path, content
             except CheckpointError as error:
                 logger.warning("%s; trying the one before.", error)
         return None

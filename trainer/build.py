@@ -38,6 +38,7 @@ from utils.config.parser import ConfigParser
 from utils.config.sections import Section, build
 from utils.distributed.context import DistributedContext
 from utils.errors import ConfigError, Problem
+from utils.files.checkpoint_schema import require_training_state
 from utils.reporting.meters import RunningMeans
 from utils.reporting.tensorboard import Recorder, SilentRecorder
 
@@ -237,6 +238,7 @@ def build_trainer(
     )
     if resumed is not None and _continues(config, parser, folder):
         assert parser.resume is not None
+        require_training_state(resumed, parser.resume)
         parts.load(resumed, parser.resume)
     if not distributed.is_main:
         meters.reset()  # rank 0 goes on with what all had counted

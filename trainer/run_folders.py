@@ -15,6 +15,7 @@ from utils.config.parser import CONFIG_NAME, ConfigParser
 from utils.distributed.context import DistributedContext
 from utils.errors import UserError
 from utils.files.checkpoint import load_checkpoint
+from utils.files.checkpoint_schema import require_training_state
 from utils.files.provenance import read_processes
 
 WHERE_NOT_WHAT = ("n_gpu", "trainer.parallel", "data_loader.args.num_workers")
@@ -62,7 +63,7 @@ def _newest_of(config: ConfigParser, candidates: Iterable[Path]) -> tuple[Path |
     """The newest run of the same configuration, and its newest intact checkpoint."""
     folders = sorted({path for path in candidates if _is_run_of(config, path)}, key=_age, reverse=True)
     for path in folders:
-        found = RunFolder(path).newest_good()
+        found = RunFolder(path).newest_good(require_training_state)
         if found is not None:
             config.resume = found[0]
             logger.info("Continuing %s.", found[0])

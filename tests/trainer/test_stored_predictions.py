@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import logging
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ CONFIG = {"arch": {"type": "A", "args": {"s": 30}}, "data_loader": {"type": "D",
 
 
 def stored_predictions(checkpoint: Path, config: Any, targets: np.ndarray, compute: Any) -> Predictions:
-    predictions = stored_predictions_of(checkpoint, config, targets, compute, precision="fp32")
+    digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    predictions = stored_predictions_of(checkpoint, digest, config, targets, compute, precision="fp32")
     assert predictions is not None
     return predictions
 

@@ -27,7 +27,7 @@ from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext, launch_environment, process_group, report_once
 from utils.distributed.device import choose_device, set_visible_gpus
 from utils.errors import UserError
-from utils.files.checkpoint import load_checkpoint
+from utils.files.checkpoint import read_checkpoint
 from utils.reporting.logger import set_up_logging
 
 _MOST_CLASSES_SHOWN = 20
@@ -107,12 +107,15 @@ def _predicted(
     parser: ConfigParser, config: RunConfig, checkpoint: Path, device: torch.device, distributed: DistributedContext
 ) -> TestRun | None:
     with distributed.main_first():
-        content = load_checkpoint(checkpoint)
+        read = read_checkpoint(checkpoint)
         loader = build_loader(config, processes=distributed.local_size).of_split("test")
+
+    if len(set(distributed.gather(read.digest))) > 1:
+        raise UserError(f"{checkpoint}: was replaced while the processes read it; evaluate again")
 
     def run_networks() -> dict[str, np.ndarray] | None:
         network, logits = build_model(config, device), {}
-        for name, state in weights_in(content).items():
+        for name, state in weights_in(read.content).items():
             load_weights(network, state, checkpoint)
             predicted = predict(network, loader, device, distributed=distributed)
             if predicted is not None:
@@ -121,6 +124,7 @@ def _predicted(
 
     predictions = stored_predictions(
         checkpoint,
+        read.digest,
         parser.config,
         loader.targets,
         run_networks,
@@ -130,7 +134,7 @@ def _predicted(
     if predictions is None:
         return None
     description = (
-        f"{config.name}, {checkpoint.name} (epoch {content.get('epoch', 'unknown')}): trained on "
+        f"{config.name}, {checkpoint.name} (epoch {read.content.get('epoch', 'unknown')}): trained on "
         f"{sum(loader.cls_num_list)} images of {loader.num_classes} classes, {max(loader.cls_num_list)} to "
         f"{min(loader.cls_num_list)} a class"
     )

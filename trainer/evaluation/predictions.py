@@ -23,7 +23,7 @@ from data_loader.lost_workers import report_lost_workers
 from model.experts import expert_logits_of
 from utils.distributed.context import DistributedContext
 from utils.errors import UserError
-from utils.files.checkpoint import file_digest
+from utils.files.reading import regular_file
 from utils.files.writing import write_bytes
 from utils.reporting.progress import progress_bar
 
@@ -131,6 +131,7 @@ class _Gathered:
 
 def stored_predictions(
     checkpoint: Path,
+    digest: str,
     config: Mapping[str, Any],
     targets: np.ndarray,
     compute: Callable[[], dict[str, np.ndarray] | None],
@@ -146,6 +147,7 @@ def stored_predictions(
     Args:
         checkpoint: the checkpoint's file; the predictions lie in `<its stem>.predictions.npz`: an array
             `logits_<weights>` for each of its networks, their names in `weights`, and `targets`.
+        digest: SHA-256 of the very bytes that its networks were read from.
         config: the run's configuration.
         targets: labels of the test split as it is now, int64, shape [N].
         compute: runs the checkpoint's networks, name of the weights → logits [N, E, C]; returns None but in rank 0.
@@ -157,7 +159,7 @@ def stored_predictions(
     """
     distributed = distributed or DistributedContext()
     path = checkpoint.with_name(f"{checkpoint.stem}.predictions.npz")
-    fingerprint = _fingerprint(checkpoint, config, targets, precision)
+    fingerprint = _fingerprint(digest, config, targets, precision)
     stored = _read_predictions(path, fingerprint) if distributed.is_main else None
     if distributed.from_main(stored is not None):
         if stored is not None:
@@ -177,22 +179,23 @@ def stored_predictions(
     return Predictions(logits, targets)
 
 
-def _fingerprint(checkpoint: Path, config: Mapping[str, Any], targets: np.ndarray, precision: str) -> str:
+def _fingerprint(digest: str, config: Mapping[str, Any], targets: np.ndarray, precision: str) -> str:
     """What stored predictions belong to: checkpoint, labels, network, data, precision, and the arrays' names."""
     described = json.dumps([config["arch"], config["data_loader"], precision, _LOGITS], sort_keys=True)
     labels = hashlib.sha256(targets.astype("<i8").tobytes()).hexdigest()
-    return hashlib.sha256((file_digest(checkpoint) + labels + described).encode()).hexdigest()
+    return hashlib.sha256((digest + labels + described).encode()).hexdigest()
 
 
 def _read_predictions(path: Path, fingerprint: str) -> Predictions | None:
     """Predictions from a file; None where it is missing, damaged, or another network's."""
+    if not path.exists():
+        return None
     try:
+        regular_file(path, "file of predictions")
         with path.open("rb") as file, np.load(file) as content:
             if str(content["fingerprint"]) == fingerprint:
                 logits = {weights: content[f"{_LOGITS}{weights}"] for weights in content["weights"].tolist()}
                 return Predictions(logits, content["targets"])
-    except FileNotFoundError:
-        pass
     except Exception as error:  # a damaged archive raises nearly anything
         logger.warning("%s: damaged (%s): the network runs again.", path, error)
     return None
