@@ -1,7 +1,7 @@
-"""A network's first weights out of a file: of one of our checkpoints, a plain state dict, or a torchvision network.
+"""A network's first weights out of a state dict: one of ours, or one of torchvision's ResNets and ResNeXts.
 
 torchvision's names (`conv1`, `layer3.0.bn2`, `fc`) are ours without the prefix `backbone.`. A stage that each expert
-owns here and that the source has once is copied into each expert; classifiers of another network stay new.
+owns here and that the source has once is copied into each expert, and so is its classifier; torchvision's stays out.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from torch import Tensor
 from model.experts import ExpertModel
 from model.trainable import matching
 
+_TRUNK = "backbone."
+_CLASSIFIER = "backbone.linear"
+_STEM = "backbone.conv1.weight"
 _OF_ONE_EXPERT = re.compile(r"(layer\d|linear)s\.\d+\.")
 _TORCHVISION_CLASSIFIER = "fc."
-_STEM = "backbone.conv1.weight"
 _SHOWN = 3
 
 
@@ -26,11 +28,11 @@ _SHOWN = 3
 class TakenWeights:
     """What became of a source's weights.
 
-    Args:
+    Attributes:
         source: where they are from.
         taken: names of ours that have the source's values.
         new: names of ours that are as they were initialised.
-        unused: names of the source's that nothing was taken from.
+        unused: names of the source's, with our prefix, that nothing was taken from.
     """
 
     source: str
@@ -40,7 +42,8 @@ class TakenWeights:
 
     def summary(self) -> str:
         """One line for the log."""
-        parts = [f"initialised from {self.source}: {len(self.taken)} tensors taken"]
+        total = len(self.taken) + len(self.new)
+        parts = [f"initialised from {self.source}: {len(self.taken)} of {total} tensors taken"]
         parts += [f"new: {_first(self.new)}"] if self.new else []
         parts += [f"not taken: {_first(self.unused)}"] if self.unused else []
         return "; ".join(parts)
@@ -60,40 +63,44 @@ def take_weights(
         network: newly initialised.
         state: the source's state dict, with or without DataParallel's prefix `module.`.
         source: what to call it.
-        reset: patterns over the network's parameter names: these stay new.
-        strict: whatever is not reset must be in the source, but for classifiers and what a method has added; else
-            what does not fit in name or shape stays new.
+        reset: patterns over the names in the network's state dict: these stay new.
+        strict: whatever is not reset must be in the source, but for classifiers, for what a method has added, and for
+            BatchNorm's count of batches, which old files lack; else what doesn't fit in name or shape stays new.
 
     Raises:
-        ValueError: the source is of another network, or a pattern fits nothing.
+        ValueError: the source is of another network, nothing is taken from it, or a pattern fits nothing. The network
+            is then as it was.
     """
     own = network.state_dict()
     names = _our_names({name.removeprefix("module."): value for name, value in state.items()})
-    kept_new = set(matching(list(own), reset)) if reset else set()
-    origin = {name: source_name for name in own if (source_name := _origin_of(name, names)) is not None}
-    fitting = {
-        name: names[source_name] for name, source_name in origin.items() if names[source_name].shape == own[name].shape
-    }
+    stay_new = set(matching(list(own), reset))
+    origins = {name: origin for name in own if (origin := _origin_of(name, names)) is not None}
+    fitting = _fitting(own, names, origins)
     if strict:
-        _refuse_another_network(own, names, origin, fitting, kept_new)
-    taken = [name for name in own if name in fitting and name not in kept_new]
+        differences = _differences(own, names, origins, fitting, stay_new)
+        if differences:
+            raise ValueError(f"{source}: is of another network: {differences}; strict=false takes what fits")
+    taken = [name for name in own if name in fitting and name not in stay_new]
+    if not taken:
+        raise ValueError(f"{source}: nothing is taken from it; it has {_first(list(names))}")
     with torch.no_grad():
         for name in taken:
-            own[name].copy_(fitting[name])
-    used = {origin[name] for name in taken}
+            own[name].copy_(names[origins[name]])
+    used = {origins[name] for name in taken}
+    new = own.keys() - set(taken)
     return TakenWeights(
         source,
         tuple(taken),
-        tuple(name for name in own if name not in set(taken)),
+        tuple(name for name in own if name in new),
         tuple(name for name in names if name not in used),
     )
 
 
 def _our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict by our names: torchvision's get the prefix that ours have."""
-    if any(name.startswith("backbone.") for name in state):
+    if any(name.startswith(_TRUNK) for name in state):
         return dict(state)
-    return {name if name.startswith(_TORCHVISION_CLASSIFIER) else f"backbone.{name}": state[name] for name in state}
+    return {name if name.startswith(_TORCHVISION_CLASSIFIER) else _TRUNK + name: state[name] for name in state}
 
 
 def _origin_of(name: str, names: Mapping[str, Tensor]) -> str | None:
@@ -104,36 +111,54 @@ def _origin_of(name: str, names: Mapping[str, Tensor]) -> str | None:
     return once if once in names else None
 
 
-def _refuse_another_network(
+def _fitting(own: Mapping[str, Tensor], names: Mapping[str, Tensor], origins: Mapping[str, str]) -> set[str]:
+    """The names of ours whose origin has the same form; of a classifier, all of them or none.
+
+    A square cosine classifier's weight [D, C] has the shape of a linear one's [C, D] and means its transpose.
+    """
+
+    def forms_beside(name: str, tensors: Mapping[str, Tensor]) -> dict[str, str]:
+        module = name.rpartition(".")[0] + "."
+        return {each.removeprefix(module): _form(tensors[each]) for each in tensors if each.startswith(module)}
+
+    def fits(name: str, origin: str) -> bool:
+        if name.startswith(_CLASSIFIER):
+            return forms_beside(name, own) == forms_beside(origin, names)
+        return _form(own[name]) == _form(names[origin])
+
+    return {name for name, origin in origins.items() if fits(name, origin)}
+
+
+def _differences(
     own: Mapping[str, Tensor],
     names: Mapping[str, Tensor],
-    origin: Mapping[str, str],
-    fitting: Mapping[str, Tensor],
-    kept_new: set[str],
-) -> None:
-    """Raise a ValueError where more than classifiers differ."""
-
-    def may_be_new(name: str) -> bool:
-        return name in kept_new or not name.startswith("backbone.") or name.startswith("backbone.linear")
-
-    shapes = [
-        f"{name} {_shape(names[origin[name]])} instead of {_shape(own[name])}"
-        for name in own
-        if name in origin and name not in fitting and not may_be_new(name)
+    origins: Mapping[str, str],
+    fitting: set[str],
+    stay_new: set[str],
+) -> str:
+    """What tells the source's trunk from the network's, the first few of each kind; empty if nothing does."""
+    needed = [
+        name for name in own if name.startswith(_TRUNK) and not name.startswith(_CLASSIFIER) and name not in stay_new
     ]
-    if shapes and _STEM in origin and _STEM not in fitting:
-        theirs, ours = (tensor.shape[-1] for tensor in (names[_STEM], own[_STEM]))
-        raise ValueError(
-            f"is another network: its stem is a {theirs}×{theirs} convolution, this network's a {ours}×{ours} one "
-            f"({shapes[0]})"
-        )
-    missing = [name for name in own if name not in origin and not may_be_new(name)]
-    used = {*origin.values()}
-    unknown = [name for name in names if name not in used and name.startswith("backbone.layer")]
-    kinds = {"other shapes": shapes, "missing": missing, "unknown": unknown}
-    different = "; ".join(f"{title} {_first(entries)}" for title, entries in kinds.items() if entries)
-    if different:
-        raise ValueError(f"is another network: {different}; strict=false takes what fits")
+    shapes = [name for name in needed if name in origins and name not in fitting]
+    missing = [name for name in needed if name not in origins and not name.endswith(".num_batches_tracked")]
+    known = set(origins.values())
+    unknown = [
+        name for name in names if name not in known and name.startswith(_TRUNK) and not name.startswith(_CLASSIFIER)
+    ]
+    kinds = {
+        "other shapes": [f"{name} {_form(names[origins[name]])} instead of {_form(own[name])}" for name in shapes],
+        "missing": missing,
+        "unknown": unknown,
+    }
+    both_stems = _STEM in shapes and names[_STEM].ndim == own[_STEM].ndim
+    parts = [f"its stem is a {_stem(names)}, this network's a {_stem(own)}"] if both_stems else []
+    return "; ".join(parts + [f"{title} {_first(entries)}" for title, entries in kinds.items() if entries])
+
+
+def _stem(tensors: Mapping[str, Tensor]) -> str:
+    channels, _, *sides = tensors[_STEM].shape
+    return f"{'×'.join(map(str, sides))} convolution to {channels} channels"
 
 
 def _first(names: Sequence[str]) -> str:
@@ -142,5 +167,7 @@ def _first(names: Sequence[str]) -> str:
     return ", ".join(names[:_SHOWN]) + rest
 
 
-def _shape(tensor: Tensor) -> str:
-    return "×".join(map(str, tensor.shape)) or "scalar"
+def _form(tensor: Tensor) -> str:
+    """Shape, and type where it is no floating one: these are converted to one another, others are not."""
+    kind = "" if tensor.is_floating_point() else f" {str(tensor.dtype).removeprefix('torch.')}"
+    return ("×".join(map(str, tensor.shape)) or "scalar") + kind

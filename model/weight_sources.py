@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from urllib.error import URLError
+from http.client import HTTPException
+from pathlib import Path, PurePosixPath
 
+import torch
 from torch import Tensor
-from torchvision.models import get_model_weights, get_weight, list_models
+from torchvision.models import get_model_weights
 
 from utils.errors import UserError, nearest
-from utils.files.checkpoint import read_weights
+from utils.files.checkpoint import file_digest, read_weights
 
 TORCHVISION = "torchvision:"
-_FAMILIES = ("resnet", "resnext")
+_MODELS = ("resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d")  # those that ours are like
 
 
 def read_source(source: str) -> Mapping[str, Tensor]:
@@ -26,23 +27,31 @@ def read_source(source: str) -> Mapping[str, Tensor]:
 
 
 def _published(source: str) -> Mapping[str, Tensor]:
-    """torchvision's weights by name; it downloads them once and compares their hash."""
+    """torchvision's weights by name; it downloads them once, into its cache, and compares their hash."""
+    choices = {str(weights): weights for model in _MODELS for weights in get_model_weights(model)}
     name = source.removeprefix(TORCHVISION)
-    try:
-        weights = get_weight(name)
-    except (ValueError, AttributeError, KeyError):
-        names = _published_names()
-        listed = f"choose one of {', '.join(names)}{nearest(name, names)}"
-        raise UserError(f"{source}: torchvision has no such weights; {listed}") from None
-    try:
-        return weights.get_state_dict(progress=True, check_hash=True)
-    except (URLError, OSError, RuntimeError) as error:
+    if name not in choices:  # other networks' weights are refused before hundreds of megabytes are downloaded
         raise UserError(
-            f"{source}: can't be downloaded ({error}); download {weights.url} elsewhere and name the file"
+            f"{source}: torchvision has no such weights of a network like ours; choose one of {', '.join(choices)}"
+            f"{nearest(name, choices)}"
+        )
+    url = choices[name].url
+    _refuse_damaged_copy(source, Path(torch.hub.get_dir(), "checkpoints", PurePosixPath(url).name))
+    try:
+        return choices[name].get_state_dict(progress=True, check_hash=True, map_location="cpu", weights_only=True)
+    except (OSError, HTTPException, RuntimeError) as error:
+        reason = str(getattr(error, "reason", error)) or type(error).__name__
+        raise UserError(
+            f"{source}: can't be downloaded ({reason.splitlines()[0]}); download {url} elsewhere and name the file"
         ) from None
 
 
-def _published_names() -> list[str]:
-    """Names of the weights of torchvision's networks that ours are like."""
-    models = [name for name in list_models() if name.startswith(_FAMILIES)]
-    return [str(weights) for name in models for weights in get_model_weights(name)]
+def _refuse_damaged_copy(source: str, copy: Path) -> None:
+    """Compare a downloaded file with the hash in its name, which torchvision does only once, on the way in.
+
+    Raises:
+        UserError: they differ.
+    """
+    expected = copy.stem.rpartition("-")[2]
+    if copy.is_file() and not file_digest(copy).startswith(expected):
+        raise UserError(f"{source}: {copy} is damaged; delete it, and it is downloaded anew")

@@ -38,7 +38,7 @@ def initialise(config: RunConfig, network: ExpertModel) -> None:
     try:
         taken = take_weights(network, state, source=options.checkpoint, reset=reset, strict=options.strict)
     except ValueError as error:
-        raise ConfigError([Problem("initialise", f"{options.checkpoint} {error}")]) from None
+        raise ConfigError([Problem("initialise", str(error))]) from None
     logger.info("%s", taken.summary())
 
 
