@@ -18,13 +18,15 @@ from utils.errors import run_main
 from utils.reporting.logger import set_up_logging
 from utils.reporting.tensorboard import require_wandb
 
+RESUME = "checkpoint to resume from; auto: the newest of this configuration's runs, or a new run where there is none"
 EXAMPLES = """  python train.py -c configs/digits/config_digits_ir40_bs-experts.json --val
-  python train.py -c configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json --seed 1 --num_experts 7"""
+  python train.py -c configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json --seed 1 --num_experts 7
+  python train.py -c configs/digits/config_digits_ir40_bs-experts.json -r auto"""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags of this script."""
-    parser = script_parser("Train a network on a long-tailed data set, or continue a run.", EXAMPLES)
+    parser = script_parser("Train a network on a long-tailed data set, or continue a run.", EXAMPLES, resume=RESUME)
     add_override_flags(parser)
     return parser
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shlex
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -89,7 +90,8 @@ class BaseTrainer(ABC):
                 left = (time.monotonic() - begin) / (done - begin_epoch) * (self.options.epochs - done)
                 self.logger.info("%s, %s left", self._summary(), timedelta(seconds=round(min(left, _LONGEST))))
         if self._exhausted():
-            self.logger.info("%s has not improved since epoch %d: stopped.", self.monitor.name, self.state.best_epoch)
+            text = "Early stopping: %s has not improved since epoch %d."
+            self.logger.info(text, self.monitor.name, self.state.best_epoch)
         self.recorder.close()
 
     def between_steps(self) -> None:
@@ -103,7 +105,7 @@ class BaseTrainer(ABC):
             path = self.save(checkpoint_name(self.state.epoch, self.state.step))
             self.recorder.close()
             self.distributed.from_main(None)  # a launcher that sees one process end gives the others half a minute
-            told = f"stopped by {received.name}; continue with: python train.py -r {path}"
+            told = f"stopped by {received.name}; continue with: python train.py -r {shlex.quote(str(path))}"
             raise RunStopped(received, told if self.distributed.is_main else "")
         if agreed == _CHECKPOINT_DUE:
             self.save(checkpoint_name(self.state.epoch, self.state.step))

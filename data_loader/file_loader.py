@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -43,6 +43,8 @@ class FileDataLoader(ImageDataLoader):
         mean: of each channel, on the scale 0 … 1.
         std: likewise.
     """
+
+    shifts_are_listed: ClassVar[bool] = True
 
     data_dir: str
     image_size: Annotated[int, Range(low=8)] = 224

@@ -12,6 +12,8 @@ import numpy as np
 from data_loader.datasets.splits import Splits
 from data_loader.file_loader import FileDataLoader
 from data_loader.lists.list_files import ImageList, parse_list, positions, read_list
+from data_loader.lists.manifest import is_published
+from data_loader.loader import ListedImages
 from utils.config.ranges import PositiveInt
 from utils.errors import UserError
 
@@ -52,7 +54,7 @@ class ListDataLoader(FileDataLoader):
         paths = dict.fromkeys(path.decode() for images, _ in parsed for path in images.paths)
         return [os.path.join(self.data_dir, path) for path in paths], [line for _, lines in parsed for line in lines]
 
-    def published_shift(self, direction: str, ratio: int) -> np.ndarray | None:
+    def listed_shift(self, direction: str, ratio: int) -> ListedImages | None:
         """The images that `<test list's prefix>_<direction><ratio>.txt`, beside the test list, names.
 
         Raises:
@@ -68,7 +70,7 @@ class ListDataLoader(FileDataLoader):
         if (indices < 0).any():
             stray = wanted[np.argmin(indices)].decode()
             raise UserError(f"{shift_list}: {stray} is not among the test images of {test_list}")
-        return indices
+        return ListedImages(indices, is_published(shift_list))
 
 
 def _class_names(train: ImageList, num_classes: int) -> list[str]:

@@ -7,7 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Self, cast
+from typing import Annotated, Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
 import torch
@@ -32,6 +32,18 @@ from utils.errors import UserError
 from utils.signals import leave_signals_to_the_parent
 
 
+class ListedImages(NamedTuple):
+    """The images that a list file names.
+
+    Attributes:
+        indices: into the test split, int64, shape [M].
+        published: whether the file is a published one, by its content.
+    """
+
+    indices: np.ndarray
+    published: bool
+
+
 @dataclass(kw_only=True, eq=False)
 class ImageDataLoader(BaseDataLoader):
     """What all configurable loaders have in common; the fields are the keys of `data_loader.args`.
@@ -52,6 +64,9 @@ class ImageDataLoader(BaseDataLoader):
         worker_timeout: seconds to wait for a batch before a worker counts as hung; 0: for ever.
         seed: the run's seed (supplied by the program).
     """
+
+    shifts_are_listed: ClassVar[bool] = False
+    """Whether shifted test sets are a matter of list files; else the rule by which they are selected defines them."""
 
     batch_size: PositiveInt
     shuffle: bool = True
@@ -182,15 +197,12 @@ class ImageDataLoader(BaseDataLoader):
             other.__dict__.pop(cached, None)
         return other
 
-    def published_shift(self, direction: str, ratio: int) -> np.ndarray | None:
-        """The images of the test split that a published list names for a shifted test set; None: there is no list.
+    def listed_shift(self, direction: str, ratio: int) -> ListedImages | None:
+        """The images of the test split that a list file names for a shifted test set; None: there is no list.
 
         Args:
             direction: "forward" or "backward".
             ratio: the test set's imbalance ratio.
-
-        Returns:
-            int64 indices into the test split.
         """
         return None
 

@@ -51,7 +51,7 @@ def configuration_of(content: Mapping[str, Any], old: Path, given: Path | None) 
     beside = old.parent / CONFIG_NAME
     if beside.is_file():
         return ConfigParser.from_file(beside)
-    raise UserError(f"{old}: holds no configuration, and there is no {beside}; give one with -c FILE")
+    raise UserError(f"{old}: contains no configuration and {beside} does not exist; give one with -c FILE")
 
 
 def _is_recipe(value: Any) -> bool:
@@ -71,7 +71,7 @@ def main() -> None:
     parser.add_argument("-c", "--config", type=Path, metavar="FILE", help="configuration, where OLD holds none")
     arguments = parser.parse_args()
     if arguments.new.exists():
-        raise UserError(f"{arguments.new}: exists already; nothing is overwritten")
+        raise UserError(f"{arguments.new}: already exists; choose another name (nothing is overwritten)")
     content = load_inertly(arguments.old)
     config = configuration_of(content, arguments.old, arguments.config)
     run = run_config(config)
@@ -79,12 +79,10 @@ def main() -> None:
     with torch.device("meta"):
         different = weight_differences(build_model(run, torch.device("meta")), state)
     if different:
-        raise CheckpointError(f"{arguments.old}: does not fit {config.source}: {different}")
+        raise CheckpointError(f"{arguments.old}: does not match the network in {config.source}: {different}")
     beside = arguments.new.parent / CONFIG_NAME
     if beside.is_file() and read_json(beside) != config.config:
-        raise UserError(
-            f"{beside}: is the configuration of another run; choose another folder for {arguments.new.name}"
-        )
+        raise UserError(f"{beside}: belongs to another run; write {arguments.new.name} to another folder")
     facts: dict[str, Any] = {
         name: plain(content[name]) for name in ("arch", "epoch", "monitor_best", "optimizer") if name in content
     }
@@ -93,7 +91,7 @@ def main() -> None:
     save_checkpoint(arguments.new, new)
     if not beside.is_file():
         config.write(arguments.new.parent)
-    print(f"written: {arguments.new} ({len(state)} tensors, epoch {facts.get('epoch', 'unknown')}), {beside}")
+    print(f"Checkpoint written to {arguments.new} ({len(state)} tensors, epoch {facts.get('epoch', 'unknown')})")
 
 
 if __name__ == "__main__":

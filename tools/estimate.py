@@ -50,7 +50,7 @@ EXAMPLES = """examples:
       --gpus 8 16 --set data_loader.args.batch_size=256 --set trainer.activation_checkpointing=true
 
 A batch is the global one, of which each GPU has its share; where there are fewer than the recipe's n_gpu, a share is
-taken in several parts. Memory is what a GPU holds at the end of its forward pass: leave some air above it."""
+taken in several parts. Memory is what a GPU holds at the end of its forward pass: leave some headroom."""
 
 
 def costs_of_network(config: ConfigParser, side: int) -> NetworkCosts:
@@ -121,7 +121,9 @@ def estimate(config: ConfigParser, gpus: Sequence[int], *, tflops: float, images
     """Everything there is to say of a validated configuration, fit for JSON."""
     side, batch = image_side(config), config["data_loader"]["args"]["batch_size"]
     if max(gpus) > batch:
-        raise UserError(f"--gpus {max(gpus)}: a batch of {batch} has no image for each; fewer GPUs, or a larger batch")
+        raise UserError(
+            f"--gpus {max(gpus)}: more GPUs than the {batch} images of a batch; use fewer GPUs or a larger batch"
+        )
     network, copies = costs_of_network(config, side), optimizer_copies(config)
     options = TrainerOptions(**config["trainer"])
     given = {"copies": copies, "tflops": tflops, "images_per_core": images_per_core}
@@ -151,7 +153,11 @@ def report(found: Mapping[str, Any]) -> str:
     own = "with" if found["activation_checkpointing"] else "without"
     kept = [
         [title, *(f"{found['activation_bytes'][mode][key] / MIB:.2f}" for mode in MEMORY_MODES)]
-        for title, key in (("kept an image", "per_image"), ("block at work, an image", "recomputed"), ("once", "fixed"))
+        for title, key in (
+            ("stored per image", "per_image"),
+            ("recomputed block, per image", "recomputed"),
+            ("fixed", "fixed"),
+        )
     ]
     memory, speed = [], []
     for row in found["on"]:
@@ -174,16 +180,16 @@ def report(found: Mapping[str, Any]) -> str:
         "",
         table(["activations, MiB", *MEMORY_MODES], kept),
         "",
-        "Memory of a GPU, GiB; tf32 as fp32, fp16 as bf16 (CUDA itself, workspaces and more come on top: see --help):",
+        "Memory of a GPU, GiB; tf32 as fp32, fp16 as bf16 (excluding CUDA itself and workspaces; see --help):",
         table(["GPUs", "images at once", "weights", "gradients", "optimiser", *MEMORY_MODES], memory),
         "",
-        f"Speed, ASSUMED from {assumed['tflops']:g} TFLOP/s sustained on each GPU"
+        f"Estimated speed, assuming {assumed['tflops']:g} TFLOP/s sustained on each GPU"
         f" (--tflops) and {assumed['images_per_core']:g} images/s decoded on a core (--images_per_core):",
         table(["GPUs", "images/s to read", "cores to decode", "MiB sent a step", "GB/s sent by each GPU"], speed),
     ]
     lines += [
-        f"{row['gpus']} GPUs: {row['idle_gpus']} of them would be idle and aren't counted: a batch of "
-        f"{found['batch_size']} has {row['gpus'] - row['idle_gpus']} groups of images, and each goes to one GPU"
+        f"{row['gpus']} GPUs: {row['idle_gpus']} would be idle (not counted): a batch of {found['batch_size']} images "
+        f"has only {row['gpus'] - row['idle_gpus']} groups, one GPU each"
         for row in found["on"]
         if row["idle_gpus"]
     ]

@@ -41,7 +41,7 @@ def changes(processes: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> l
     lines = differences(processes[-1], now)
     if len(set(counts)) > 1:
         in_turn = ", then ".join(str(count) for count, _ in groupby(counts))
-        lines.append(f"processes at once: {in_turn}; the command has {counts[0]} throughout")
+        lines.append(f"number of processes changed during the run ({in_turn}); the command uses {counts[0]}")
     return lines
 
 
@@ -68,7 +68,7 @@ def main() -> None:
     for line in changed:
         print(f"warning: {line}", file=sys.stderr)
     if not changed:
-        print("nothing has changed since", file=sys.stderr)
+        print("Nothing has changed since that run.", file=sys.stderr)
     commit = processes[-1].get("commit")
     if commit and any(line.startswith("commit:") for line in changed):
         print(f"git checkout {commit}")

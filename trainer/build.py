@@ -182,7 +182,8 @@ def build_engine(
     if steps is None:
         steps = max(-(-n_gpu // in_use), 1)
         if steps > 1:
-            logger.info("n_gpu is %d and %d at work: a share of a batch is taken in %d parts", n_gpu, in_use, steps)
+            text = "n_gpu is %d but %d in use: accumulating gradients over %d micro-batches"
+            logger.info(text, n_gpu, in_use, steps)
     elif steps == "auto":
         steps = max(state.accumulate_steps, 1)
     return Engine(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -19,12 +20,18 @@ from trainer.build import build_loader, build_trainer
 from trainer.config.config_warnings import find_config_warnings
 from trainer.config.run_config import RunConfig
 from trainer.engine.fitting import fit_memory
+from trainer.engine.precision import slow_precision
 from trainer.run_folders import open_folder, read_resumed
 from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext
 from utils.errors import EarlyEnd, RunError
 from utils.files.provenance import record_process
 from utils.reporting.logger import set_up_logging
+
+_CPU_OUT_OF_MEMORY = re.compile(
+    r"DefaultCPUAllocator|^could not create a (primitive|memory)( object)?\s*$", re.MULTILINE
+)
+"""torch's allocator, and oneDNN, whose "could not create a primitive descriptor …" is about something else."""
 
 logger = logging.getLogger(__name__)
 
@@ -70,13 +77,13 @@ def train_run(
             if config.trainer.accumulate_steps == "auto":
                 fit_memory(trainer)
         if trainer.state.epoch >= trainer.options.epochs:
-            logger.info("All %d epochs are done already; more by a larger --epochs.", trainer.options.epochs)
+            logger.info("All %d epochs are done; to train longer, set a larger --epochs.", trainer.options.epochs)
         with _lack_of_memory_told():
             trainer.train()
     if distributed.is_main:
         newest = next(iter(folder.checkpoints()), parser.resume)
         best = folder.path / BEST_NAME
-        or_best = f" (or the best epoch: {best})" if best.is_file() else ""
+        or_best = f" (or the best epoch: {shlex.quote(str(best))})" if best.is_file() else ""
         print(f"Run saved to {folder.path}; evaluate with: python test.py -r {shlex.quote(str(newest))}{or_best}")
 
 
@@ -92,18 +99,21 @@ def _introduce(
     for problem in find_config_warnings(config):
         logger.warning("warning: %s", problem)
     if config.trainer.validate and loader.validates_on_test_split:
-        logger.warning("warning: validation on the test split; data_loader.args.validation_split holds out images")
+        logger.warning(
+            "warning: validating on the test split; to hold out training images instead, set "
+            "data_loader.args.validation_split"
+        )
     if config.trainer.sync_batchnorm and (device.type != "cuda" or distributed.group is None):
-        logger.warning("warning: trainer.sync_batchnorm is for several processes on GPUs: it does nothing here")
+        logger.warning("warning: trainer.sync_batchnorm has no effect: it needs several processes on GPUs")
     if config.trainer.compile:
-        logger.info("The network is compiled at its first step and at the first validation: that takes minutes.")
-    if config.trainer.precision == "fp16" and device.type == "cpu":
-        logger.warning("warning: trainer.precision: fp16 takes a CPU many times as long; there bf16 is the one")
+        logger.info("Compiling the network at the first step and the first validation; this takes minutes.")
+    if advice := slow_precision(config.trainer.precision, device):
+        logger.warning("warning: trainer.precision: %s", advice)
     shared_by = len(groups(loader.batch_size))
     if distributed.size > shared_by:
         logger.warning(
-            "warning: %d images a batch are %d mixing groups, so some of %d processes have nothing to do: make "
-            "data_loader.args.batch_size larger",
+            "warning: a batch of %d images has %d groups, so some of the %d processes are idle; increase "
+            "data_loader.args.batch_size",
             loader.batch_size,
             shared_by,
             distributed.size,
@@ -125,16 +135,20 @@ def _nothing_left_behind(folder: RunFolder | None) -> Iterator[None]:
         raise
 
 
+def _is_lack_of_memory(error: Exception) -> bool:
+    """Whether memory was asked for in vain; on a CPU torch says so in a RuntimeError's text only."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or bool(_CPU_OUT_OF_MEMORY.search(str(error)))
+
+
 @contextmanager
 def _lack_of_memory_told() -> Iterator[None]:
     try:
         yield
-    except RuntimeError as error:  # on a GPU torch.OutOfMemoryError, on a CPU nothing more special
-        if not (isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)):
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
             raise
-        asked = str(error).strip().splitlines()[0]
+        asked = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RunError(
-            f"the memory does not suffice ({asked}); what helps: --accumulate_steps auto, "
-            "--activation_checkpointing true, --precision bf16, a smaller --batch_size; "
-            "python -m tools.estimate CONFIG says what a run needs"
+            f"out of memory ({asked}); try --accumulate_steps auto, --activation_checkpointing true, --precision bf16 "
+            "or a smaller --batch_size; estimate the need with: python -m tools.estimate CONFIG"
         ) from None

@@ -48,7 +48,7 @@ def read_resumed(config: ConfigParser, distributed: DistributedContext) -> tuple
         return None, None
     content = load_checkpoint(config.resume)
     if not _is_run_of(config, config.resume.parent):
-        logger.info("The configuration is not the one beside %s: this is a new run.", config.resume)
+        logger.info("The configuration differs from the one beside %s: starting a new run from it.", config.resume)
         return None, content
     return config.resume.parent, content
 
@@ -66,12 +66,12 @@ def _newest_of(config: ConfigParser, candidates: Iterable[Path]) -> tuple[Path |
         found = RunFolder(path).newest_good(require_training_state)
         if found is not None:
             config.resume = found[0]
-            logger.info("Continuing %s.", found[0])
+            logger.info("Resuming from %s.", found[0])
             return path, found[1]
     if folders:
-        logger.info("No intact checkpoint yet in %s: starting it again.", folders[0])
+        logger.info("No usable checkpoint in %s: restarting that run.", folders[0])
         return folders[0], None
-    logger.info("No run of this configuration in %s yet: starting one.", config.runs_folder())
+    logger.info("No earlier run of this configuration in %s: starting a new one.", config.runs_folder())
     return None, None
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+EXIT_UNREAD = 141  # as of a process that SIGPIPE has killed
 
 
 class EarlyEnd(Exception):
@@ -69,12 +72,53 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 
 
 def run_main(main: Callable[[], object]) -> None:
-    """Run a script's `main` and end the process: an `EarlyEnd` becomes one line a problem and its exit code."""
+    """Run a script's `main` and end the process: an `EarlyEnd` becomes one line a problem and its exit code.
+
+    A reader that has gone away (`… | head`) ends it without a word.
+    """
+    code: int | str | None = 0
     try:
         main()
     except EarlyEnd as error:
         for line in str(error).splitlines():
             print(f"{error.prefix}{line}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        code = error.exit_code
     except KeyboardInterrupt:
-        sys.exit(EXIT_INTERRUPTED)
+        code = EXIT_INTERRUPTED
+    except SystemExit as ended:
+        code = ended.code
+    except BrokenPipeError:
+        if not _is_unread(sys.stdout):  # another pipe than the output's
+            raise
+        code = EXIT_UNREAD
+    flushed = _flush_output()
+    code = code or flushed
+    if code:
+        sys.exit(code)
+
+
+def _flush_output() -> int:
+    """Write what standard output holds back, which Python would do too late to tell a failure in one line.
+
+    Returns:
+        the exit code: 0 where it could be written.
+    """
+    if sys.stdout is None:
+        return 0
+    try:
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:
+        code = EXIT_UNREAD
+    except OSError as error:
+        print(f"error: standard output: can't be written: {error.strerror}", file=sys.stderr)
+        code = EarlyEnd.exit_code
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
+    return code
+
+
+def _is_unread(stream: TextIO) -> bool:
+    """Whether a stream is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)  # errors are reported without being asked for
+    return bool(poll.poll(0))

@@ -52,7 +52,8 @@ _SHIFTS = """\
 Writes the shifted test lists <prefix>_forwardR.txt and <prefix>_backwardR.txt. Classes are ranked by their images in
 the training list (ties by label); with n the largest class of the test list and f = 1/R rounded to --factor-decimals,
 the class of rank k gives ⌊n · f^(k/(C-1))⌋ test images, backward with the ranks reversed. Which images: NumPy's
-legacy generator, seeded with 0 for each list, as for every set of this benchmark.
+legacy generator, seeded with 0 for each list. The published lists of ImageNet-LT, iNaturalist 2018 and Places-LT
+have the same sizes and the same images a class, but other images: figures on these lists are not figures on those.
 
 examples:
   python -m data_loader.lists make-shifts --train data_txt/ImageNet_LT/ImageNet_LT_train.txt \\

@@ -48,6 +48,11 @@ def git_blob_sha1(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
 
 
+def is_published(path: Path, *, manifest: Path = MANIFEST) -> bool:
+    """Whether a list file's content is that of a published one, whatever its name."""
+    return git_blob_sha1(path.read_bytes()) in {file.git_blob_sha1 for file in published_files(manifest=manifest)}
+
+
 def published_files(data_sets: Sequence[str] = (), *, manifest: Path = MANIFEST) -> list[PublishedFile]:
     """The files of some data sets, all of them by default.
 

@@ -1,5 +1,6 @@
 import logging
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ from data_loader.data_loaders.image_lists import ImageListDataLoader
 from data_loader.data_loaders.imagenet_lt import ImageNetLTDataLoader
 from data_loader.data_loaders.inaturalist import iNaturalistDataLoader
 from data_loader.data_loaders.places_lt import PlacesLTDataLoader
+from data_loader.lists import manifest
+from data_loader.lists.manifest import PublishedFile, git_blob_sha1
 from data_loader.transforms.rand_augment import RandAugment
 from tests.data_loader import image_trees
 from utils.config.schema import fields_of
@@ -153,19 +156,25 @@ def test_without_a_validation_list_the_test_images_serve(trees):
     np.testing.assert_array_equal(loader.split_validation().targets, loader.of_split("test").targets)
 
 
-def test_published_shifts_are_found_by_path(own_tree):
+def test_lists_of_shifts_are_found_by_path_and_published_ones_told_by_their_content(own_tree, monkeypatch):
     loader = ImageNetLTDataLoader(**own_tree.args, **SMALL)
-    assert loader.published_shift("forward", 50) is None
+    assert loader.listed_shift("forward", 50) is None
     lines = [line + "\n" for line in _lines(own_tree.args["test_txt"])]
     chosen = [7, 2, 0]
     shift_list = own_tree.args["test_txt"].replace("_test", "_backward50")
     with open(shift_list, "w") as file:
         file.writelines(lines[i] for i in chosen)
-    np.testing.assert_array_equal(loader.published_shift("backward", 50), chosen)
+    listed = loader.listed_shift("backward", 50)
+    np.testing.assert_array_equal(listed.indices, chosen)
+    assert not listed.published, "make-shifts could have written it"
+    published = PublishedFile("data_txt/A/a.txt", "", git_blob_sha1(Path(shift_list).read_bytes()), 3, 3)
+    with monkeypatch.context() as patched:
+        patched.setattr(manifest, "published_files", lambda **_: [published])
+        assert loader.listed_shift("backward", 50).published
     with open(shift_list, "a") as file:
         file.write("val/elsewhere.JPEG 1\n")
     with pytest.raises(UserError, match=r"backward50\.txt: val/elsewhere\.JPEG is not among the test images"):
-        loader.published_shift("backward", 50)
+        loader.listed_shift("backward", 50)
 
 
 def test_a_label_out_of_range_is_an_error_before_any_image_is_read(own_tree):

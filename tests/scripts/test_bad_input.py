@@ -84,6 +84,10 @@ def refuse(shell: Shell, place: Path) -> Refuse:
         (("-c", "small.json", "--learning-rat=1"), ("did you mean '--learning_rate'?",)),
         (("-c", "small.json", "--lr"), ("--lr", "argument")),
         (("-c", "small.json", "--lr", "fast"), ("optimizer.args.lr", "'fast'", "set by --lr")),
+        (("-c", "small.json", "--learning_rate", "fast"), ("optimizer.args.lr", "set by --learning_rate)")),
+        (("-c", "small.json", "--bs", "0"), ("data_loader.args.batch_size", "at least 1", "set by --bs)")),
+        (("-c", "small.json", "--batch_size", "0"), ("data_loader.args.batch_size", "set by --batch_size)")),
+        (("small.json",), ("unrecognized arguments: small.json; did you mean '-c small.json'?",)),
         (("-c", "small.json", "--seed", "-1"), ("seed", "at least 0", "set by")),
         (("-c", "small.json", "--epochs", "0"), ("trainer.epochs", "at least 1", "--epochs")),
         (("-c", "small.json", "--combiner_type", "mix"), ("combiner.mode", "mixup_cutmix")),
@@ -306,6 +310,6 @@ def test_a_network_too_large_for_the_memory_is_one_line(place: Path, shell: Shel
     ended = shell("train.py", "-c", "small.json", "--layer3_dimension", 2 * 10**6)  # 144 TB for one convolution
     assert ended.code == 1
     (line,) = ended.err.splitlines()
-    assert line.startswith("error: the memory does not suffice (")
+    assert line.startswith("error: out of memory (")
     assert "python -m tools.estimate" in line
     assert not list(place.glob("saved/models/*/*")), "nothing is left of it"

@@ -71,7 +71,9 @@ def test_image_files_are_trained_on_tested_and_swept(tmp_path: Path, shell: Shel
     assert len(shifts) == case.distributions
     assert [row["distribution"] for row in shifts].count("uniform") == 1
     assert "nan" not in tested.out + swept.out
-    assert "Derived by rule, without list files: forward" in swept.out
+    assert "No list files for forward" in swept.out
+    assert "\nSelected by rule, without list files, so not the benchmark's own images: forward" in swept.out
+    assert {row["selection"] for row in rows} == {"by rule"}
 
 
 def test_a_users_folder_is_reported_by_class_name_and_empty_groups_by_a_dash(tmp_path: Path, shell: Shell) -> None:

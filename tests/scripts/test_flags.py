@@ -9,6 +9,7 @@ import pytest
 import train
 from tests.scripts.command_line import ROOT
 from trainer.config.run_config import find_problems
+from utils.config.command_line import script_parser
 from utils.config.parser import ConfigParser
 
 CIFAR = ROOT / "configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json"
@@ -99,6 +100,13 @@ def test_all_other_keys_stay_as_the_file_has_them() -> None:
     plain, changed = parsed(CIFAR, []), parsed(CIFAR, ["--lr", "0.5", "--set", "name=x"])
     plain["optimizer"]["args"]["lr"], plain["name"] = 0.5, "x"
     assert changed == plain
+
+
+def test_automatic_resuming_stands_in_the_help_of_training_only() -> None:
+    said = " ".join(train.build_parser().format_help().split())
+    assert "checkpoint to resume from; auto: the newest of this configuration's runs" in said
+    assert "ir40_bs-experts.json -r auto" in said
+    assert "auto" not in script_parser("Evaluate.", "").format_help()
 
 
 def test_what_and_where() -> None:

@@ -143,7 +143,7 @@ def test_a_killed_process_is_started_again_and_the_run_ends_as_if_nothing_had_be
     os.kill(worker_of(agent.pid, rank), signal.SIGKILL)
     done = ended(agent)
     assert done.code == 0, done.err
-    assert re.search(r"Continuing saved/models/small/.*/checkpoint-epoch[23]", done.out)
+    assert re.search(r"Resuming from saved/models/small/.*/checkpoint-epoch[23]", done.out)
     assert same_run(the_run(tmp_path / "saved"), undisturbed)
     processes = json.loads((the_run(tmp_path / "saved") / "run.json").read_text())["processes"]
     assert len(processes) == 2

@@ -101,11 +101,11 @@ def test_weights_that_do_not_fit_the_configuration_are_refused_by_name(
 def test_nothing_that_exists_is_overwritten(tmp_path: Path, trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     old = publish(tmp_path / "old.pth", trained, CONFIG, monkeypatch)
     (tmp_path / "new.pth").write_bytes(b"precious")
-    with pytest.raises(UserError, match="exists already"):
+    with pytest.raises(UserError, match=r"already exists; choose another name \(nothing is overwritten\)"):
         convert(monkeypatch, old, tmp_path / "new.pth")
     assert (tmp_path / "new.pth").read_bytes() == b"precious"
     (tmp_path / CONFIG_NAME).write_text('{"name": "another run"}')
-    with pytest.raises(UserError, match="another run"):
+    with pytest.raises(UserError, match=r"belongs to another run; write .* to another folder"):
         convert(monkeypatch, old, tmp_path / "other.pth")
     assert not (tmp_path / "other.pth").exists()
 

@@ -192,7 +192,7 @@ def test_the_command_needs_no_data(
     ended = call(monkeypatch, capsys, CIFAR, "--gpus", 2, 1, "--tflops", 5, "--out", "out.json")
     assert (ended.code, ended.err) == (0, "")
     assert "1,362,064" in ended.out
-    assert "ASSUMED from 5 TFLOP/s" in ended.out
+    assert "Estimated speed, assuming 5 TFLOP/s" in ended.out
     found = json.loads((tmp_path / "out.json").read_text())
     assert [row["gpus"] for row in found["on"]] == [1, 2]
     assert found["assumed"]["tflops"] == 5
@@ -208,7 +208,7 @@ def test_gpus_beyond_the_groups_of_a_batch_are_idle_and_not_counted(
     assert twelve["images_a_second"] == eight["images_a_second"]
     ended = call(monkeypatch, capsys, CIFAR, "--gpus", 8, 12)
     (line,) = [line for line in ended.out.splitlines() if "idle" in line]
-    assert line.startswith("12 GPUs: 4 of them would be idle")
+    assert line == "12 GPUs: 4 would be idle (not counted): a batch of 128 images has only 8 groups, one GPU each"
 
 
 def test_the_flags_of_train_are_understood(
@@ -228,7 +228,7 @@ def test_the_flags_of_train_are_understood(
         ([CIFAR, "--gpus", "0"], "argument --gpus: expected a whole number of 1 or more; got '0'"),
         ([CIFAR, "--gpus", "two"], "argument --gpus: expected a whole number of 1 or more; got 'two'"),
         ([CIFAR, "--bs", "0"], "data_loader.args.batch_size"),
-        ([CIFAR, "--gpus", "129"], "--gpus 129: a batch of 128 has no image for each"),
+        ([CIFAR, "--gpus", "129"], "--gpus 129: more GPUs than the 128 images of a batch"),
         ([CIFAR, "--tflops", "-3"], "argument --tflops: expected a number above 0; got '-3'"),
         ([CIFAR, "--images_per_core", "nan"], "--images_per_core"),
         ([CIFAR, "--set", "arch.args.num_expert=3"], "arch.args.num_expert: unknown key; did you mean 'num_experts'?"),

@@ -49,7 +49,7 @@ def test_the_printed_command_repeats_the_run(
     trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], shell: Shell
 ) -> None:
     out, err = answer(trained, monkeypatch, capsys)
-    assert err == "nothing has changed since\n"
+    assert err == "Nothing has changed since that run.\n"
     command = out.strip().split()
     assert command == ["python", "train.py", "-c", str(trained / "config.json")]
     first = (trained / "checkpoint-epoch1.pth").read_bytes()
@@ -87,8 +87,8 @@ def test_what_has_changed_since_is_warned_of(
     facts["processes"][0]["commit"] = "0" * 40
     path.write_text(json.dumps(facts))
     out, err = answer(trained, monkeypatch, capsys)
-    assert "warning: torch: 1.0.0 then, " in err
-    assert f"warning: commit: {'0' * 40} then, " in err
+    assert "warning: torch: was 1.0.0, is now " in err
+    assert f"warning: commit: was {'0' * 40}, is now " in err
     assert out.startswith(f"git checkout {'0' * 40}\n")
 
 
@@ -115,7 +115,7 @@ def test_a_run_of_several_processes_is_repeated_by_as_many(
     rewrite_processes(trained, {"at_once": 2, "cpu_threads": 77})  # torchrun sets the threads
     out, err = answer(trained, monkeypatch, capsys)
     assert out == f"torchrun --standalone --nproc_per_node=2 train.py -c {trained}/config.json\n"
-    assert err == "nothing has changed since\n"
+    assert err == "Nothing has changed since that run.\n"
 
 
 def test_a_run_whose_processes_differ_in_number_is_repeated_as_it_began_and_warned_of(
@@ -124,7 +124,7 @@ def test_a_run_whose_processes_differ_in_number_is_repeated_as_it_began_and_warn
     rewrite_processes(trained, {"at_once": 4}, {"at_once": 4}, {"at_once": 1})
     out, err = answer(trained, monkeypatch, capsys)
     assert out.startswith("torchrun --standalone --nproc_per_node=4 train.py ")
-    assert err == "warning: processes at once: 4, then 1; the command has 4 throughout\n"
+    assert err == "warning: number of processes changed during the run (4, then 1); the command uses 4\n"
 
 
 def test_a_checkpoint_stands_for_its_run(

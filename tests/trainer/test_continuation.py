@@ -324,7 +324,7 @@ def test_automatic_continuation_starts_a_run_where_there_is_none_and_finds_it_af
     (Path(runs()[0]) / "checkpoint-epoch2.pth").unlink()
     ended = train("-r", "auto")
     assert trained(ended) == [2]
-    assert f"Continuing {runs()[0]}/checkpoint-epoch1.pth" in ended.out
+    assert f"Resuming from {runs()[0]}/checkpoint-epoch1.pth" in ended.out
     assert len(runs()) == 1
 
 

@@ -7,8 +7,9 @@ import logging
 import numpy as np
 import pytest
 
+from data_loader.loader import ListedImages
 from tests.trainer.cifar_splits import cifar_split, plain_subset
-from trainer.evaluation.distributions import DISTRIBUTIONS, TestSplit, checked_name, choices, select
+from trainer.evaluation.distributions import DISTRIBUTIONS, TestSplit, checked_name, choices, remark, select
 from trainer.evaluation.presets import SWEEPS, UNIFORM
 from utils.errors import UserError
 
@@ -78,15 +79,35 @@ def test_classes_are_ranked_by_training_frequency_ties_by_label() -> None:
     assert np.bincount(targets[backward.indices], minlength=4).tolist() == [8, 2, 4, 1]
 
 
-def test_a_published_list_comes_before_the_rule_and_what_is_derived_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_list_comes_before_the_rule_and_what_stands_in_for_one_is_said(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    listed = {"backward2": np.array([31, 0, 5])}
-    split = TestSplit(np.repeat(np.arange(4), 8), [9, 8, 7, 6], listed.get)
-    forward, uniform, backward = select(["forward2", "uniform", "backward2"], split)
+    listed = {
+        "backward2": ListedImages(np.array([31, 0, 5]), published=True),
+        "backward3": ListedImages(np.array([0, 31]), published=False),
+    }
+    split = TestSplit(np.repeat(np.arange(4), 8), [9, 8, 7, 6], listed.get, shifts_are_listed=True)
+    selected = select(["forward5", "forward2.5", "forward1", "uniform", "backward2", "backward3"], split)
+    forward, ratio_without_lists, everything, uniform, backward, own = selected
     np.testing.assert_array_equal(backward.indices, [31, 0, 5])
     assert len(forward.indices) > 3
-    assert len(uniform.indices) == 32
-    assert [record.getMessage() for record in caplog.records] == ["Derived by rule, without list files: forward2."]
+    assert len(uniform.indices) == len(everything.indices) == 32
+    assert [distribution.selection for distribution in selected] == [*4 * ["by rule"], "published list", "list file"]
+    assert [distribution.stands_in for distribution in selected] == [True, *5 * [False]]
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "No list files for forward5: selecting the test images by the benchmark's rule "
+        "(not the benchmark's own images)."
+    )
+    assert remark(selected) == "Selected by rule, without list files, so not the benchmark's own images: forward5"
+    assert remark([ratio_without_lists, uniform, backward, own]) == ""
+
+
+def test_where_the_rule_is_the_benchmark_nothing_stands_in(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    selected = select(ORDER, cifar_split(10))
+    assert {distribution.selection for distribution in selected} == {"by rule"}
+    assert remark(selected) == ""
+    assert not caplog.records
 
 
 # -- names ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -122,11 +123,16 @@ def test_without_a_single_number_there_is_no_best(tmp_path: Path) -> None:
     ],
 )
 def test_early_stopping_after_epochs_without_improvement(
-    tmp_path: Path, monitor: str, values: list[float], patience: int, last: int
+    tmp_path: Path, monitor: str, values: list[float], patience: int, last: int, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO)
     trainer = Scripted(tmp_path, values, monitor=monitor, early_stop=patience, save_period=100)
     trainer.train()
     assert trainer.state.epoch == last
+    said = [record.getMessage() for record in caplog.records if "Early" in record.getMessage()]
+    name = monitor.partition(" ")[2]
+    exhausted = patience and last - trainer.state.best_epoch == patience
+    assert said == [f"Early stopping: {name} has not improved since epoch {last - patience}."] * bool(exhausted)
     assert f"checkpoint-epoch{last}.pth" in names(tmp_path), "where training ends there is a checkpoint"
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from data_loader.loader import ListedImages
 from model.metrics import METRICS
 from trainer.evaluation.commands import TestRun, weights_in
 from trainer.evaluation.predictions import Predictions
@@ -24,10 +25,10 @@ PERFECT = np.repeat(10 * np.eye(4, dtype=np.float32)[TARGETS][:, np.newaxis], 2,
 def run() -> TestRun:
     """Of a checkpoint with averaged weights, on a data set with one published list."""
 
-    def published_shift(direction: str, ratio: int) -> np.ndarray | None:
-        return np.array([3, 1, 2]) if (direction, ratio) == ("backward", 2) else None
+    def listed_shift(direction: str, ratio: int) -> ListedImages | None:
+        return ListedImages(np.array([3, 1, 2]), published=True) if (direction, ratio) == ("backward", 2) else None
 
-    loader: Any = SimpleNamespace(cls_num_list=[9, 7, 5, 3], published_shift=published_shift)
+    loader: Any = SimpleNamespace(cls_num_list=[9, 7, 5, 3], listed_shift=listed_shift, shifts_are_listed=True)
     predictions = Predictions({"raw": RAW, "averaged": PERFECT}, TARGETS)
     return TestRun(Path("runs/checkpoint-epoch3.pth"), cast(Any, loader), predictions, "a run")
 
@@ -39,7 +40,7 @@ def test_a_checkpoints_networks_are_its_raw_and_its_averaged_weights() -> None:
 
 
 def test_the_uniform_test_has_ensemble_and_experts_of_each_of_the_weights(run: TestRun) -> None:
-    rows = run.rows(UNIFORM)
+    rows = run.rows(UNIFORM, run.selected(UNIFORM))
     names = ("ensemble", "expert 0", "expert 1")
     assert [(row["weights"], row["predictor"]) for row in rows] == [(w, n) for w in ("raw", "averaged") for n in names]
     assert {(row["checkpoint"], row["protocol"], row["prior"]) for row in rows} == {
@@ -52,13 +53,16 @@ def test_the_uniform_test_has_ensemble_and_experts_of_each_of_the_weights(run: T
 
 
 def test_a_sweep_has_a_block_of_rows_for_each_of_the_weights_and_takes_published_lists(run: TestRun) -> None:
-    rows = run.rows(SWEEPS["inat"], prior="known")
+    rows = run.rows(SWEEPS["inat"], run.selected(SWEEPS["inat"]), prior="known")
     distributions = list(SWEEPS["inat"].distributions)
     assert [row["distribution"] for row in rows] == 2 * distributions
     assert {row["prior"] for row in rows} == {"known"}
     assert [row["images"] for row in rows if row["distribution"] == "backward2"] == [3, 3]
+    assert {row["distribution"] for row in rows if row["selection"] == "published list"} == {"backward2"}
+    assert {row["selection"] for row in rows if row["distribution"] != "backward2"} == {"by rule"}
 
 
 def test_other_distributions_than_the_presets_may_be_given(run: TestRun) -> None:
-    rows = run.rows(replace(SWEEPS["cifar"], distributions=("backward4", "uniform")))
+    preset = replace(SWEEPS["cifar"], distributions=("backward4", "uniform"))
+    rows = run.rows(preset, run.selected(preset))
     assert [(row["distribution"], row["images"]) for row in rows[:2]] == [("backward4", 8 + 5 + 3 + 2), ("uniform", 32)]

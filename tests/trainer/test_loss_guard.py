@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -83,13 +84,23 @@ def test_on_the_cpu_the_step_itself_is_stopped(tmp_path: Path, loss: float) -> N
 
 def test_the_report_names_the_step_and_its_images(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-epoch2.pth").touch()
-    with pytest.raises(RunError, match=r"python train\.py -r .*checkpoint-epoch2\.pth arrives at the same step again"):
+    with pytest.raises(RunError, match=r"reproduce with: python train\.py -r .*checkpoint-epoch2\.pth$"):
         show(guard_of(tmp_path), [1.0, 1.0, NAN])
     report = json.loads((tmp_path / REPORT_NAME).read_text())
     assert (report["epoch"], report["step"], report["learning_rate"], report["loss"]) == (3, 2, 0.25, "nan")
     assert report["indices"] == [20, 21]
     assert report["repeats"] == [0, 2]
     assert report["repeat_with"] == f"python train.py -r {tmp_path}/checkpoint-epoch2.pth"
+
+
+def test_the_command_is_quoted_for_the_shell(tmp_path: Path) -> None:
+    folder = tmp_path / "it's a run"
+    folder.mkdir()
+    (folder / "checkpoint-epoch2.pth").touch()
+    with pytest.raises(RunError) as caught:
+        show(guard_of(folder), [NAN])
+    command = str(caught.value).partition("reproduce with: ")[2]
+    assert shlex.split(command) == ["python", "train.py", "-r", f"{folder}/checkpoint-epoch2.pth"]
 
 
 # -- an accelerator, where each look costs a wait ---------------------------------------------------------------------

@@ -20,7 +20,7 @@ from model.losses.cross_entropy import CrossEntropyLoss
 from tests.trainer.small_runs import CPU, run, small_config, small_trainer
 from tests.trainer.test_continuation import assert_same_runs, run_with_stops
 from trainer.config.run_config import find_problems
-from trainer.engine.precision import Precision, fastest_safe
+from trainer.engine.precision import Precision, fastest_safe, slow_precision
 from trainer.trainer import Trainer
 from utils.files.checkpoint import load_checkpoint
 
@@ -182,6 +182,27 @@ def test_auto_on_a_cpu_is_bf16_where_it_has_units_for_it(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert fastest_safe(CPU) == expected
     assert Precision("auto", CPU).name == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "capabilities", "advice"),
+    [
+        ("bf16", {"amx_bf16": True}, None),
+        ("bf16", {"amx_bf16": False, "avx512_bf16": True}, None),
+        ("bf16", {"architecture": "aarch64", "bf16": True}, None),
+        ("bf16", {"avx2": True}, "bf16 is slow on this processor, which has no units for it; use fp32"),
+        ("fp16", {"avx512_bf16": True}, "fp16 is very slow on a CPU; use bf16 there"),
+        ("fp16", {"avx2": True}, "fp16 is very slow on a CPU; use fp32 there"),
+        ("fp32", {}, None),
+        ("auto", {}, None),
+    ],
+)
+def test_a_precision_that_a_processor_has_no_units_for_gets_advice(
+    monkeypatch: pytest.MonkeyPatch, name: Any, capabilities: dict[str, Any], advice: str | None
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert slow_precision(name, CPU) == advice
+    assert slow_precision(name, torch.device("cuda")) is None
 
 
 @pytest.mark.parametrize(

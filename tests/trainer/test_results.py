@@ -194,7 +194,7 @@ def test_a_metric_that_is_registered_is_in_table_json_and_csv(tmp_path: Path, mo
 def test_columns_of_the_csv_are_those_of_the_rows_the_registrys_in_its_order(tmp_path: Path) -> None:
     write_results(tmp_path, [row(remark=1)])
     header = (tmp_path / "results.csv").read_text(encoding="utf8").splitlines()[0].split(",")
-    question = ["checkpoint", "protocol", "weights", "prior", "distribution", "predictor", "images"]
+    question = ["checkpoint", "protocol", "weights", "prior", "distribution", "predictor", "selection", "images"]
     assert header == [*question, *METRICS, "remark"]
 
 

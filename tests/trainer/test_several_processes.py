@@ -293,6 +293,6 @@ def test_a_process_that_is_lost_is_told_in_one_line_by_rank_0(tmp_path: Path) ->
     main, lost, other = in_processes(vanish, 3, tmp_path)
     assert lost is None
     assert isinstance(main, RunError)
-    assert str(main).startswith("another process of this run is lost (")
+    assert str(main).startswith("another process of this run died (")
     assert isinstance(other, Silently)
     assert str(other) == ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from tests.ranks import in_processes
 from utils.distributed.context import Agreement, DistributedContext, Silently, launch_environment, report_once
+from utils.distributed.device import choose_device
 from utils.errors import UserError
 
 VARIABLES = (
@@ -31,6 +33,30 @@ def launched(monkeypatch: pytest.MonkeyPatch, *values: str) -> DistributedContex
     for name, value in zip(VARIABLES, values, strict=False):
         monkeypatch.setenv(name, value)
     return launch_environment()
+
+
+def test_without_a_gpu_the_cpu_is_used_and_rank_0_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    for context in (DistributedContext(rank=0, size=2), DistributedContext(rank=1, size=2)):
+        assert choose_device(1, context).type == "cpu"
+    assert [record.getMessage() for record in caplog.records] == ["No GPU found; using the CPU."]
+
+
+@pytest.mark.parametrize(
+    ("gpus", "told"),
+    [
+        (1, "4 processes but only 1 GPU on this machine: start 1 process (torchrun --nproc_per_node=1)"),
+        (2, "4 processes but only 2 GPUs on this machine: start 2 processes (torchrun --nproc_per_node=2)"),
+    ],
+)
+def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch, gpus: int, told: str) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    with pytest.raises(UserError) as caught:
+        choose_device(4, DistributedContext(size=4, local_size=4))
+    assert str(caught.value) == f"{told}, or set n_gpu=0 to train on the CPU"
 
 
 def test_a_process_that_nobody_launched_is_alone() -> None:

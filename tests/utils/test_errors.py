@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -62,3 +66,48 @@ def test_run_main_returns_when_all_is_well_and_lets_bugs_through() -> None:
     with pytest.raises(ZeroDivisionError):
         run_main(main)
     assert issubclass(ConfigError, UserError)
+
+
+# -- an output that nobody reads --------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[2]
+
+
+def ended(body: str, *, into: str = "closed pipe", unbuffered: bool = False) -> tuple[int, str]:
+    """Exit code and standard error of a script whose `main` has this body, where its output can't be written."""
+    script = f"import sys\nfrom utils.errors import RunError, run_main\ndef main():\n    {body}\nrun_main(main)\n"
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "wb") as pipe, open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [sys.executable, *(["-u"] if unbuffered else []), "-c", script],
+            stdout=pipe if into == "closed pipe" else full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+            check=False,
+        )
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("unbuffered", [False, True])
+@pytest.mark.parametrize("body", ["print('a table')", "print('a table' * 10**6)", "print('help'); sys.exit(0)"])
+def test_a_reader_that_has_gone_away_ends_a_script_quietly(body: str, unbuffered: bool) -> None:
+    assert ended(body, unbuffered=unbuffered) == (141, "")
+
+
+def test_an_error_is_told_whether_or_not_the_output_is_read() -> None:
+    assert ended("print('a table'); raise RunError('it broke')") == (1, "error: it broke\n")
+
+
+def test_another_pipe_that_breaks_is_no_lack_of_readers() -> None:
+    code, told = ended("raise BrokenPipeError('a worker')", into="/dev/full")
+    assert code == 1
+    assert told.endswith("BrokenPipeError: a worker\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
+def test_an_output_that_can_not_be_written_is_one_line() -> None:
+    told = (1, "error: standard output: can't be written: No space left on device\n")
+    assert ended("print('a table')", into="/dev/full") == told

@@ -59,7 +59,7 @@ def after_full_disk(folder: Path, script: str) -> subprocess.CompletedProcess[st
 def test_curves_that_can_not_be_written_are_one_line(tmp_path: Path, script: str) -> None:
     ended = after_full_disk(tmp_path, script)
     assert ended.returncode == 2
-    assert ended.stderr == f"error: {tmp_path}: TensorBoard's curves can't be written: File too large\n"
+    assert ended.stderr == f"error: {tmp_path}: cannot write TensorBoard events: File too large\n"
 
 
 def test_a_line_that_can_not_be_logged_is_still_shown_on_the_screen(tmp_path: Path) -> None:

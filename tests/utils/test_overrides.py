@@ -84,6 +84,8 @@ def test_a_flag_lands_at_its_published_path(flag: str, path: str, text: str, val
 def test_the_alias_that_was_typed_last_counts_and_is_the_one_that_messages_name() -> None:
     assert overrides("--lr", "1", "--learning_rate", "2") == {"optimizer.args.lr": (2, "--learning_rate")}
     assert overrides("-s", "3") == {"seed": (3, "-s")}
+    assert overrides("--validate") == {"trainer.validate": (True, "--validate")}
+    assert overrides("--validate", "--val") == {"trainer.validate": (True, "--val")}
 
 
 def test_no_flag_sets_nothing() -> None:
@@ -160,7 +162,7 @@ def test_set_without_a_key_or_a_value_is_told(assignment: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("--set", 'a={"b": 1, "b": 2}'), "--set a: the key 'b' stands twice in one object; which one counts?"),
+        (("--set", 'a={"b": 1, "b": 2}'), "--set a: the key 'b' appears twice in one object; remove one"),
         (("--set", "a=" + "[" * 900 + "]" * 900), "--set a: can't be read: nested more than 100 deep"),
         (("--lr", "9" * 5000), "--lr: can't be read: a number has thousands of digits"),
         (("-s", "9" * 5000), "-s: can't be read: a number has thousands of digits"),

@@ -94,7 +94,7 @@ def _tau_fits_experts(config: RunConfig) -> list[Problem]:
     def small_enough() -> None:
         largest = max(config.taus or [0.0], key=abs)
         if abs(largest) > _LARGEST_TAU:
-            raise ValueError(f"a τ of {largest:g} is out of all proportion; at most ±{_LARGEST_TAU}")
+            raise ValueError(f"τ = {largest:g} is too large; at most ±{_LARGEST_TAU}")
 
     return _trial("loss.args.tau_list", small_enough)
 

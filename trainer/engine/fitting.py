@@ -75,4 +75,5 @@ def fit_memory(trainer: Trainer) -> None:
     for buffer, before in zip(network.buffers(), buffers, strict=True):
         buffer.copy_(before)
     images = max(len(part["train"].shard) for part in engine.micro_batches(batches))
-    logger.info("accumulate_steps: micro-batches of %d images, %d a step", images, state.accumulate_steps)
+    text = "accumulate_steps auto: %d images a micro-batch, %d micro-batches a step"
+    logger.info(text, images, state.accumulate_steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -139,8 +140,8 @@ class LossGuard:
             return ""
         path = self.folder.path / REPORT_NAME
         checkpoints = self.folder.checkpoints()
-        again = f"-r {checkpoints[0]}" if checkpoints else f"-c {self.folder.path / CONFIG_NAME}"
-        command = f"python train.py {again}"
+        again = ["-r", checkpoints[0]] if checkpoints else ["-c", self.folder.path / CONFIG_NAME]
+        command = shlex.join(["python", "train.py", *map(str, again)])
         facts = {
             "what": what,
             "loss": str(float(at.loss)),
@@ -156,5 +157,5 @@ class LossGuard:
         skipped = f" after {self.state.skipped_steps} skipped steps" if self.state.skipped_steps else ""
         return (
             f"{what} in epoch {at.step.epoch}, step {at.step.index} (learning rate {at.rate:g}){skipped}: stopped, "
-            f"checkpoints untouched; the batch's indices are in {path}, and {command} arrives at the same step again"
+            f"checkpoints are unaffected; the batch's image indices are in {path}; reproduce with: {command}"
         )

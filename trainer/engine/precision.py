@@ -17,6 +17,8 @@ from base.trainer_options import PrecisionName
 
 ConcretePrecision = Literal["fp32", "tf32", "bf16", "fp16"]
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
+_BF16_UNITS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
+"""Capabilities of processors, the last two of ARM's, that compute in bf16 rather than imitate it."""
 
 
 def fastest_safe(device: torch.device) -> ConcretePrecision:
@@ -29,6 +31,17 @@ def fastest_safe(device: torch.device) -> ConcretePrecision:
     else:
         fast = bool(torch.cpu.get_capabilities().get("amx_bf16", False))
     return "bf16" if fast else "tf32"
+
+
+def slow_precision(name: PrecisionName, device: torch.device) -> str | None:
+    """What to use instead, where a precision is slower than it need be on a device; None where it is not."""
+    if device.type != "cpu" or name not in _AUTOCAST:
+        return None
+    capabilities = torch.cpu.get_capabilities()
+    has_units = any(capabilities.get(unit, False) for unit in _BF16_UNITS)
+    if name == "fp16":
+        return f"fp16 is very slow on a CPU; use {'bf16' if has_units else 'fp32'} there"
+    return None if has_units else "bf16 is slow on this processor, which has no units for it; use fp32"
 
 
 class Precision:

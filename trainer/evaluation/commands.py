@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +11,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from data_loader.loader import ImageDataLoader
+from data_loader.loader import ImageDataLoader, ListedImages
 from trainer.build import build_loader, build_model, build_precision
 from trainer.config.run_config import RunConfig, run_config
 from trainer.evaluation.aggregations import predictors
-from trainer.evaluation.distributions import TestSplit, checked_name, choices, select
+from trainer.evaluation.distributions import LISTED, Distribution, TestSplit, checked_name, choices, remark, select
 from trainer.evaluation.predictions import Predictions, predict, stored_predictions
 from trainer.evaluation.presets import SWEEPS, UNIFORM, Preset
 from trainer.evaluation.protocol import evaluate
@@ -32,7 +31,6 @@ from utils.reporting.logger import set_up_logging
 
 _MOST_CLASSES_SHOWN = 20
 _FURTHER = "_state_dict"
-_PUBLISHED_LIST = re.compile(r"(forward|backward)(\d+)")
 
 
 @dataclass(frozen=True)
@@ -53,10 +51,17 @@ class TestRun:
     predictions: Predictions
     description: str
 
-    def rows(self, preset: Preset, *, prior: str = "none") -> list[dict[str, Any]]:
-        """The results of a preset, those of the raw weights first."""
-        split = TestSplit(self.predictions.targets, self.loader.cls_num_list, self._published)
-        selected = select(preset.distributions, split)
+    def selected(self, preset: Preset) -> list[Distribution]:
+        """The test distributions of a preset."""
+        return select(
+            preset.distributions,
+            TestSplit(self.predictions.targets, self.loader.cls_num_list, self._listed, self.loader.shifts_are_listed),
+        )
+
+    def rows(
+        self, preset: Preset, distributions: Sequence[Distribution], *, prior: str = "none"
+    ) -> list[dict[str, Any]]:
+        """The results of a preset on its selected distributions, those of the raw weights first."""
         return [
             result_row(scores, checkpoint=self.checkpoint, protocol=preset.protocol, weights=weights)
             for weights, logits in self.predictions.logits.items()
@@ -64,19 +69,19 @@ class TestRun:
                 logits,
                 self.predictions.targets,
                 self.loader.cls_num_list,
-                distributions=selected,
+                distributions=distributions,
                 predictors=predictors(preset.aggregations, logits.shape[1]),
                 priors=[prior],
             )
         ]
 
-    def store(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Enter rows into the run's result files, and say where."""
-        print("written: " + ", ".join(str(path) for path in write_results(self.checkpoint.parent, rows)))
+    def store(self, rows: Sequence[Mapping[str, Any]]) -> str:
+        """Enter rows into the run's result files; returns the line that says where."""
+        return "Results written to " + ", ".join(str(path) for path in write_results(self.checkpoint.parent, rows))
 
-    def _published(self, distribution: str) -> np.ndarray | None:
-        match = _PUBLISHED_LIST.fullmatch(distribution)
-        return self.loader.published_shift(match[1], int(match[2])) if match else None
+    def _listed(self, distribution: str) -> ListedImages | None:
+        match = LISTED.fullmatch(distribution)
+        return self.loader.listed_shift(match[1], int(match[2])) if match else None
 
 
 def weights_in(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -150,13 +155,13 @@ def run_test() -> None:
     run = open_run(parser.parse_args())
     if run is None:
         return
-    rows = run.rows(UNIFORM)
+    rows = run.rows(UNIFORM, run.selected(UNIFORM))
+    written = run.store(rows)  # before anything is printed: whoever reads may be gone
     print(run.description)
     if run.loader.num_classes <= _MOST_CLASSES_SHOWN:
         ensembles = [row for row in rows if row["predictor"] == "ensemble"]
         print(f"\n{class_table(ensembles, run.loader.class_names, run.loader.cls_num_list)}")
-    print(f"\n{results_table(rows, first='predictor')}\n")
-    run.store(rows)
+    print(f"\n{results_table(rows, first='predictor')}\n\n{written}")
 
 
 def run_sweep(preset_name: str) -> None:
@@ -187,8 +192,11 @@ def run_sweep(preset_name: str) -> None:
     if run is None:
         return
     prior = "known" if arguments.posthoc_bias_correction else "none"
-    rows = run.rows(replace(preset, distributions=tuple(arguments.distributions)), prior=prior)
+    preset = replace(preset, distributions=tuple(arguments.distributions))
+    distributions = run.selected(preset)
+    rows = run.rows(preset, distributions, prior=prior)
+    written = run.store(rows)
     print(run.description)
     print("with the known test prior" if prior == "known" else "without knowledge of the test prior")
-    print(f"\n{results_table(rows, first='distribution')}\n")
-    run.store(rows)
+    below = f"\n{text}" if (text := remark(distributions)) else ""
+    print(f"\n{results_table(rows, first='distribution')}{below}\n\n{written}")

@@ -36,8 +36,9 @@ def evaluate(
         priors: names, see `trainer.evaluation.priors`.
 
     Yields:
-        prior, distribution, predictor, images (M), every metric of `model.metrics.METRICS` by its name, and per_class,
-        the class accuracies [C]; what is not defined (an empty group or class) is nan.
+        prior, distribution, predictor, selection (how the distribution's images were chosen), images (M), every metric
+        of `model.metrics.METRICS` by its name, and per_class, the class accuracies [C]; what is not defined (an empty
+        group or class) is nan.
     """
     counts = np.asarray(class_counts)
     for distribution in distributions:
@@ -51,6 +52,7 @@ def evaluate(
                     "prior": prior,
                     "distribution": distribution.name,
                     "predictor": predictor.name,
+                    "selection": distribution.selection,
                     "images": len(context.targets),
                     **{name: metric.of_set(labelled) for name, metric in METRICS.items()},
                     "per_class": labelled.class_accuracies.tolist(),

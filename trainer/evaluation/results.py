@@ -51,7 +51,7 @@ def write_results(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]
     earlier = [row for row in _read_results(path) if _values(row, _KEY) not in replaced]
     everything = _in_order([*earlier, *rows])
     write_text(path, json.dumps({"results": everything}, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    columns = dict.fromkeys([*_KEY, "images", *METRICS])  # before those that only earlier rows have
+    columns = dict.fromkeys([*_KEY, "selection", "images", *METRICS])  # before those that only earlier rows have
     columns |= dict.fromkeys(name for row in everything for name in row if name != _PER_CLASS)
     text = pd.DataFrame(everything, columns=list(columns)).to_csv(index=False, lineterminator="\n")
     write_text(folder / RESULTS_CSV, text)

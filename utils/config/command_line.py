@@ -54,8 +54,10 @@ def positive_number(text: str) -> float:
     return value
 
 
-def script_parser(description: str, examples: str) -> argparse.ArgumentParser:
-    """A parser with the flags of every script: -c, -r, -d, -l."""
+def script_parser(
+    description: str, examples: str, *, resume: str = "checkpoint to evaluate"
+) -> argparse.ArgumentParser:
+    """A parser with the flags of every script: -c, -r (whose help is `resume`), -d, -l."""
     parser = OneLineParser(
         usage="%(prog)s [-c FILE] [-r CHECKPOINT] [flags]",
         description=description,
@@ -65,7 +67,7 @@ def script_parser(description: str, examples: str) -> argparse.ArgumentParser:
     )
     group = parser.add_argument_group("what and where")
     group.add_argument("-c", "--config", metavar="FILE", help="configuration (JSON); default: beside the checkpoint")
-    group.add_argument("-r", "--resume", metavar="CHECKPOINT", help="checkpoint to continue from or to evaluate")
+    group.add_argument("-r", "--resume", metavar="CHECKPOINT", help=resume)
     group.add_argument("-d", "--device", metavar="GPUS", help="GPU indices, as in CUDA_VISIBLE_DEVICES: 0 or 0,1")
     group.add_argument("-l", "--log-config", metavar="FILE", help="logging configuration (JSON, logging.config's form)")
     return parser

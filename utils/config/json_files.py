@@ -23,7 +23,7 @@ class UnreadableJsonError(ValueError):
 
 
 def parse_json(text: str) -> Any:
-    """A JSON value; keys that begin with `_comment` are passed over.
+    """A JSON value; keys that begin with `_comment` are ignored.
 
     Raises:
         json.JSONDecodeError: it is no JSON.
@@ -47,7 +47,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for name, value in pairs:
         if name in content:
-            raise UnreadableJsonError(f"the key {shown(name)} stands twice in one object; which one counts?")
+            raise UnreadableJsonError(f"the key {shown(name)} appears twice in one object; remove one")
         if not name.startswith(_COMMENT_KEY):
             content[name] = value
     return content

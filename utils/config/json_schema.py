@@ -26,7 +26,7 @@ _PLAIN = {
     dict: {"type": "object"},
 }
 _EXTENDS = {"type": "string", "description": "file of the configuration that this one changes, relative to this file"}
-_COMMENTS: Schema = {"^_comment": {"description": "passed over"}}
+_COMMENTS: Schema = {"^_comment": {"description": "comment, ignored"}}
 
 
 def json_schema(config: type) -> Schema:

@@ -140,7 +140,7 @@ SWITCHES = (
 
 
 class _AsTyped(argparse.Action):
-    """Keeps a flag's text together with the alias that was typed, which messages name."""
+    """Keeps a flag's text (of a switch: nothing) together with the alias that was typed, which messages name."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
@@ -152,7 +152,8 @@ def add_override_flags(parser: argparse.ArgumentParser) -> None:
     """Give a parser the whole table, a help group a row, and `--set`."""
     switches = parser.add_argument_group("switches")
     for flags, path, text in SWITCHES:
-        switches.add_argument(*flags, dest=flags[-1].lstrip("-"), action="store_true", help=f"{text} [{path}]")
+        dest = flags[-1].lstrip("-")
+        switches.add_argument(*flags, dest=dest, action=_AsTyped, nargs=0, help=f"{text} [{path}]")
     for title, overrides in OVERRIDES.items():
         group = parser.add_argument_group(f"{title} (each overrides a key of the configuration)")
         for override in overrides:
@@ -185,8 +186,8 @@ def read_overrides(arguments: argparse.Namespace) -> dict[str, tuple[Any, str]]:
             text, flag = given
             found[override.path] = (_read(override.read, text, flag), flag)
     for flags, path, _ in SWITCHES:
-        if getattr(arguments, flags[-1].lstrip("-"), False):
-            found[path] = (True, flags[0])
+        if (given := getattr(arguments, flags[-1].lstrip("-"), None)) is not None:
+            found[path] = (True, given[1])
     for assignment in getattr(arguments, "set", []):
         path, equals, text = assignment.partition("=")
         if not (path.strip() and equals):

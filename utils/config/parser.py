@@ -135,6 +135,6 @@ class ConfigParser:
                 self.origins.flags[parent] = flag
             section = section[key]
             if not isinstance(section, dict):
-                raise ConfigError([Problem(path, f"{parent} holds no keys (set by {flag})")])
+                raise ConfigError([Problem(path, f"{parent} is a single value, not a section (set by {flag})")])
         section[last] = value
         self.origins.flags[path] = flag

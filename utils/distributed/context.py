@@ -235,8 +235,8 @@ def process_group(described: DistributedContext, device: torch.device) -> Iterat
         if not distributed.is_main:
             raise Silently(RunError.exit_code) from None
         raise RunError(
-            f"another process of this run is lost ({how[0]}); its reason, if it had one, stands beside this line; "
-            "continue the run with -r from its newest checkpoint"
+            f"another process of this run died ({how[0]}); see its own error message above; resume with -r and the "
+            "newest checkpoint"
         ) from None
     finally:
         dist.destroy_process_group()

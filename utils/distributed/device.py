@@ -44,12 +44,13 @@ def choose_device(n_gpu: int, distributed: DistributedContext) -> torch.device:
     present = torch.cuda.device_count()
     if not present:
         if distributed.is_main:
-            logger.info("No GPU at hand: this runs on the CPU.")
+            logger.info("No GPU found; using the CPU.")
         return torch.device("cpu")
     if distributed.local_size > present:
         raise UserError(
-            f"{distributed.local_size} processes on this machine and {present} GPUs: start as many as there are GPUs "
-            "(torchrun --nproc_per_node), or set n_gpu=0 to train on the CPU"
+            f"{distributed.local_size} processes but only {present} GPU{'s' * (present > 1)} on this machine: start "
+            f"{present} process{'es' * (present > 1)} (torchrun --nproc_per_node={present}), or set n_gpu=0 to train "
+            "on the CPU"
         )
     torch.cuda.set_device(distributed.local_rank)
     return torch.device("cuda", distributed.local_rank)

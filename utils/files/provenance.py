@@ -74,11 +74,11 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     one_process = then.get("at_once", 1) == 1
     for name in ("commit", "uncommitted_changes", "python", "device", *(["cpu_threads"] if one_process else [])):
         if then.get(name) != now.get(name):
-            lines.append(f"{name.replace('_', ' ')}: {then.get(name)} then, {now.get(name)} now")
+            lines.append(f"{name.replace('_', ' ')}: was {then.get(name)}, is now {now.get(name)}")
     packages = then.get("packages", {})
     for name, current in now["packages"].items():
         if packages.get(name) != current:
-            lines.append(f"{name}: {packages.get(name)} then, {current} now")
+            lines.append(f"{name}: was {packages.get(name)}, is now {current}")
     return lines
 
 

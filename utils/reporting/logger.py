@@ -8,7 +8,7 @@ import logging.config
 import sys
 from pathlib import Path
 
-from utils.errors import UserError
+from utils.errors import UserError, reason_of
 
 LOG_NAME = "info.log"
 LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
@@ -70,4 +70,5 @@ def _from_file(path: Path, folder: Path | None) -> None:
                 handlers[name]["filename"] = str(folder / handlers[name]["filename"])
         logging.config.dictConfig(content)
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: can't be used as a logging configuration ({error})") from None
+        reason = error.strerror if isinstance(error, OSError) else reason_of(error)
+        raise UserError(f"{path}: not a valid logging configuration: {reason}") from None

@@ -79,7 +79,7 @@ class Recorder:
         try:
             yield
         except OSError as error:
-            raise UserError(f"{self._folder}: TensorBoard's curves can't be written: {error.strerror}") from None
+            raise UserError(f"{self._folder}: cannot write TensorBoard events: {error.strerror}") from None
 
 
 class SilentRecorder(Recorder):

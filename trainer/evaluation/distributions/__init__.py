@@ -19,12 +19,15 @@ from trainer.evaluation.distributions.split import TestSplit
 from utils.errors import UserError, nearest
 from utils.registry import collect
 
-__all__ = ["DISTRIBUTIONS", "Distribution", "TestSplit", "checked_name", "choices", "select"]
+__all__ = ["DISTRIBUTIONS", "LISTED", "Distribution", "TestSplit", "checked_name", "choices", "remark", "select"]
 
 logger = logging.getLogger(__name__)
 
 DISTRIBUTIONS: dict[str, Callable[..., np.ndarray]] = collect(__name__, __path__)
 
+BY_RULE, LIST_FILE, PUBLISHED_LIST = "by rule", "list file", "published list"
+LISTED = re.compile(r"(forward|backward)(\d+)")
+"""Names of distributions that list files may name images for: direction and ratio."""
 _NUMBER = r"\d+(?:\.\d+)?"
 _NAME = re.compile(rf"(?P<entry>\D*?)(?P<numbers>{_NUMBER}(?:-{_NUMBER})*)?")
 
@@ -36,37 +39,38 @@ class Distribution:
     Args:
         name: "forward50", "uniform", "backward2", …
         indices: which images of the test split it holds, int64, shape [M].
+        selection: how they were chosen: "published list", "list file" (another than the published) or "by rule".
+        stands_in: chosen by rule for want of a list, so that they are not the benchmark's images.
     """
 
     name: str
     indices: np.ndarray
+    selection: str = BY_RULE
+    stands_in: bool = False
 
 
 def select(names: Iterable[str], split: TestSplit) -> list[Distribution]:
     """Test distributions by their names, in the order of the names.
 
-    A published list of a distribution's images comes before its rule.
+    A list file of a distribution's images comes before its rule.
 
     Raises:
         UserError: a name that is not in the table, numbers that its function doesn't take, or an empty distribution.
     """
-    selected, derived = [], []
-    for name in dict.fromkeys(names):
-        function, numbers = _rule(name)
-        indices = split.published(name)
-        if indices is None:
-            try:
-                indices = function(split, *numbers)
-            except ValueError as error:
-                raise UserError(f"test distribution {name!r}: {error}") from None
-            if len(indices) < len(split.targets):
-                derived.append(name)
-        if not len(indices):
-            raise UserError(f"test distribution {name!r}: holds none of the {len(split.targets)} test images")
-        selected.append(Distribution(name, indices))
-    if derived:
-        logger.info("Derived by rule, without list files: %s.", ", ".join(derived))
+    selected = [_selected(name, split) for name in dict.fromkeys(names)]
+    if derived := [distribution.name for distribution in selected if distribution.stands_in]:
+        text = (
+            "No list files for %s: selecting the test images by the benchmark's rule (not the benchmark's own images)."
+        )
+        logger.info(text, ", ".join(derived))
     return selected
+
+
+def remark(distributions: Iterable[Distribution]) -> str:
+    """The line below a table that names what was selected by rule for want of lists; "" where nothing was."""
+    derived = [distribution.name for distribution in distributions if distribution.stands_in]
+    text = "Selected by rule, without list files, so not the benchmark's own images: "
+    return text + ", ".join(derived) if derived else ""
 
 
 def checked_name(name: str) -> str:
@@ -82,6 +86,23 @@ def checked_name(name: str) -> str:
 def choices() -> list[str]:
     """The names that there are; <ratio> and its like stand for numbers: "forward<ratio>", "uniform"."""
     return [_form(entry) for entry in DISTRIBUTIONS]
+
+
+def _selected(name: str, split: TestSplit) -> Distribution:
+    function, numbers = _rule(name)
+    listed = split.listed(name)
+    if listed is not None:
+        found = Distribution(name, listed.indices, PUBLISHED_LIST if listed.published else LIST_FILE)
+    else:
+        try:
+            indices = function(split, *numbers)
+        except ValueError as error:
+            raise UserError(f"test distribution {name!r}: {error}") from None
+        could_be_listed = split.shifts_are_listed and LISTED.fullmatch(name) and len(indices) < len(split.targets)
+        found = Distribution(name, indices, stands_in=bool(could_be_listed))
+    if not len(found.indices):
+        raise UserError(f"test distribution {name!r}: holds none of the {len(split.targets)} test images")
+    return found
 
 
 def _rule(name: str) -> tuple[Callable[..., np.ndarray], list[int | float]]:

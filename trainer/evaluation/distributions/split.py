@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from data_loader.loader import ListedImages
+
 
 def _no_lists(name: str) -> None:
     return None
@@ -19,12 +21,13 @@ class TestSplit:
     Args:
         targets: labels, int64, shape [N].
         class_counts: training images of each class, length C.
-        published: name of a distribution → the images that a published list names for it, int64 indices; None where
-            there is no list.
+        listed: name of a distribution → the images that a list file names for it; None where there is no list.
+        shifts_are_listed: whether a shifted set without a list is another than the benchmark's.
     """
 
     __test__ = False
 
     targets: np.ndarray
     class_counts: Sequence[int]
-    published: Callable[[str], np.ndarray | None] = _no_lists
+    listed: Callable[[str], ListedImages | None] = _no_lists
+    shifts_are_listed: bool = False
