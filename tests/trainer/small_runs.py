@@ -47,6 +47,15 @@ _SMALL: dict[str, Any] = {
 }
 
 
+TINY: dict[str, Any] = {
+    "arch__args__layer2_output_dim": 8,
+    "arch__args__layer3_output_dim": 8,
+    "data_loader__args__max_per_class": 6,
+    "data_loader__args__batch_size": 8,
+}
+"""Changes for fp16, whose convolutions have no fast gradient on CPUs: 20 images, batches of 8, 8 and 4."""
+
+
 def small_config(**changes: Any) -> dict[str, Any]:
     """The small run's configuration; `optimizer__args__lr=0` changes the key optimizer.args.lr."""
     return with_changes(_SMALL, changes, separator="__")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from base import BaseTrainer, CheckpointParts, Monitor, RunFolder, RunState, TrainerOptions
 from utils.distributed.context import DistributedContext
@@ -39,11 +40,11 @@ class Counter:
     def __init__(self) -> None:
         self.epochs = 0
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"epochs": self.epochs}
+    def state_dict(self) -> dict[str, Tensor]:
+        return {"epochs": torch.tensor(float(self.epochs))}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.epochs = state["epochs"]
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.epochs = int(state["epochs"])
 
 
 class Scripted(BaseTrainer):
@@ -100,7 +101,7 @@ def test_the_best_epoch_is_kept_as_model_best(
     kept = load_checkpoint(tmp_path / "model_best.pth")
     assert kept["epoch"] == best_epoch
     assert kept["monitor_best"] == best
-    assert kept["state_dict"] == {"epochs": best_epoch}
+    assert kept["state_dict"] == {"epochs": torch.tensor(float(best_epoch))}
 
 
 def test_without_a_single_number_there_is_no_best(tmp_path: Path) -> None:

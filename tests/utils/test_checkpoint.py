@@ -18,6 +18,7 @@ import torch
 from utils.errors import UserError
 from utils.files.checkpoint import (
     CheckpointError,
+    file_digest,
     load_checkpoint,
     save_checkpoint,
     without_parallel_prefix,
@@ -289,3 +290,8 @@ def test_the_prefix_of_parallel_models_is_taken_off_once_and_only_in_front() -> 
         ("submodule.y", 3),
         ("module", 4),
     ]
+
+
+def test_a_files_digest_is_its_sha256(tmp_path: Path) -> None:
+    (tmp_path / "abc").write_bytes(b"abc")  # FIPS 180-2, appendix B.1
+    assert file_digest(tmp_path / "abc") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

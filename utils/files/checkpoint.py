@@ -28,6 +28,7 @@ from utils.files.writing import write_bytes
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "file_digest",
     "load_checkpoint",
     "read_checkpoint",
     "read_weights",
@@ -126,6 +127,12 @@ def unpickle(archive: bytes, path: Path) -> Any:
     if not is_zip(archive) and buffer.tell() != len(archive):
         raise CheckpointError(f"{path}: refused: something is appended to it")
     return content
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def without_parallel_prefix(state_dict: dict[str, Any]) -> dict[str, Any]:

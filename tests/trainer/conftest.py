@@ -1,0 +1,25 @@
+"""What the tests of the trainer share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+
+import model.model as networks
+
+
+@pytest.fixture(autouse=True)
+def _convolutions_as_they_were() -> Iterator[None]:
+    """A trainer sets the precision of convolutions for the whole process; a test gives it back."""
+    before = torch.backends.cudnn.allow_tf32
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+@pytest.fixture
+def _shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block of eight channels a stage."""
+    monkeypatch.setattr(networks.ResNet32Model, "recipe", replace(networks.CIFAR, blocks=(1, 1, 1), widths=(8, 8, 8)))
