@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from model.loss import BSExpertLoss, CrossEntropyLoss
 from torch import Tensor, nn
 
 from base import Step
 from model.classifiers import CosineClassifier
+from model.losses.bs_expert import BSExpertLoss
+from model.losses.cross_entropy import CrossEntropyLoss
 from tests.trainer.small_runs import CPU, TINY, run, small_config, small_trainer
 from trainer.config.run_config import find_problems
 from trainer.engine.precision import Precision, fastest_safe, slow_precision
