@@ -189,7 +189,7 @@ def test_more_epochs_are_a_new_run_that_goes_on_where_the_old_one_ended(train: T
     old = runs()[0]
     ended = train("-r", old / "checkpoint-epoch2.pth", "--epochs", "3", config=None)
     assert trained(ended) == [3]
-    assert "this is a new run" in ended.out
+    assert "starting a new run from it" in ended.out
     new = next(path for path in runs() if path != old)
     content = load_checkpoint(new / "checkpoint-epoch3.pth")
     assert [line["epoch"] for line in content["progress"]["history"]] == [1, 2, 3]
