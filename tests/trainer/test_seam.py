@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 import trainer.build
@@ -224,6 +225,24 @@ def test_statistics_are_taken_anew_from_images_as_the_method_sees_them(tmp_path:
     statistics = [value for name, value in content["averaged_state_dict"].items() if name.endswith("running_var")]
     assert statistics
     assert all(bool((value != 1).all()) for value in statistics)
+
+
+def test_a_skipped_step_leaves_no_trace_in_a_methods_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config(**SMALL, method={"type": "AdjustsByPredictions"}, trainer__on_nonfinite="skip")
+    priors = []
+    for name, steps in (("skips", (0, 1, 2)), ("without", (0, 2))):
+        runner = small_trainer(tmp_path / name, config)
+        runner.method.start_epoch(1)
+        for index in steps:
+            batch = next(runner.loaders["train"].epoch(1, first_step=index))
+            with monkeypatch.context() as patch:
+                if index == 1:
+                    patch.setattr(F, "cross_entropy", lambda logits, targets: logits.sum() * torch.nan)
+                runner.train_step({"train": batch}, Step(1, index))
+        runner.recorder.close()
+        priors.append(runner.method.running.prior)
+        assert runner.state.skipped_steps == (len(steps) == 3)
+    assert torch.equal(*priors)
 
 
 # -- configuration ----------------------------------------------------------------------------------------------------

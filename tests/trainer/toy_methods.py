@@ -133,8 +133,12 @@ class AdjustsByPredictions(Supervised):
         super().__init__(**supervised)
         self.distributed = distributed
         self.running = RunningPrior(num_classes)
+        self.step = Step(0, 0)
 
     def forward(self, batches: Mapping[str, Batch], step: Step) -> StepOutput:
+        if step != self.step:  # what a skipped step has left
+            self.step = step
+            self.running.predicted.zero_()
         batch = batches["train"]
         logits = logits_of(self.network, batch.view("train"))  # [B, C]
         self.running.predicted += logits.detach().double().softmax(dim=1).mean(dim=0) * batch.shard.num_counted
