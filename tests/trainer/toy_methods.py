@@ -18,7 +18,8 @@ from torch import Tensor, nn
 import trainer.methods
 from base import Batch, Stateful, Step
 from model.experts import ExpertModel, expert_logits_of
-from model.loss import CrossEntropyLoss
+from model.losses import CrossEntropyLoss
+from model.targets import MixedTargets
 from model.trainable import freeze_except
 from trainer.methods.base import StepOutput
 from trainer.methods.supervised import Supervised
@@ -80,9 +81,8 @@ class ReweightedCrossEntropy(CrossEntropyLoss):
         super().__init__()
         self.weights = torch.from_numpy(1 / prior / len(prior)).float()
 
-    def forward(self, output: Tensor, target: Tensor, *_: Any, return_expert_losses: bool = False) -> Any:
-        loss = (self.weights[target] * F.cross_entropy(output, target, reduction="none")).mean()
-        return (loss, {}) if return_expert_losses else loss
+    def expert_losses(self, expert_logits: Tensor, targets: MixedTargets) -> Tensor:
+        return -targets.pick(self.weights * expert_logits.log_softmax(dim=-1))
 
 
 class DeferredReweighting(Supervised):
