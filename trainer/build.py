@@ -71,17 +71,8 @@ def _loader(section: Section, path: str, config: RunConfig, processes: int) -> I
 
 
 def build_further_loaders(config: RunConfig, processes: int) -> dict[str, ImageDataLoader]:
-    """The data loaders besides `data_loader`, by their names.
-
-    Raises:
-        ConfigError: the method takes batches from others.
-    """
-    wanted = [name for name in method_classes(config.method)[-1].loaders if name != "train"]
-    if sorted(wanted) != sorted(config.loaders):
-        names = ", ".join(wanted) or "none"
-        message = f"{config.method.type} takes batches of: {names}; got: {', '.join(config.loaders) or 'none'}"
-        raise ConfigError([Problem("loaders", message)])
-    return {name: _loader(config.loaders[name], f"loaders.{name}", config, processes) for name in wanted}
+    """The data loaders besides `data_loader`, by their names: those that the method takes batches of."""
+    return {name: _loader(section, f"loaders.{name}", config, processes) for name, section in config.loaders.items()}
 
 
 def build_model(config: RunConfig, device: torch.device) -> ExpertModel:

@@ -161,10 +161,10 @@ class Trainer(BaseTrainer):
         return float(self.optimizer.param_groups[0]["lr"])
 
     def _training_images(self, epoch: int) -> Iterable[Tensor]:
-        """This process's training images of an epoch, augmented and not mixed: batches [B, 3, H, W]."""
+        """This process's training images of an epoch in the method's first view, not mixed: batches [B, 3, H, W]."""
         rank, size = self.distributed.rank, self.distributed.size
         for batch in self.loaders["train"].epoch(epoch, rank=rank, size=size):
-            yield batch.to(self.engine.device).view("train")
+            yield batch.to(self.engine.device).view(self.method.views[0])
 
     def _score(self, logits: np.ndarray, targets: np.ndarray, epoch: int, weights: str) -> dict[str, float]:
         """What is logged of a network on the validation split, from each expert's logits [N, E, C] and labels [N]."""

@@ -18,7 +18,6 @@ from base import BatchShard, Step
 from tests.trainer.normfree import without_batchnorm
 from tests.trainer.small_runs import run, small_config, small_trainer
 from trainer.config.run_config import find_problems
-from trainer.methods.mixing import MixedBatch
 from trainer.trainer import Trainer
 from utils.distributed.context import DistributedContext
 
@@ -121,16 +120,16 @@ def test_in_float32_parts_and_whole_agree_to_its_rounding(tmp_path: Path, monkey
 def test_a_skipped_step_is_skipped_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second of four parts has a loss that is no number: no part of the batch is learnt from or counted."""
     runner = small_trainer(tmp_path, small_config(trainer__accumulate_steps=4, trainer__on_nonfinite="skip"))
-    network, losses = runner.method.network, runner.method._losses
+    network, criterion = runner.method.network, runner.method.criterion
+    loss_of = criterion.forward
     called = 0
 
-    def spoilt(mixed: MixedBatch, output: Tensor, expert_logits: Tensor) -> dict[str, Tensor]:
+    def spoilt(*arguments: Any, **options: Any) -> Tensor:
         nonlocal called
         called += 1
-        factor = torch.nan if called == 2 else 1.0
-        return {name: factor * value for name, value in losses(mixed, output, expert_logits).items()}
+        return loss_of(*arguments, **options) * (torch.nan if called == 2 else 1.0)
 
-    monkeypatch.setattr(runner.method, "_losses", spoilt)
+    monkeypatch.setattr(criterion, "forward", spoilt)
     before = [weight.detach().clone() for weight in network.parameters()]
     batches = runner.loaders["train"].epoch(1)
     runner.train_step({"train": next(batches)}, Step(1, 0))

@@ -185,7 +185,8 @@ def test_weights_that_a_finite_loss_has_broken_are_noticed_before_a_checkpoint(
 
 def with_losses(trainer: Trainer, change: Callable[[int, int], float]) -> Trainer:
     """Multiply the loss of each step; (epoch, step) → factor."""
-    step_of, losses = trainer.train_step, trainer.method._losses
+    step_of, criterion = trainer.train_step, trainer.method.criterion
+    loss_of = criterion.forward
     now = Step(0, 0)
 
     def train_step(batches: Mapping[str, Batch], step: Step) -> None:
@@ -193,10 +194,10 @@ def with_losses(trainer: Trainer, change: Callable[[int, int], float]) -> Traine
         now = step
         step_of(batches, step)
 
-    def changed(*arguments: Any) -> dict[str, Tensor]:
-        return {name: value * change(now.epoch, now.index) for name, value in losses(*arguments).items()}
+    def changed(*arguments: Any, **options: Any) -> Tensor:
+        return loss_of(*arguments, **options) * change(now.epoch, now.index)
 
-    trainer.train_step, trainer.method._losses = train_step, changed  # type: ignore[method-assign]
+    trainer.train_step, criterion.forward = train_step, changed  # type: ignore[method-assign]
     return trainer
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from utils.config.components import Component, fields_of
-from utils.config.ranges import PositiveInt, Range
+from utils.config.ranges import PositiveFloat, PositiveInt, Range
 from utils.config.schema import problems
 from utils.config.wording import describe
 
@@ -177,6 +177,24 @@ def test_fields_of_tells_hints_and_what_is_required() -> None:
     assert found["width"].required
     assert not found["taus"].required
     assert lines(0, found["width"].annotation, "width")
+
+
+class Smaller(Small):
+    """Has an argument of its own, one of its base class anew, and hands the others on."""
+
+    def __init__(self, depth: int, width: PositiveFloat = 1.0, **small: Any) -> None:
+        super().__init__(width=int(width), **small)
+
+
+def test_what_a_constructor_hands_on_are_its_base_classs_arguments() -> None:
+    found = fields_of(Smaller)
+    assert {name: argument.required for name, argument in found.items()} == {
+        "depth": True,
+        "width": False,
+        "taus": False,
+    }
+    assert found["taus"] == fields_of(Small)["taus"]
+    assert lines(-0.5, found["width"].annotation, "width")
 
 
 def test_every_argument_of_the_configurable_loaders_is_checked() -> None:

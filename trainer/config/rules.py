@@ -16,7 +16,7 @@ from utils.config.components import fields_of
 from utils.config.ranges import Range
 from utils.config.sections import argument_of, build
 from utils.config.wording import joined
-from utils.errors import ConfigError, Problem, reason_of
+from utils.errors import ConfigError, Problem, nearest, reason_of
 
 if TYPE_CHECKING:
     from trainer.config.run_config import RunConfig
@@ -168,11 +168,12 @@ def _method_has_a_network_to_start_from(config: RunConfig) -> list[Problem]:
 def _loaders_are_those_that_the_method_takes(config: RunConfig) -> list[Problem]:
     kind = method_classes(config.method)[-1]
     wanted = [name for name in kind.loaders if name != "train"]
-    unwanted = [joined("loaders", name) for name in config.loaders if name not in wanted]
+    unwanted = [name for name in config.loaders if name not in wanted]
+    missing = [name for name in wanted if name not in config.loaders]
     takes = f"{kind.__name__} takes batches of data_loader{''.join(f' and {name}' for name in wanted)}"
-    return [Problem(path, f"is not used: {takes}") for path in unwanted] + [
-        Problem(joined("loaders", name), f"is missing: {takes}") for name in wanted if name not in config.loaders
-    ]
+    if unwanted:  # a misspelt name is one mistake, not two
+        return [Problem(joined("loaders", name), f"is not used: {takes}{nearest(name, missing)}") for name in unwanted]
+    return [Problem(joined("loaders", name), f"is missing: {takes}") for name in missing]
 
 
 RULES: tuple[tuple[set[str], Callable[[RunConfig], list[Problem] | Iterator[Problem]]], ...] = (

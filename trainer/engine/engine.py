@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
-from base import Batch, BatchShard, Step
+from base import Batch, Step
 from trainer.engine.precision import Precision
 from trainer.methods.base import Method, StepOutput
 from utils.distributed.context import DistributedContext
@@ -95,7 +95,7 @@ class Engine:
             with self.gradient_sync(enabled=synchronised and part is parts[-1]):
                 outputs.append(self.add_gradients(part, step))
         shards = [part["train"].shard for part in parts]
-        losses = [shard.weight * output.loss.detach() for shard, output in zip(shards, outputs, strict=True)]
+        losses = [_weighed_loss(output, part).detach() for part, output in zip(parts, outputs, strict=True)]
         means = [(output.logs, shard.num_counted) for shard, output in zip(shards, outputs, strict=True)]
         return StepMeasures(torch.stack(losses).sum(), means)
 
@@ -104,7 +104,8 @@ class Engine:
         on_device = {name: batch.to(self.device) for name, batch in part.items()}
         run = self.method if self._synchronised is None else self._synchronised
         output = cast(StepOutput, run(on_device, step))
-        self.precision.backward(output.loss * self._loss_factor(part["train"].shard))
+        # DistributedDataParallel takes the mean over the processes, hence their number
+        self.precision.backward(_weighed_loss(output, part, times=self.distributed.size))
         return output
 
     def micro_batches(self, batches: Mapping[str, Batch]) -> list[dict[str, Batch]]:
@@ -119,12 +120,13 @@ class Engine:
             return nullcontext()
         return self._synchronised.no_sync()
 
-    def _loss_factor(self, shard: BatchShard) -> float:
-        """What a micro-batch's mean loss is multiplied by, so that gradients are those of the global batch's mean loss.
 
-        DistributedDataParallel takes the mean over the processes, hence their number.
-        """
-        return shard.weight * self.distributed.size
+def _weighed_loss(output: StepOutput, part: Mapping[str, Batch], *, times: int = 1) -> Tensor:
+    """What a micro-batch adds to the loss of the global batches, 0-dim: each loader's loss by its own images' part."""
+    loss = output.loss * (part["train"].shard.weight * times)
+    for name, further in output.further_losses.items():
+        loss = loss + further * (part[name].shard.weight * times)
+    return loss
 
 
 def processes_to_start(mode: str, n_gpu: int, environment: DistributedContext) -> int:

@@ -8,6 +8,7 @@ A new method is a subclass in a file of its own in this package; see `docs/exten
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -22,12 +23,15 @@ class StepOutput(NamedTuple):
     """What a method says of a micro-batch.
 
     Attributes:
-        loss: 0-dim, the mean over the images.
-        logs: further means for the record, 0-dim, detached.
+        loss: 0-dim, the mean over the images of "train".
+        logs: means over the same for the record, 0-dim, detached.
+        further_losses: name of another loader → 0-dim, the mean over its images; the sum of all is minimised. The
+            loaders' batches need not be cut alike, so the engine weighs each mean by its own images.
     """
 
     loss: Tensor
     logs: dict[str, Tensor]
+    further_losses: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class Method(nn.Module):

@@ -80,7 +80,10 @@ class Argument:
 
 
 def fields_of(constructor: Callable[..., Any]) -> dict[str, Argument]:
-    """Name → argument of a class or function, in the order of its signature; `self` and `**kwargs` left out."""
+    """Name → argument of a class or function, in the order of its signature; `self` left out.
+
+    A class whose constructor takes `**kwargs` hands them on, so its base class's arguments are its own, too.
+    """
     try:
         target = constructor if is_dataclass(constructor) or not inspect.isclass(constructor) else constructor.__init__
         hints = get_type_hints(target, localns=_TYPING_ONLY, include_extras=True)
@@ -89,12 +92,16 @@ def fields_of(constructor: Callable[..., Any]) -> dict[str, Argument]:
             raise
         hints = {}
     found = {}
+    hands_on: type | None = None
     for name, parameter in inspect.signature(constructor).parameters.items():
-        if parameter.kind not in (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL):
+        if parameter.kind is inspect.Parameter.VAR_KEYWORD:
+            hands_on = constructor.__base__ if inspect.isclass(constructor) else None
+        elif parameter.kind is not inspect.Parameter.VAR_POSITIONAL:
             annotation, nested = hints.get(name, Any), component_of(hints.get(name))
             required = parameter.default is inspect.Parameter.empty and not (nested and nested.default)
             found[name] = Argument(annotation, required, parameter.default)
-    return found
+    inherited = {} if hands_on is None else fields_of(hands_on)
+    return found | {name: argument for name, argument in inherited.items() if name not in found}
 
 
 def extras_of(component: Component) -> Mapping[str, Argument]:
