@@ -72,7 +72,8 @@ def test_reestimated_statistics_are_the_mean_over_batches_of_batch_statistics() 
     network = small_network()
     batches = [torch.randn(6, 3, 32, 32) * scale for scale in (1.0, 3.0)]
     weights = [weight.detach().clone() for weight in network.parameters()]
-    reestimate_statistics(network, batches)
+    layers = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    reestimate_statistics(network, layers, batches)
     first = network.backbone.bn1
     inputs = [network.backbone.conv1(batch) for batch in batches]
     means = [x.mean(dim=(0, 2, 3)) for x in inputs]
