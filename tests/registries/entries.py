@@ -84,13 +84,11 @@ PAIRS = [
 
 def config_of(variant: Variant, rule: str, first_stage: Path, **changes: Any) -> dict[str, Any]:
     """A small run of a method by an update rule; methods that start from a trained network start from `first_stage`."""
+    sizes = {"data_loader__args__max_per_class": 15, "data_loader__args__batch_size": 24, "trainer__epochs": EPOCHS}
     config = small_config(
         method={"type": variant.method, "args": dict(variant.args)},
         update_rule={"type": rule, "args": example_arguments(UPDATE_RULE, rule)},
-        data_loader__args__max_per_class=15,
-        data_loader__args__batch_size=24,
-        trainer__epochs=EPOCHS,
-        **changes,
+        **{**sizes, **changes},
     )
     if any(kind.needs_initialise for kind in variant.classes):
         config["initialise"] = {"checkpoint": str(first_stage)}
