@@ -12,7 +12,7 @@ import trainer.methods as methods
 from benchmarks.crash_campaign import differences
 from tests.registries.entries import EPOCHS, METHODS, PAIRS, STEPS, Variant, config_of
 from tests.trainer.small_runs import run, small_trainer
-from tests.trainer.test_continuation import assert_same_runs, run_with_stops
+from tests.trainer.stopped_runs import assert_same_runs, run_with_stops
 from trainer.config.run_config import find_problems
 from utils.files.checkpoint import load_checkpoint
 

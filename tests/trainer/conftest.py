@@ -22,4 +22,6 @@ def _convolutions_as_they_were() -> Iterator[None]:
 @pytest.fixture
 def _shallow(monkeypatch: pytest.MonkeyPatch) -> None:
     """One block of eight channels a stage."""
-    monkeypatch.setattr(networks.ResNet32Model, "recipe", replace(networks.CIFAR, blocks=(1, 1, 1), widths=(8, 8, 8)))
+    monkeypatch.setattr(
+        networks.ResNet32Model, "architecture", replace(networks.CIFAR, blocks=(1, 1, 1), widths=(8, 8, 8))
+    )

@@ -179,6 +179,29 @@ def test_fields_of_tells_hints_and_what_is_required() -> None:
     assert lines(0, found["width"].annotation, "width")
 
 
+class Wide(Small):
+    """A component that adds an argument, and changes the default of another."""
+
+    def __init__(self, depth: int, taus: Sequence[float] | str = "uniform", **small: object) -> None:
+        super().__init__(taus=taus, **small)  # type: ignore[arg-type]
+        self.depth = depth
+
+
+class Renamed(Wide):
+    """The same by another name."""
+
+
+@pytest.mark.parametrize("kind", [Wide, Renamed])
+def test_a_constructor_may_pass_further_arguments_on_to_the_class_it_inherits_from(kind: type) -> None:
+    fields = fields_of(kind)
+    assert {name: field.required for name, field in fields.items()} == {"width": True, "taus": False, "depth": True}
+    assert fields["taus"].default == "uniform"
+    component = Annotated[dict, Component((module_of(kind),))]
+    assert lines({"type": kind.__name__, "args": {"width": 1, "depth": 2}}, component, "arch") == []
+    (line,) = lines({"type": kind.__name__, "args": {"width": 0, "depth": 2}}, component, "arch")
+    assert line.startswith("arch.args.width: ")
+
+
 def test_every_argument_of_the_configurable_loaders_is_checked() -> None:
     from data_loader import data_loaders  # noqa: PLC0415
 

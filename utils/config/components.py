@@ -80,12 +80,33 @@ class Argument:
 
 
 def fields_of(constructor: Callable[..., Any]) -> dict[str, Argument]:
-    """Name → argument of a class or function, in the order of its signature; `self` and `**kwargs` left out."""
+    """Name → argument of a class or function, in the order of its signature, inherited ones first, `self` left out.
+
+    A constructor's `**rest` stands for the arguments of the class that it inherits from.
+    """
+    own = _signature(constructor)
+    if not inspect.isclass(constructor) or _is_torchs(constructor):
+        return own
+    parameters = inspect.signature(constructor).parameters.values()
+    if all(parameter.kind is not inspect.Parameter.VAR_KEYWORD for parameter in parameters):
+        return own
+    order = constructor.__mro__
+    defining = next(kind for kind in order if "__init__" in vars(kind))
+    inherited = order[order.index(defining) + 1 :]
+    return {**fields_of(inherited[0]), **own} if len(inherited) > 1 else own  # the last one is object
+
+
+def _is_torchs(constructor: Callable[..., Any]) -> bool:
+    return constructor.__module__.partition(".")[0] == "torch"
+
+
+def _signature(constructor: Callable[..., Any]) -> dict[str, Argument]:
+    """The arguments that a class or function names itself."""
     try:
         target = constructor if is_dataclass(constructor) or not inspect.isclass(constructor) else constructor.__init__
         hints = get_type_hints(target, localns=_TYPING_ONLY, include_extras=True)
     except (NameError, TypeError):
-        if constructor.__module__.partition(".")[0] != "torch":  # it has hints that exist for type checkers only
+        if not _is_torchs(constructor):  # it has hints that exist for type checkers only
             raise
         hints = {}
     found = {}
