@@ -51,12 +51,17 @@ def freeze_except(network: nn.Module, patterns: Sequence[str]) -> list[str]:
     return trained
 
 
+def frozen_batchnorms(network: nn.Module) -> set[str]:
+    """Names of the network's BatchNorm modules that are frozen, so that their statistics are to stay as they are."""
+    layers = [name for name, module in network.named_modules() if isinstance(module, _BatchNorm)]
+    return {name for name in layers if not _is_trained(network, name)}
+
+
 def set_training_mode(network: nn.Module) -> None:
     """Training mode, but evaluation mode for BatchNorm that is frozen: its statistics then stay as they are."""
     network.train()
-    for name, module in network.named_modules():
-        if isinstance(module, _BatchNorm) and not _is_trained(network, name):
-            module.eval()
+    for name in frozen_batchnorms(network):
+        network.get_submodule(name).eval()
 
 
 def _is_trained(network: nn.Module, name: str) -> bool:

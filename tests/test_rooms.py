@@ -12,6 +12,9 @@ from typing import Literal, get_origin
 
 import pytest
 
+from trainer.config import components
+from utils.config.components import Component
+
 ROOT = Path(__file__).parents[1]
 
 # what the modules of a room may import beside their own; a room that is not listed here may import none of them
@@ -26,13 +29,20 @@ ALLOWED: dict[str, set[str]] = {
 }
 ROOMS = [room for room in ALLOWED if room != "scripts"]
 SCRIPTS = sorted(ROOT.glob("*.py"))
-NAMED_BY_RECIPES = [
-    "data_loader.data_loaders",
-    "model.model",
-    "model.losses",
-    "model.metrics",
-    "trainer.engine.schedules",
+REGISTRIES = [  # packages that collect what their files list
+    ".".join(path.relative_to(ROOT).parent.parts)
+    for room in ROOMS
+    for path in sorted((ROOT / room).rglob("__init__.py"))
+    if "collect(__name__" in path.read_text(encoding="utf8")
 ]
+NAMED_BY_RECIPES = {
+    name
+    for component in vars(components).values()
+    if isinstance(component, Component)
+    for name in component.modules
+    if isinstance(name, str) and name.partition(".")[0] in ROOMS
+}
+PUBLIC = sorted({"base", *REGISTRIES, *NAMED_BY_RECIPES})
 LONGEST_SCRIPT = 100  # lines
 
 
@@ -95,7 +105,7 @@ def test_the_five_published_scripts_are_there() -> None:
     assert {"train.py", "test.py", "test_all_cifar.py", "test_all_inat.py", "test_all_imagenet.py"} <= names
 
 
-@pytest.mark.parametrize("name", [*NAMED_BY_RECIPES, "base"])
+@pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_exists_once_and_with_a_description(name: str) -> None:
     module = importlib.import_module(name)
     assert len(set(module.__all__)) == len(module.__all__)

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import conv2d
 
 import model.model as networks
 from base import Step
 from model.experts import ExpertModel
+from tests.ranks import in_processes
 from tests.trainer.small_runs import run, small_config, small_trainer
 from trainer.methods.averaged import EMA, SWA, reestimate_statistics
 from trainer.methods.base import Method
@@ -72,7 +74,8 @@ def test_reestimated_statistics_are_the_mean_over_batches_of_batch_statistics() 
     network = small_network()
     batches = [torch.randn(6, 3, 32, 32) * scale for scale in (1.0, 3.0)]
     weights = [weight.detach().clone() for weight in network.parameters()]
-    reestimate_statistics(network, batches)
+    layers = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    reestimate_statistics(network, layers, batches)
     first = network.backbone.bn1
     inputs = [network.backbone.conv1(batch) for batch in batches]
     means = [x.mean(dim=(0, 2, 3)) for x in inputs]
@@ -119,3 +122,33 @@ def test_the_average_of_a_run_is_the_recursion_over_its_weights(tmp_path: Path) 
     trainer.train()
     mean = trainer.method.networks()["averaged"].state_dict()[name]
     torch.testing.assert_close(mean.double(), expected, rtol=1e-5, atol=1e-6)
+
+
+REESTIMATING = {"EMA": {"type": "EMA", "args": {"batchnorm": "reestimate"}}, "SWA": {"type": "SWA"}}
+
+
+def averaged_by(distributed: DistributedContext, folder: Path) -> dict[str, dict[str, Tensor]]:
+    """The averaged networks of this process."""
+    outcomes = {}
+    for name, method in REESTIMATING.items():
+        config = small_config(method=method, trainer__epochs=1)
+        trainer = small_trainer(folder / name, config, distributed=distributed)
+        trainer.train()
+        outcomes[name] = dict(trainer.method.networks()["averaged"].state_dict())
+    return outcomes
+
+
+def test_reestimated_statistics_are_those_of_the_images_of_all_processes(tmp_path: Path) -> None:
+    """The first layer's by hand: the mean over both processes' batches of unmixed images."""
+    first, second = in_processes(averaged_by, 2, tmp_path)
+    alone = small_trainer(tmp_path / "alone", small_config())
+    alone.recorder.close()
+    for name, state in first.items():
+        assert all(torch.equal(value, second[name][entry]) for entry, value in state.items())
+        kernel = state["backbone.conv1.weight"]
+        batches = [
+            batch.view("train") for rank in (0, 1) for batch in alone.loaders["train"].epoch(1, rank=rank, size=2)
+        ]
+        means = [conv2d(images, kernel, padding=1).mean(dim=(0, 2, 3)) for images in batches]
+        expected = torch.stack(means).mean(dim=0)
+        torch.testing.assert_close(state["backbone.bn1.running_mean"], expected, rtol=1e-4, atol=1e-5)

@@ -15,16 +15,13 @@ import pytest
 import torch
 from torch import Tensor
 
-import trainer.build
 from base import Batch, BatchShard, Step
 from data_loader.data_loaders.digits import ImbalanceDigitsDataLoader
 from data_loader.datasets.image_sets import ArraySet, ImageSet
 from data_loader.datasets.splits import Splits
-from model.experts import ExpertModel
 from tests.ranks import CPU, in_processes
-from tests.trainer.normfree import without_batchnorm
+from tests.trainer.normfree import build_exact_networks
 from tests.trainer.small_runs import same_weights, small_config, small_trainer
-from trainer.config.run_config import RunConfig
 from trainer.engine.loss_guard import REPORT_NAME
 from trainer.evaluation.predictions import predict
 from trainer.methods.base import StepOutput
@@ -74,25 +71,10 @@ def watched(runner: Trainer) -> list[Seen]:
     return seen
 
 
-def without_norm() -> None:
-    """Networks that are built from now on in this process have no BatchNorm, and compute in float64.
-
-    What is left of a difference is rounding, and in float64 nothing else is as small.
-    """
-    built = trainer.build.build_model
-
-    def build(config: RunConfig, device: torch.device) -> ExpertModel:
-        network = without_batchnorm(built(config, device)).double()
-        network.register_forward_pre_hook(lambda _, given: (given[0].double(), *given[1:]))
-        return network
-
-    trainer.build.build_model = build
-
-
 def train_and_watch(
     distributed: DistributedContext, folder: Path, config: Mapping[str, Any]
 ) -> tuple[list[Seen], list[dict[str, float]]]:
-    without_norm()
+    build_exact_networks()
     runner = small_trainer(folder, config, distributed=distributed)
     steps = watched(runner)
     runner.train()
@@ -189,7 +171,7 @@ def train(
     distributed: DistributedContext, folder: Path, config: Mapping[str, Any], resume: Path | None, stop: Any = None
 ) -> str:
     """Train; `stop` is (rank, step): that process is sent SIGTERM before the step. Says how the run ended."""
-    without_norm()
+    build_exact_networks()
     runner = small_trainer(folder, config, resume=resume, distributed=distributed)
     step_of = runner.train_step
     done = 0

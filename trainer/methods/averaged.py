@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from base import Stateful, Step
 from model.experts import ExpertModel
+from model.trainable import frozen_batchnorms
 from trainer.config.components import METHOD
 from trainer.methods.base import Method, WrappedMethod
 from utils.config.ranges import Fraction, PositiveInt, Range
@@ -87,6 +89,13 @@ class Averaged(WrappedMethod):
             else:  # the number of batches that BatchNorm has seen
                 mean.copy_(current)
 
+    def reestimate_statistics(self, images: Callable[[], Iterable[Tensor]]) -> None:
+        """Take the mean's BatchNorm statistics anew, but for those that stay as they are in the trained network."""
+        frozen, modules = frozen_batchnorms(self.network), self.averaged.named_modules()
+        layers = [module for name, module in modules if isinstance(module, _BatchNorm) and name not in frozen]
+        if layers:
+            reestimate_statistics(self.averaged, layers, images(), self.distributed)
+
 
 class EMA(Averaged):
     """Exponential moving average: after update t (from 0), θ̄ ← d_t·θ̄ + (1 − d_t)·θ, d_t = min(decay, (1 + t)/(10 + t)).
@@ -121,7 +130,7 @@ class EMA(Averaged):
         """BatchNorm's statistics anew, if they are to be."""
         super().finish_epoch(epoch, images)
         if self.batchnorm == "reestimate":
-            reestimate_statistics(self.averaged, images(), self.distributed)
+            self.reestimate_statistics(images)
 
 
 class SWA(Averaged):
@@ -158,15 +167,25 @@ class SWA(Averaged):
         elif (epoch - self.first_epoch) % self.every == 0 and self.count.epoch < epoch:
             self.count.value, self.count.epoch = self.count.value + 1, epoch
             self.move(1 / self.count.value)
-            reestimate_statistics(self.averaged, images(), self.distributed)
+            self.reestimate_statistics(images)
 
 
 @torch.no_grad()
 def reestimate_statistics(
-    network: ExpertModel, images: Iterable[Tensor], distributed: DistributedContext | None = None
+    network: ExpertModel,
+    layers: Sequence[_BatchNorm],
+    images: Iterable[Tensor],
+    distributed: DistributedContext | None = None,
 ) -> None:
-    """Take BatchNorm's statistics anew: the plain means over batches of images [B, 3, H, W] (of all processes)."""
-    layers = [module for module in network.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+    """Take the statistics of some of a network's BatchNorm layers anew.
+
+    Args:
+        network: left in evaluation mode.
+        layers: of the network.
+        images: batches [B, 3, H, W] of this process; the statistics are the plain means over all batches.
+        distributed: the processes that have images.
+    """
+    network.eval()
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
