@@ -60,7 +60,7 @@ class Batch(NamedTuple):
 
     def split(self, count: int) -> list[Batch]:
         """The batch cut into at most `count` micro-batches of whole groups (see `BatchShard.split`)."""
-        return [self._part(shard) for shard in self.shard.split(count)]
+        return [self] if count == 1 else [self._part(shard) for shard in self.shard.split(count)]
 
     def _part(self, shard: BatchShard) -> Batch:
         rows = slice(shard.begin - self.shard.begin, shard.end - self.shard.begin)

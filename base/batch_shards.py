@@ -41,6 +41,8 @@ class BatchShard:
 
     def split(self, count: int) -> list[BatchShard]:
         """The shard cut into at most `count` parts of whole groups, as evenly as they go."""
+        if count == 1:
+            return [self]
         within = [(begin, end) for begin, end in groups(self.total) if self.begin <= begin < self.end]
         parts = [part for part in _split(within, count) if part]
         return [BatchShard(part[0][0], part[-1][1], self.total, self.is_placeholder) for part in parts]

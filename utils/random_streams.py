@@ -47,8 +47,9 @@ def philox(counters: np.ndarray, key: tuple[int, int]) -> np.ndarray:
         uint32, shape [N, 4].
     """
     c0, c1, c2, c3 = counters.astype(np.uint64).T
-    for i in range(_ROUNDS):
-        k0, k1 = (np.uint64((k + i * w) & 0xFFFFFFFF) for k, w in zip(key, _WEYL, strict=True))
+    rounds = np.arange(_ROUNDS, dtype=np.uint64)
+    round_keys = [(np.uint64(part) + rounds * np.uint64(step)) & _LOW for part, step in zip(key, _WEYL, strict=True)]
+    for k0, k1 in zip(*round_keys, strict=True):
         p0, p1 = _MULTIPLIERS[0] * c0, _MULTIPLIERS[1] * c2
         c0, c1, c2, c3 = (p1 >> _SHIFT) ^ c1 ^ k0, p1 & _LOW, (p0 >> _SHIFT) ^ c3 ^ k1, p0 & _LOW
     return np.stack([c0, c1, c2, c3], axis=1).astype(np.uint32)
