@@ -217,7 +217,7 @@ def build_trainer(
     else:
         assert parser.resume is not None
         load_weights(network, resumed["state_dict"], parser.resume)
-    freeze(config, network)
+        freeze(config, network)
     if options.sync_batchnorm and distributed.group is not None and device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     precision = build_precision(config, device)

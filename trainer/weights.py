@@ -24,12 +24,13 @@ logger = logging.getLogger(__name__)
 
 
 def initialise(config: RunConfig, network: ExpertModel) -> None:
-    """Take the weights that `initialise` names into a new network, but for those that are to be new.
+    """Take the weights that `initialise` names into a new network, but for those that are to be new; then `freeze`.
 
     Raises:
-        ConfigError: they are another network's, or a pattern fits nothing.
+        ConfigError: they are another network's, a pattern fits nothing, or a weight would be new and frozen.
         UserError: there is no such source.
     """
+    freeze(config, network)
     options = config.initialise
     if options is None:
         return
@@ -40,6 +41,11 @@ def initialise(config: RunConfig, network: ExpertModel) -> None:
     except ValueError as error:
         raise ConfigError([Problem("initialise", str(error))]) from None
     logger.info("%s", taken.summary())
+    weights = dict(network.named_parameters())
+    random = [name for name in taken.new if name in weights and not weights[name].requires_grad]
+    if random:
+        message = f"{options.checkpoint} has no {random[0]} that fits, and it is not trained: it would stay random"
+        raise ConfigError([Problem("initialise", message)])
 
 
 def freeze(config: RunConfig, network: ExpertModel) -> None:

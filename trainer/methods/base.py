@@ -109,10 +109,10 @@ class Method(nn.Module):
         """The class prior [C] under which the mean of the experts' logits is right; None: it can't be said."""
         return None
 
-    def run_network(self, images: Tensor, kept: Tensor | None = None) -> ModelOutput:
+    def run_network(self, images: Tensor, dropout_factors: Tensor | None = None) -> ModelOutput:
         """The network, on all the devices it is spread over; see `ExpertModel.forward`."""
         run = self._replicas[0] if self._replicas else self.network
-        return run(images, kept)
+        return run(images, dropout_factors)
 
     def spread(self, replicas: Callable[..., ModelOutput]) -> None:
         """From now on run the network by `replicas`, which spreads a batch over several devices."""

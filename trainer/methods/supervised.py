@@ -66,7 +66,7 @@ class Supervised(Method):
         """The loss of the labelled images [B, 3, H, W] of "train"."""
         batch = batches["train"]
         mixed = self.mixing(batch.view("train"), batch.targets, step, batch.shard)
-        network_output = self.run_network(mixed.images, self.kept_by_dropout(batch.shard, step))
+        network_output = self.run_network(mixed.images, self.dropout_factors(batch.shard, step))
         expert_logits = mixed.mix_logits(at_least_float32(expert_logits_of(network_output)))  # [B, E, C]
         output = expert_logits.mean(dim=1)  # [B, E, C] → [B, C]
         extra_info = {"logits": expert_logits.transpose(0, 1)} if self.give_expert_logits else None  # [E, B, C]
@@ -88,7 +88,7 @@ class Supervised(Method):
         """As the loss says, of the frequencies in which the classes are drawn."""
         return self.criterion.home_prior(self.training_prior)
 
-    def kept_by_dropout(self, shard: BatchShard, step: Step) -> Tensor | None:
+    def dropout_factors(self, shard: BatchShard, step: Step) -> Tensor | None:
         """What dropout keeps of a shard's features [B, E, D], as factors; None without dropout.
 
         It is drawn for the global batch, so that it does not depend on how that is cut.
