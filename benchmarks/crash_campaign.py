@@ -80,7 +80,7 @@ def kill_at_random(folder: Path, options: argparse.Namespace, *, longest: float,
 
 def logits_of(checkpoint: Path) -> np.ndarray:
     path = checkpoint.parent / CONFIG_NAME
-    config = ConfigParser.from_file(path)
+    config = run_config(ConfigParser.from_file(path))
     network = build_model(config, CPU)
     load_weights(network, load_checkpoint(checkpoint)["state_dict"], checkpoint)
     predicted = predict(network, build_loader(config).of_split("test"), CPU)
