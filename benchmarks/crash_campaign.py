@@ -46,7 +46,7 @@ def train_command(save_dir: Path, options: argparse.Namespace) -> list[str]:
     if options.strong:
         flags += ["--randaugm", "true", "--cutout", "true", "--combiner_type", "mixup_cutmix"]
     # The folder is not part of what is compared: the same relative name is used in each trial's own directory.
-    script = [sys.executable, str(ROOT / "train.py"), "-c", str(ROOT / CONFIG), "-r", "auto"]
+    script = [sys.executable, str(ROOT / "train.py"), "-c", str(ROOT / options.config), "-r", "auto"]
     return [*script, "--save_dir", "runs", *flags]
 
 
@@ -115,6 +115,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=50, help="trials, one SIGKILL each (default 50)")
     parser.add_argument("--epochs", type=int, default=4, help="epochs of the run (default 4)")
+    parser.add_argument("--config", default=CONFIG, help="of digits-LT, from the repository's root (default: BalPoE's)")
     parser.add_argument("--workers", type=int, default=0, help="loader processes (default 0)")
     parser.add_argument("--strong", action="store_true", help="AutoAugment, Cutout, mixup and CutMix")
     parser.add_argument("--seed", type=int, default=0, help="of the moments (default 0)")
@@ -145,7 +146,13 @@ def main() -> None:
     shutil.rmtree(root)
     print(f"{equal}/{options.kills}")
     if options.out:
-        facts = {"equal": equal, "kills": options.kills, "workers": options.workers, "strong": options.strong}
+        facts = {
+            "config": options.config,
+            "equal": equal,
+            "kills": options.kills,
+            "workers": options.workers,
+            "strong": options.strong,
+        }
         options.out.write_text(json.dumps({**facts, "machine": platform.platform(), "trials": trials}, indent=1) + "\n")
     sys.exit(0 if equal == options.kills else 1)
 

@@ -211,13 +211,7 @@ def build_trainer(
     """
     distributed = distributed or DistributedContext()
     options, context = config.trainer, training_context(config, loader, distributed)
-    network = build_model(config, device)
-    if resumed is None:
-        initialise(config, network)
-    else:
-        assert parser.resume is not None
-        load_weights(network, resumed["state_dict"], parser.resume)
-        freeze(config, network)
+    network = _network_to_train(config, parser, device, resumed)
     if options.sync_batchnorm and distributed.group is not None and device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
     precision = build_precision(config, device)
@@ -257,6 +251,20 @@ def build_trainer(
         state=state,
         distributed=distributed,
     )
+
+
+def _network_to_train(
+    config: RunConfig, parser: ConfigParser, device: torch.device, resumed: Mapping[str, Any] | None
+) -> ExpertModel:
+    """The network with the weights that training begins or goes on with, frozen where it is not trained."""
+    network = build_model(config, device)
+    if resumed is None:
+        initialise(config, network)
+        return network
+    assert parser.resume is not None
+    load_weights(network, resumed["state_dict"], parser.resume)
+    freeze(config, network)
+    return network
 
 
 def checkpoint_parts(method: Method, **others: Stateful) -> CheckpointParts:
