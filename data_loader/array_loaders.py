@@ -14,8 +14,9 @@ from data_loader.datasets.labelled_images import LabelledImages
 from data_loader.datasets.longtail import longtail_counts, select_per_class, shifted_indices
 from data_loader.datasets.splits import Splits
 from data_loader.loader import ImageDataLoader
+from data_loader.transforms.auto_augment import AutoAugment
 from data_loader.transforms.batch_transforms import BatchTransform, CropFlipRotate, Cutout, Normalise
-from data_loader.transforms.image_policies import ImagePolicy
+from data_loader.transforms.image_policies import TrivialAugmentWide
 from utils.config.ranges import PositiveInt, Range
 
 ImbalanceFactor = Annotated[float, Range(low=0, high=1, low_open=True)]
@@ -33,6 +34,7 @@ class ArrayDatasetSpec:
         padding: zeros on each side before the training crop.
         flip: whether a mirrored image is still of its class.
         degrees: rotation of the standard augmentation, ± this.
+        published_policy: whether the published code applied AutoAugment where it was asked for.
     """
 
     read: Callable[..., LabelledImages]
@@ -42,6 +44,7 @@ class ArrayDatasetSpec:
     padding: int
     flip: bool
     degrees: float
+    published_policy: bool = True
 
 
 @dataclass(kw_only=True, eq=False)
@@ -50,7 +53,8 @@ class ArrayDataLoader(ImageDataLoader):
 
     Args:
         data_dir: folder of the data set's files.
-        randaugm: the strong augmentation: crop, flip and AutoAugment's CIFAR-10 policy.
+        randaugm: the strong augmentation: crop, flip and AutoAugment's CIFAR-10 policy; "published": as the published
+            code applied it, which left the policy out on CIFAR-10.
         trivialaugm: TrivialAugmentWide in AutoAugment's place.
         cutout: one square hole of half the image's side (16×16 on CIFAR).
         max_per_class: at most so many training images of a class.
@@ -60,7 +64,7 @@ class ArrayDataLoader(ImageDataLoader):
     spec: ClassVar[ArrayDatasetSpec]
 
     data_dir: str
-    randaugm: bool = False
+    randaugm: bool | Literal["published"] = False
     trivialaugm: bool = False
     cutout: bool = False
     max_per_class: PositiveInt | None = None
@@ -87,16 +91,15 @@ class ArrayDataLoader(ImageDataLoader):
         return Splits({"train": train_set, "validation": test_set, "test": test_set}, train.class_names)
 
     def augmentation(self, view: View) -> Sequence[BatchTransform]:
-        """Crop, flip and rotation; or crop, flip and a policy; and the hole where it is asked for.
+        """Crop, flip and rotation; or crop, flip, a policy and the hole, each of these two where it is asked for.
 
         Weak: crop and flip. Strong: crop, flip, a policy and the hole.
         """
-        has_policy = view == "strong" or (view == "train" and (self.randaugm or self.trivialaugm))
-        rotates = view == "train" and not has_policy
+        rotates = view == "train" and not (self.randaugm or self.trivialaugm or self.cutout)
         crop = CropFlipRotate(self.seed, self.spec.padding, self.spec.flip, self.spec.degrees if rotates else 0.0)
         chain: list[BatchTransform] = [crop]
-        if has_policy:
-            chain.append(ImagePolicy(self.seed, "trivialaugment" if self.trivialaugm else "autoaugment"))
+        if view == "strong" or (view == "train" and self._trains_with_policy):
+            chain.append(TrivialAugmentWide(self.seed) if self.trivialaugm else AutoAugment(self.seed))
         if view == "strong" or (view == "train" and self.cutout):
             chain.append(Cutout(self.seed, self._image_side // 2))
         return chain
@@ -104,6 +107,12 @@ class ArrayDataLoader(ImageDataLoader):
     def normalisation(self) -> Normalise:
         """By the data set's mean and standard deviation."""
         return Normalise(self.spec.mean, self.spec.std)
+
+    @property
+    def _trains_with_policy(self) -> bool:
+        if self.randaugm == "published" and not self.trivialaugm:
+            return self.spec.published_policy
+        return bool(self.randaugm) or self.trivialaugm
 
     @property
     def _image_side(self) -> int:

@@ -99,7 +99,8 @@ _CIFAR100_LT = _cifar_spec(partial(read_cifar, num_classes=100), mean=_MEAN, std
 class ImbalanceCIFAR10DataLoader(ImbalanceArrayDataLoader):
     """CIFAR-10-LT."""
 
-    spec = _cifar_spec(partial(read_cifar, num_classes=10), mean=_MEAN, std=_STD)
+    # the published code asked for the policy and, on CIFAR-10, applied crop and flip only
+    spec = _cifar_spec(partial(read_cifar, num_classes=10), mean=_MEAN, std=_STD, published_policy=False)
 
 
 class ImbalanceCIFAR100DataLoader(ImbalanceArrayDataLoader):

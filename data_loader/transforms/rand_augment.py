@@ -9,16 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms import functional as F
 
-from data_loader.transforms.batch_transforms import BatchTransform
+from data_loader.transforms.image_policies import ImagePolicy
 from utils.random_streams import Stream, uniforms
 
 OPERATIONS_PER_IMAGE = 2
@@ -92,27 +89,14 @@ OPERATIONS: dict[str, Callable[[Image.Image, Draw], Image.Image]] = {
 
 
 @dataclass(frozen=True)
-class RandAugment(BatchTransform):
+class RandAugment(ImagePolicy):
     """Two operations drawn with replacement, each applied with probability ½ at magnitude N(10, ½) clipped to 0 … 10.
 
     Args:
         seed: the run's seed.
     """
 
-    per_image: ClassVar[bool] = True
-
     seed: int
-
-    def transform(self, images: Tensor, params: Sequence[list[tuple[str, Draw]]]) -> Tensor:
-        """Images [B, 3, H, W] in 0 … 255 on the CPU, rounded to pixels → uint8 of the same shape."""
-        pixels = images if images.dtype == torch.uint8 else images.round().to(torch.uint8)
-        changed = []
-        for image, operations in zip(pixels, params, strict=True):
-            picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())  # [3, H, W] → [H, W, 3]
-            for name, draw in operations:
-                picture = OPERATIONS[name](picture, draw)
-            changed.append(np.asarray(picture))
-        return torch.from_numpy(np.stack(changed)).permute(0, 3, 1, 2).contiguous()
 
     def make_params(self, sample_ids: np.ndarray) -> list[list[tuple[str, Draw]]]:
         """The operations that are applied to each image of sample ids [B, 3], in order."""
@@ -137,3 +121,9 @@ class RandAugment(BatchTransform):
             ]
             for row in range(len(sample_ids))
         ]
+
+    def change(self, picture: Image.Image, params: Sequence[tuple[str, Draw]]) -> Image.Image:
+        """One image through its operations."""
+        for name, draw in params:
+            picture = OPERATIONS[name](picture, draw)
+        return picture

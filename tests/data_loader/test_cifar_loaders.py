@@ -20,8 +20,9 @@ from data_loader.data_loaders.cifar import (
     TestAgnosticImbalanceCIFAR100DataLoader,
     read_cifar,
 )
+from data_loader.transforms.auto_augment import AutoAugment
 from data_loader.transforms.batch_transforms import CropFlipRotate, Cutout, Normalise
-from data_loader.transforms.image_policies import ImagePolicy
+from data_loader.transforms.image_policies import TrivialAugmentWide
 from tests.data_loader.cifar_files import write_cifar
 from tests.data_loader.epochs import inputs, targets_of
 from utils.errors import UserError
@@ -166,11 +167,11 @@ def test_cifars_transforms_are_the_published_ones(
     plain, strong = CropFlipRotate(1, 4, True, 15.0), CropFlipRotate(1, 4, True, 0.0)
     end = Normalise(*normalisation)
     assert chain() == [plain, end]
-    assert chain(randaugm=True) == [strong, ImagePolicy(1, "autoaugment"), end]
-    assert chain(trivialaugm=True) == [strong, ImagePolicy(1, "trivialaugment"), end]
-    assert chain(randaugm=True, trivialaugm=True) == [strong, ImagePolicy(1, "trivialaugment"), end]
-    assert chain(randaugm=True, cutout=True) == [strong, ImagePolicy(1, "autoaugment"), Cutout(1, 16), end]
-    assert chain(cutout=True) == [plain, Cutout(1, 16), end]
+    assert chain(randaugm=True) == [strong, AutoAugment(1), end]
+    assert chain(trivialaugm=True) == [strong, TrivialAugmentWide(1), end]
+    assert chain(randaugm=True, trivialaugm=True) == [strong, TrivialAugmentWide(1), end]
+    assert chain(randaugm=True, cutout=True) == [strong, AutoAugment(1), Cutout(1, 16), end]
+    assert chain(cutout=True) == [strong, Cutout(1, 16), end]
     assert chain_of(whole.of_split("test")) == [end]
 
 
@@ -186,3 +187,19 @@ def test_autoaugment_is_not_silently_off_for_cifar_10(cifar_files: Path) -> None
     cropped = CropFlipRotate(1, 4, True, 0.0)(raw.images, raw.sample_ids)
     differing = (cropped != augmented.images).flatten(1).any(dim=1).float().mean()
     assert 0.5 < differing < 1  # some operations of the policy are drawn with a probability, some change nothing
+
+
+@pytest.mark.parametrize(
+    ("kind", "policy"), [(ImbalanceCIFAR10DataLoader, []), (ImbalanceCIFAR100DataLoader, [AutoAugment(1)])]
+)
+def test_published_is_crop_and_flip_alone_on_cifar_10_and_the_policy_on_cifar_100(
+    cifar_files: Path, kind: type[ArrayDataLoader], policy: list[Any]
+) -> None:
+    def chain(**arguments: Any) -> list[Any]:
+        loader = kind(data_dir=str(cifar_files), batch_size=8, verify=False, **arguments)  # type: ignore[call-arg]
+        return list(loader.augmentation("train"))
+
+    crop = CropFlipRotate(1, 4, True, 0.0)
+    assert chain(randaugm="published") == [crop, *policy]
+    assert chain(randaugm="published", cutout=True) == [crop, *policy, Cutout(1, 16)]
+    assert chain(randaugm="published", trivialaugm=True) == [crop, TrivialAugmentWide(1)]

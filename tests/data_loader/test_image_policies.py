@@ -1,9 +1,9 @@
-"""AutoAugment and TrivialAugmentWide: torchvision's, seeded by the sample's key and by nothing else."""
+"""AutoAugment and TrivialAugmentWide: functions of the sample's key alone; the latter is torchvision's."""
 
 from __future__ import annotations
 
 import random
-from typing import Literal, NoReturn, get_args
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -12,11 +12,12 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
-from data_loader.transforms.image_policies import ImagePolicy
+from data_loader.transforms.auto_augment import AutoAugment
+from data_loader.transforms.image_policies import ImagePolicy, TrivialAugmentWide
 from utils.random_streams import Stream, sample_seeds
 
-PolicyName = Literal["autoaugment", "trivialaugment"]
-POLICIES = get_args(PolicyName)
+Policy = type[AutoAugment] | type[TrivialAugmentWide]
+POLICIES = (AutoAugment, TrivialAugmentWide)
 
 
 def keys_of(count: int) -> np.ndarray:
@@ -30,14 +31,10 @@ def pictures(count: int, side: int = 32) -> Tensor:
     return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8, generator=random_generator)
 
 
-@pytest.mark.parametrize("name", POLICIES)
-def test_an_image_is_what_torchvision_makes_of_it_under_the_samples_seed(name: PolicyName) -> None:
-    policy = {
-        "autoaugment": transforms.AutoAugment(transforms.AutoAugmentPolicy.CIFAR10),
-        "trivialaugment": transforms.TrivialAugmentWide(),
-    }[name]
+def test_trivialaugment_is_what_torchvision_makes_of_an_image_under_the_samples_seed() -> None:
+    policy = transforms.TrivialAugmentWide(interpolation=transforms.InterpolationMode.BILINEAR)
     images, sample_ids = pictures(20), keys_of(20)
-    made = ImagePolicy(7, name)(images, sample_ids)
+    made = TrivialAugmentWide(7)(images, sample_ids)
     assert made.dtype == torch.uint8
     assert made.shape == images.shape
     assert made.is_contiguous()
@@ -48,46 +45,53 @@ def test_an_image_is_what_torchvision_makes_of_it_under_the_samples_seed(name: P
         assert np.array_equal(result.permute(1, 2, 0).numpy(), expected)
 
 
-@pytest.mark.parametrize("name", POLICIES)
-def test_most_images_are_changed_and_each_in_its_own_way(name: PolicyName) -> None:
+@pytest.mark.parametrize("kind", POLICIES)
+def test_most_images_are_changed_and_each_in_its_own_way(kind: Policy) -> None:
     images = pictures(1).expand(60, -1, -1, -1)
-    made = ImagePolicy(1, name)(images, keys_of(60))
+    made = kind(1)(images, keys_of(60))
     assert (made != images).flatten(1).any(dim=1).float().mean() > 0.5
     assert len(torch.unique(made.flatten(1), dim=0)) > 20
 
 
-@pytest.mark.parametrize("name", POLICIES)
-def test_an_image_does_not_depend_on_its_batch_or_place(name: PolicyName) -> None:
-    images, sample_ids, policy = pictures(12), keys_of(12), ImagePolicy(1, name)
+@pytest.mark.parametrize("kind", POLICIES)
+def test_an_image_does_not_depend_on_its_batch_or_place(kind: Policy) -> None:
+    images, sample_ids, policy = pictures(12), keys_of(12), kind(1)
     together = policy(images, sample_ids)
     order = np.random.default_rng(0).permutation(12)
     assert torch.equal(policy(images[order], sample_ids[order]), together[order])
     assert torch.equal(torch.cat([policy(images[:5], sample_ids[:5]), policy(images[5:], sample_ids[5:])]), together)
 
 
-@pytest.mark.parametrize("name", POLICIES)
+@pytest.mark.parametrize("kind", POLICIES)
 @pytest.mark.parametrize("column", [0, 1, 2], ids=["epoch", "index", "repeat"])
-def test_epoch_index_and_repeat_each_change_the_policy(name: PolicyName, column: int) -> None:
+def test_epoch_index_and_repeat_each_change_the_policy(kind: Policy, column: int) -> None:
     sample_ids = np.zeros((40, 3), np.int64)
     sample_ids[:, column] = np.arange(40)
-    made = ImagePolicy(1, name)(pictures(1).expand(40, -1, -1, -1), sample_ids)
+    made = kind(1)(pictures(1).expand(40, -1, -1, -1), sample_ids)
     assert len(torch.unique(made.flatten(1), dim=0)) > 12
 
 
-@pytest.mark.parametrize("name", POLICIES)
-def test_global_generators_are_left_alone(name: PolicyName, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", POLICIES)
+def test_global_generators_are_left_alone(kind: Policy, monkeypatch: pytest.MonkeyPatch) -> None:
     def seed_gpus(seed: int) -> NoReturn:
         raise AssertionError("the generators of the GPUs are seeded")
 
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seed_gpus)
     torch.default_generator.manual_seed(11)
     before = (torch.get_rng_state().clone(), np.random.get_state()[1].copy(), random.getstate())  # type: ignore[index]
-    ImagePolicy(1, name)(pictures(4), keys_of(4))
+    kind(1)(pictures(4), keys_of(4))
     assert torch.equal(torch.get_rng_state(), before[0])
     assert np.array_equal(np.random.get_state()[1], before[1])  # type: ignore[index]
     assert random.getstate() == before[2]
 
 
-@pytest.mark.parametrize("name", POLICIES)
-def test_small_images_keep_their_size(name: PolicyName) -> None:
-    assert ImagePolicy(1, name)(pictures(30, 16), keys_of(30)).shape == (30, 3, 16, 16)
+@pytest.mark.parametrize("kind", POLICIES)
+def test_small_images_keep_their_size(kind: Policy) -> None:
+    assert kind(1)(pictures(30, 16), keys_of(30)).shape == (30, 3, 16, 16)
+
+
+@pytest.mark.parametrize("kind", POLICIES)
+def test_unrounded_images_are_rounded_to_pixels(kind: Policy) -> None:
+    images, sample_ids = pictures(10), keys_of(10)
+    policy: ImagePolicy = kind(1)
+    assert torch.equal(policy(images.float() + 0.3, sample_ids), policy(images, sample_ids))

@@ -51,6 +51,7 @@ LANDINGS: list[tuple[list[str], str, Any]] = [
     (["--cutmix_alpha", "1.0"], "combiner.mixup.cutmix_alpha", 1.0),
     (["--target_mix_strategy", "mix_logits"], "combiner.mixup.target_mix_strategy", "mix_logits"),
     (["--randaugm", "1"], "data_loader.args.randaugm", True),
+    (["--randaugm", "published"], "data_loader.args.randaugm", "published"),
     (["--cutout", "true"], "data_loader.args.cutout", True),
     (["--trivialaugm", "True"], "data_loader.args.trivialaugm", True),
     (["--finetuning_start", "180"], "finetuning_combiner.initial_epoch", 180),

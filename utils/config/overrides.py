@@ -94,8 +94,18 @@ OVERRIDES: dict[str, tuple[Override, ...]] = {
     "data": _group(
         ("--bs/--batch_size", "data_loader.args.batch_size", "images a step, of all GPUs together"),
         ("--data_dir", "data_loader.args.data_dir", "folder of the data set", str),
-        ("--randaugm", "data_loader.args.randaugm", "true: the strong augmentation of the long recipes", _switch),
-        ("--cutout", "data_loader.args.cutout", "true: one square hole in each training image", _switch),
+        (
+            "--randaugm",
+            "data_loader.args.randaugm",
+            "true: the strong augmentation of the long recipes; published: as the published code applied it (CIFAR)",
+            _switch,
+        ),
+        (
+            "--cutout",
+            "data_loader.args.cutout",
+            "true: one square hole in each training image, and no rotation",
+            _switch,
+        ),
         ("--trivialaugm", "data_loader.args.trivialaugm", "true: TrivialAugmentWide in its place", _switch),
     ),
     "experts": _group(
