@@ -14,15 +14,17 @@ from tests.registries.entries import EPOCHS, METHODS, PAIRS, STEPS, Variant, con
 from tests.trainer.small_runs import run, small_trainer
 from tests.trainer.stopped_runs import assert_same_runs, run_with_stops
 from trainer.config.run_config import find_problems
+from trainer.trainer import Trainer
 from utils.files.checkpoint import load_checkpoint
 
 
 class Undisturbed(NamedTuple):
-    """A run that nothing happened to."""
+    """A run that nothing happened to, and a trainer as it begins."""
 
     variant: Variant
     config: dict[str, Any]
     folder: Path
+    fresh: Trainer
 
     @property
     def last(self) -> Path:
@@ -35,11 +37,13 @@ def undisturbed(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, first_stage: Path
 ) -> Undisturbed:
     variant, rule = request.param
-    config = config_of(variant, rule, first_stage)
+    config = config_of(variant, rule, first_stage, trainer__validate=True, trainer__save_period=EPOCHS)
     folder = tmp_path_factory.mktemp("undisturbed")
     assert find_problems(config) == []
     run(folder, config)
-    return Undisturbed(variant, config, folder)
+    fresh = small_trainer(tmp_path_factory.mktemp("fresh"), config)
+    fresh.recorder.close()
+    return Undisturbed(variant, config, folder, fresh)
 
 
 def is_trained(variant: Variant, name: str) -> bool:
@@ -50,10 +54,9 @@ def test_a_configuration_may_name_whatever_is_listed() -> None:
     assert methods.__all__ == METHODS
 
 
-def test_it_trains_what_it_says_and_the_rest_stays_to_the_bit(undisturbed: Undisturbed, tmp_path: Path) -> None:
+def test_it_trains_what_it_says_and_the_rest_stays_to_the_bit(undisturbed: Undisturbed) -> None:
     """BatchNorm's statistics and its count of batches are part of the rest."""
-    fresh = small_trainer(tmp_path, undisturbed.config)
-    fresh.recorder.close()
+    fresh = undisturbed.fresh
     parameters = [name for name, _ in fresh.method.network.named_parameters()]
     content, start = load_checkpoint(undisturbed.last), fresh.parts.state_dict()
     for part in (name for name in content if name.endswith("state_dict")):
@@ -85,24 +88,21 @@ def test_every_part_of_its_checkpoint_is_taken_up(undisturbed: Undisturbed, tmp_
 def test_stopped_within_epochs_and_continued_it_ends_with_the_same_bits(
     undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
-    places = {(0, 1, 0), (1, STEPS - 1, 0), (1, STEPS, 0)}
+    places = {(0, 1, 0), (1, STEPS - 1, 0), (1, STEPS, 0), (1, STEPS, 1)}  # the last one after `finish_epoch`
     assert run_with_stops(tmp_path, undisturbed.config, set(places)) == 1 + len(places)
     assert_same_runs(tmp_path, undisturbed.folder)
 
 
-def test_its_class_prior_sums_to_one_if_it_has_one(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    fresh = small_trainer(tmp_path, undisturbed.config)
-    fresh.recorder.close()
-    prior = fresh.method.home_prior()
+def test_its_class_prior_sums_to_one_if_it_has_one(undisturbed: Undisturbed) -> None:
+    prior = undisturbed.fresh.method.home_prior()
     if prior is not None:
         assert prior.shape == (10,)
         assert prior.min() >= 0
         assert prior.sum() == pytest.approx(1)
 
 
-def test_the_networks_that_it_evaluates_are_those_that_it_names(undisturbed: Undisturbed, tmp_path: Path) -> None:
-    fresh = small_trainer(tmp_path, undisturbed.config)
-    fresh.recorder.close()
+def test_the_networks_that_it_evaluates_are_those_that_it_names(undisturbed: Undisturbed) -> None:
+    fresh = undisturbed.fresh
     names = {name for kind in undisturbed.variant.classes for name in kind.weights}
     assert set(fresh.method.networks()) == names
     further = {f"{name}_state_dict" for name in names - {"raw"}}
