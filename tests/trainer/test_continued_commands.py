@@ -14,7 +14,8 @@ from benchmarks.crash_campaign import differences
 from tests.scripts.command_line import Ended, Shell, the_run
 from tests.trainer.small_runs import same_weights, small_config, small_trainer
 from tests.trainer.stopped_runs import checkpoint_names
-from trainer.run_folders import WHERE_NOT_WHAT, read_resumed
+from trainer.continuation import WHERE_NOT_WHAT
+from trainer.run_folders import read_resumed
 from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext
 from utils.files.checkpoint import load_checkpoint
