@@ -109,6 +109,8 @@ def _require_meaning(content: Mapping[str, Any], checkpoint: Path, changes: list
             reason = "another optimiser can't go on from the moments of this one"
         elif change.path == "trainable":
             reason = "the optimiser's moments are those of other parameters"
+        elif change.path.partition(".")[0] == "initialise" and change.new is not None:
+            reason = "it would have no effect: the checkpoint's weights are taken"
         elif section == "optimizer.args" and name in _ONLY_AT_FIRST.get(kind, ()):
             reason = f"{kind} uses it at the beginning only"
         elif content["progress"]["step"] and _is_order_of_epoch(section, name):

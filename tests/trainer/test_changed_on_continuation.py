@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 import model.model as networks
+from data_loader.data_loaders import ImageListDataLoader
 from tests.trainer.small_runs import run, small_config, small_trainer, with_changes
 from trainer.continuation import run_differences
 from trainer.engine.loss_guard import LossGuard
@@ -203,6 +204,7 @@ def test_another_schedule_takes_over_at_the_epoch_reached(tmp_path: Path, checkp
     ("kind", "changes", "line"),
     [
         ("SGD", {"optimizer": {"type": "Adam", "args": {}}}, "optimizer.type: 'SGD' → 'Adam': another optimiser"),
+        ("SGD", {"initialise": {"checkpoint": "other.pth"}}, "it would have no effect"),
         ("SGD", {"trainable": ["backbone.linear*"]}, "trainable: None →"),
         ("SGD", {"method": {"type": "EMA", "args": {}}}, "holds no 'averaged_state_dict'"),
         ("Adam", {"optimizer__args__amsgrad": True}, "max_exp_avg_sq"),
@@ -263,3 +265,15 @@ def test_what_is_no_finite_number_is_never_best(tmp_path: Path, value: float) ->
     trainer = small_trainer(tmp_path, begun(schedule="ReduceLROnPlateau"))
     trainer.recorder.close()
     assert not trainer.monitor.is_better(value, None)
+
+
+def test_a_training_list_that_is_the_test_list_or_a_copy_of_it_is_recognised(tmp_path: Path) -> None:
+    for name, lines in {"train": "a 0\nb 1\n", "copy": "a 0\nb 1\n", "test": "c 0\nd 1\n"}.items():
+        (tmp_path / f"{name}.txt").write_text(lines)
+    train = str(tmp_path / "train.txt")
+    arguments = {"data_dir": str(tmp_path), "batch_size": 2, "num_classes": 2, "train_txt": train}
+    found = {
+        name: ImageListDataLoader(**arguments, test_txt=str(tmp_path / f"{name}.txt")).trains_on_test_split
+        for name in ("train", "copy", "test")
+    }
+    assert found == {"train": "train_txt", "copy": "train_txt", "test": ""}
