@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,13 +42,15 @@ class CheckpointParts:
         """The content of a checkpoint: every part's state under its name."""
         return {name: part.state_dict() for name, part in self._parts.items()}
 
-    def load(self, content: Mapping[str, Any], checkpoint: Path) -> None:
-        """Take up every part from a checkpoint's content.
+    def load(self, content: Mapping[str, Any], checkpoint: Path, *, without: Collection[str] = ()) -> None:
+        """Take up every part from a checkpoint's content, but for those whose names are in `without`.
 
         Raises:
             CheckpointError: a part is missing or does not fit.
         """
         for name, part in self._parts.items():
+            if name in without:
+                continue
             if name not in content:
                 raise CheckpointError(
                     f"{checkpoint}: holds no '{name}', so the run can't be continued exactly; "

@@ -39,8 +39,8 @@ class Monitor:
         return cls("max" if mode == "max" else "min", name)
 
     def is_better(self, value: float, best: float | None) -> bool:
-        """Whether `value` beats the best so far (None: there is none); NaN never does."""
-        if math.isnan(value):
+        """Whether `value` beats the best so far (None: there is none); what is no finite number never does."""
+        if not math.isfinite(value):
             return False
         if best is None:
             return True

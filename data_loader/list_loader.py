@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 import os
 from abc import abstractmethod
 from dataclasses import dataclass, field
@@ -39,6 +40,12 @@ class ListDataLoader(FileDataLoader):
     @abstractmethod
     def test_list(self) -> str:
         """The list file of the test split."""
+
+    @property
+    def trains_on_test_split(self) -> str:
+        """As for every loader, or the training list is the test list, or a copy of it."""
+        same = filecmp.cmp(self.train_txt, self.test_list, shallow=False)
+        return super().trains_on_test_split or ("train_txt" if same else "")
 
     def find_files(self) -> Splits[ImageList]:
         """Read the lists; one that serves two splits is read once."""

@@ -110,6 +110,11 @@ class ImageDataLoader(BaseDataLoader):
         return self.splits[self.split]
 
     @property
+    def trains_on_test_split(self) -> str:
+        """The argument by which the images that this loader yields are the test images; empty where they are not."""
+        return "" if self.training else "training"
+
+    @property
     def is_evaluated(self) -> bool:
         """Whether this loader's split is one to evaluate on: in file order and, but for views, not augmented."""
         return self.split in EVALUATED_SPLITS

@@ -28,6 +28,7 @@ from trainer.config.components import (
     method_classes,
 )
 from trainer.config.run_config import RunConfig
+from trainer.continuation import changes_since, take_up
 from trainer.engine.engine import Engine, gpus_in_use
 from trainer.engine.precision import Precision
 from trainer.methods.base import Method
@@ -225,7 +226,20 @@ def build_trainer(
     if resumed is not None and _continues(config, parser, folder):
         assert parser.resume is not None
         require_training_state(resumed, parser.resume)
-        parts.load(resumed, parser.resume)
+        changes = changes_since(resumed, parser.config)
+        if changes:
+            take_up(
+                resumed,
+                parser.resume,
+                changes,
+                parts=parts,
+                optimizer=optimizer,
+                schedule=schedule,
+                state=state,
+                monitor=config.monitor,
+            )
+        else:
+            parts.load(resumed, parser.resume)
     if not distributed.is_main:
         meters.reset()  # rank 0 goes on with what all had counted
     context |= {"network": network, "optimizer": optimizer, "precision": precision}

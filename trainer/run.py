@@ -24,7 +24,7 @@ from trainer.engine.precision import slow_precision
 from trainer.run_folders import open_folder, read_resumed
 from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext
-from utils.errors import EarlyEnd, RunError
+from utils.errors import ConfigError, EarlyEnd, Problem, RunError
 from utils.files.provenance import record_process
 from utils.reporting.logger import set_up_logging
 
@@ -56,6 +56,7 @@ def train_run(
     with distributed.main_first():
         path, resumed = read_resumed(parser, distributed) if distributed.is_main else (None, None)
         loader = build_loader(config, processes=distributed.local_size)
+        _require_training_images(config, loader)
         keep_last = config.trainer.keep_last
         folder = open_folder(parser, path, keep_last=keep_last) if distributed.is_main else RunFolder(Path())
     folder.path, parser.resume, resumed = distributed.from_main((folder.path, parser.resume, resumed))
@@ -85,6 +86,17 @@ def train_run(
         best = folder.path / BEST_NAME
         or_best = f" (or the best epoch: {shlex.quote(str(best))})" if best.is_file() else ""
         print(f"Run saved to {folder.path}; evaluate with: python test.py -r {shlex.quote(str(newest))}{or_best}")
+
+
+def _require_training_images(config: RunConfig, loader: ImageDataLoader) -> None:
+    """Refuse to train on test images.
+
+    Raises:
+        ConfigError: the configuration says so.
+    """
+    if argument := loader.trains_on_test_split:
+        problem = Problem(f"data_loader.args.{argument}", "would train on the test images; train.py refuses that")
+        raise ConfigError([config.data_loader.origins.tell(problem)])
 
 
 def verbosity(config: RunConfig, distributed: DistributedContext) -> int:

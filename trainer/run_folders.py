@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping
-from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 from base import RunFolder
 from base.run_folder import locked
+from trainer.continuation import changes_since, run_differences
+from utils.config.differences import ABSENT, Difference
 from utils.config.json_files import read_json
 from utils.config.parser import CONFIG_NAME, ConfigParser
 from utils.distributed.context import DistributedContext
@@ -17,9 +18,6 @@ from utils.errors import UserError
 from utils.files.checkpoint import load_checkpoint
 from utils.files.checkpoint_schema import require_training_state
 from utils.files.provenance import read_processes
-
-WHERE_NOT_WHAT = ("n_gpu", "trainer.parallel", "data_loader.args.num_workers")
-"""Keys with which a run may be continued in its own folder on another machine."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,8 +45,10 @@ def read_resumed(config: ConfigParser, distributed: DistributedContext) -> tuple
     if config.resume is None:
         return None, None
     content = load_checkpoint(config.resume)
-    if not _is_run_of(config, config.resume.parent):
-        logger.info("The configuration differs from the one beside %s: starting a new run from it.", config.resume)
+    if changes := _changes(config, config.resume, content):
+        logger.info("The configuration differs from that of %s: starting a new run from it.", config.resume)
+        for change in changes:
+            logger.info("  %s", change)
         return None, content
     return config.resume.parent, content
 
@@ -62,9 +62,14 @@ def open_folder(config: ConfigParser, path: Path | None, *, keep_last: int) -> R
 def _newest_of(config: ConfigParser, candidates: Iterable[Path]) -> tuple[Path | None, Mapping[str, Any] | None]:
     """The newest run of the same configuration, and its newest intact checkpoint."""
     folders = sorted({path for path in candidates if _is_run_of(config, path)}, key=_age, reverse=True)
-    for path in folders:
+    for path in tuple(folders):
         found = RunFolder(path).newest_good(require_training_state)
-        if found is not None:
+        if found is not None and (changes := changes_since(found[1], config.config)):
+            logger.info("%s is of another configuration than the one beside it: passed over.", found[0])
+            for change in changes:
+                logger.info("  %s", change)
+            folders.remove(path)
+        elif found is not None:
             config.resume = found[0]
             logger.info("Resuming from %s.", found[0])
             return path, found[1]
@@ -91,21 +96,22 @@ def _age(folder: Path) -> tuple[str, int]:
 
 
 def _is_run_of(config: ConfigParser, folder: Path) -> bool:
-    """Whether a folder holds a run of this configuration, wherever it was run."""
+    """Whether a folder holds a run of this configuration, wherever it was run, as far as its `config.json` says."""
     try:
-        return _what(read_json(folder / CONFIG_NAME)) == _what(config.config)
+        return not run_differences(_beside(folder), config.config)
     except UserError:
         return False
 
 
-def _what(config: Mapping[str, Any]) -> Any:
-    """A configuration without the keys that say where it is run and not what."""
-    content = deepcopy(dict(config))
-    for path in WHERE_NOT_WHAT:
-        *parents, last = path.split(".")
-        section: Any = content
-        for name in parents:
-            section = section.get(name) if isinstance(section, dict) else None
-        if isinstance(section, dict):
-            section.pop(last, None)
-    return content
+def _beside(folder: Path) -> dict[str, Any]:
+    return dict(read_json(folder / CONFIG_NAME))
+
+
+def _changes(config: ConfigParser, checkpoint: Path, content: Mapping[str, Any]) -> list[Difference]:
+    """What a configuration changes: against the one within the checkpoint, or else against the one beside it."""
+    if changes := changes_since(content, config.config):
+        return changes
+    try:
+        return run_differences(_beside(checkpoint.parent), config.config)
+    except UserError:
+        return [Difference(CONFIG_NAME, ABSENT, "the configuration")]

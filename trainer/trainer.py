@@ -78,6 +78,7 @@ class Trainer(BaseTrainer):
             self.state,
             self.folder,
             distributed=self.distributed,
+            looked_at=method.networks().values(),
         )
 
     def train_step(self, batches: Mapping[str, Batch], step: Step) -> None:

@@ -14,7 +14,8 @@ from benchmarks.crash_campaign import differences
 from tests.scripts.command_line import Ended, Shell, the_run
 from tests.trainer.small_runs import same_weights, small_config, small_trainer
 from tests.trainer.stopped_runs import checkpoint_names
-from trainer.run_folders import WHERE_NOT_WHAT, read_resumed
+from trainer.continuation import WHERE_NOT_WHAT
+from trainer.run_folders import read_resumed
 from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext
 from utils.files.checkpoint import load_checkpoint
@@ -254,3 +255,11 @@ def test_a_damaged_newest_run_with_no_good_checkpoint_is_started_again_not_belie
     with caplog.at_level(logging.WARNING):
         assert trained(train("-r", "auto")) == [1, 2]
     assert differences(load_checkpoint(runs()[0] / "checkpoint-epoch2.pth"), whole) == []
+
+
+def test_training_on_the_test_images_is_refused(train: Train) -> None:
+    ended = train("--set", "data_loader.args.training=false")
+    assert ended.code == 2
+    assert "data_loader.args.training" in ended.err
+    assert "would train on the test images" in ended.err
+    assert not Path("saved").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -40,6 +41,7 @@ class LossGuard:
         action: end the run, or skip the step.
         max_skipped: end the run after so many skipped steps.
         network: whose buffers to restore.
+        looked_at: the networks that a checkpoint holds, the averaged ones as well; empty: `network`.
         state: counts the skipped steps.
         folder: the run's, where the report of the step that ended the run goes.
         distributed: the processes that share each batch: they look at the loss of the whole, and judge alike.
@@ -54,10 +56,12 @@ class LossGuard:
         folder: RunFolder,
         *,
         distributed: DistributedContext,
+        looked_at: Iterable[nn.Module] = (),
     ) -> None:
         self.action = action
         self.max_skipped = max_skipped
         self.network = network
+        self.looked_at = list(looked_at) or [network]
         self.state = state
         self.folder = folder
         self.distributed = distributed
@@ -99,7 +103,8 @@ class LossGuard:
         self._check_losses()
         if self._last is None:
             return
-        tensors = [value for value in self.network.state_dict().values() if value.is_floating_point()]
+        states = [network.state_dict().values() for network in self.looked_at]
+        tensors = [value for state in states for value in state if value.is_floating_point()]
         finite = bool(torch.stack([value.isfinite().all() for value in tensors]).all())
         if not all(self.distributed.gather(finite)):
             raise RunError(self._report("weights become infinite or nan", self._last))

@@ -164,6 +164,7 @@ class SWA(Averaged):
         super().finish_epoch(epoch, images)
         if epoch < self.first_epoch:
             self.move(1.0)
+            self.count.value = 0  # a continued run may count from a later epoch on than the one before it
         elif (epoch - self.first_epoch) % self.every == 0 and self.count.epoch < epoch:
             self.count.value, self.count.epoch = self.count.value + 1, epoch
             self.move(1 / self.count.value)
