@@ -28,7 +28,7 @@ from trainer.config.components import (
     method_classes,
 )
 from trainer.config.run_config import RunConfig
-from trainer.continuation import changes_since, take_up
+from trainer.continuation import go_on_from
 from trainer.engine.engine import Engine, gpus_in_use
 from trainer.engine.precision import Precision
 from trainer.methods.base import Method
@@ -39,7 +39,6 @@ from utils.config.parser import ConfigParser
 from utils.config.sections import Section, build
 from utils.distributed.context import DistributedContext
 from utils.errors import ConfigError, Problem
-from utils.files.checkpoint_schema import require_training_state
 from utils.reporting.meters import RunningMeans
 from utils.reporting.tensorboard import Recorder, SilentRecorder
 
@@ -224,22 +223,9 @@ def build_trainer(
         method, optimizer=optimizer, lr_scheduler=schedule, meters=meters, precision=precision, progress=state
     )
     if resumed is not None and _continues(config, parser, folder):
-        assert parser.resume is not None
-        require_training_state(resumed, parser.resume)
-        changes = changes_since(resumed, parser.config)
-        if changes:
-            take_up(
-                resumed,
-                parser.resume,
-                changes,
-                parts=parts,
-                optimizer=optimizer,
-                schedule=schedule,
-                state=state,
-                monitor=config.monitor,
-            )
-        else:
-            parts.load(resumed, parser.resume)
+        go_on_from(
+            resumed, parser, parts=parts, optimizer=optimizer, schedule=schedule, state=state, monitor=config.monitor
+        )
     if not distributed.is_main:
         meters.reset()  # rank 0 goes on with what all had counted
     context |= {"network": network, "optimizer": optimizer, "precision": precision}

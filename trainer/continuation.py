@@ -21,7 +21,9 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from base import CheckpointParts, Monitor, RunState
 from trainer.config.run_config import RunConfig
 from utils.config.differences import Difference, differences
+from utils.config.parser import ConfigParser
 from utils.errors import CheckpointError, reason_of
+from utils.files.checkpoint_schema import require_training_state
 
 WHERE_NOT_WHAT = ("n_gpu", "trainer.parallel", "data_loader.args.num_workers")
 """Keys with which a run may be continued in its own folder on another machine."""
@@ -49,10 +51,9 @@ def changes_since(content: Mapping[str, Any], config: Mapping[str, Any]) -> list
     return run_differences(content["config"], config) if "config" in content else []
 
 
-def take_up(
+def go_on_from(
     content: Mapping[str, Any],
-    checkpoint: Path,
-    changes: list[Difference],
+    parser: ConfigParser,
     *,
     parts: CheckpointParts,
     optimizer: Optimizer,
@@ -60,21 +61,27 @@ def take_up(
     state: RunState,
     monitor: Monitor,
 ) -> None:
-    """Go on from a checkpoint of another configuration.
+    """Go on from a checkpoint: exactly where the configuration is the same, else as far as the changes let it.
 
     Args:
         content: the checkpoint's.
-        checkpoint: its file.
-        changes: the keys in which the configurations differ.
-        parts: of the new run, as they were built.
+        parser: the run's configuration; its `resume` is the checkpoint's file.
+        parts: of the run, as they were built.
         optimizer: one of them.
         schedule: one of them, at its beginning.
         state: one of them.
-        monitor: the new run's.
+        monitor: the run's.
 
     Raises:
         CheckpointError: a change has no meaning here, or a part does not fit.
     """
+    checkpoint = parser.resume
+    assert checkpoint is not None
+    require_training_state(content, checkpoint)
+    changes = changes_since(content, parser.config)
+    if not changes:
+        parts.load(content, checkpoint)
+        return
     _require_meaning(content, checkpoint, changes)
     state.load_state_dict(copy.deepcopy(content["progress"]))
     changed = {change.path for change in changes}
