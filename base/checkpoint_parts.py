@@ -1,4 +1,9 @@
-"""What a checkpoint holds of a run: one registry, used for saving and for loading."""
+"""What a checkpoint holds of a run: one registry, used for saving and for loading.
+
+The parts get their names in `trainer.build.checkpoint_parts`: `state_dict` (the network), `criterion` and whatever else
+the method lists, `optimizer`, `lr_scheduler`, `meters`, `precision`, `progress`. Beside them stand `arch`, `config` and
+`class_names` (`Trainer.metadata`), and `epoch` and `monitor_best`, as published checkpoints have them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where training stands."""
+"""Where training stands: a position. (The training step itself is `Trainer.train_step` in trainer/trainer.py.)"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from data_loader.loader import ImageDataLoader
 from trainer.build import build_loader, build_trainer
 from trainer.config.config_warnings import find_config_warnings
 from trainer.config.run_config import RunConfig
-from trainer.engine.fitting import fit_memory
+from trainer.engine.memory_fit import fit_memory
 from trainer.engine.precision import slow_precision
 from trainer.run_folders import open_folder, read_resumed
 from utils.config.parser import ConfigParser

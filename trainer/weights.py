@@ -16,7 +16,7 @@ from model.trainable import freeze_except
 from model.weight_sources import read_source
 from trainer.config.components import method_classes
 from trainer.config.run_config import RunConfig
-from utils.errors import ConfigError, Problem
+from utils.errors import ConfigError, Problem, UserError
 from utils.files.checkpoint import CheckpointError, without_parallel_prefix
 from utils.files.state_differences import kind_differences
 
@@ -35,7 +35,10 @@ def initialise(config: RunConfig, network: ExpertModel) -> None:
     if options is None:
         return
     reset = [*options.reset, *(pattern for kind in method_classes(config.method) for pattern in kind.reset)]
-    state = read_source(options.checkpoint)
+    try:
+        state = read_source(options.checkpoint)
+    except UserError as error:
+        raise ConfigError([Problem("initialise.checkpoint", str(error))]) from None
     try:
         taken = take_weights(network, state, source=options.checkpoint, reset=reset, strict=options.strict)
     except ValueError as error:

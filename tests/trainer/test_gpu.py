@@ -23,7 +23,7 @@ from tests.trainer.normfree import without_batchnorm
 from tests.trainer.small_runs import CPU, run, small_config, small_trainer
 from tests.trainer.stopped_runs import assert_same_runs, run_with_stops
 from tests.trainer.test_accumulation import one_step
-from trainer.engine.fitting import fit_memory
+from trainer.engine.memory_fit import fit_memory
 from trainer.trainer import Trainer
 from utils.files.checkpoint import load_checkpoint
 

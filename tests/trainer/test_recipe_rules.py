@@ -12,6 +12,7 @@ from tests.trainer.small_runs import small_config
 from trainer.build import build_loader
 from trainer.config.components import LOSS
 from trainer.config.run_config import find_problems, run_config
+from trainer.methods.supervised import Supervised
 from utils.config.components import Component
 from utils.config.parser import ConfigParser
 from utils.errors import ConfigError, Problem
@@ -272,3 +273,35 @@ def test_a_rate_beyond_single_precision_is_refused_by_its_path() -> None:
     cosine = {"type": "CosineAnnealingLR", "args": {"T_max": 2, "eta_min": 1e308}}
     (problem,) = find_problems(small_config(lr_scheduler=cosine))
     assert str(problem).startswith("lr_scheduler: the learning rate of epoch 2 would be ")
+
+
+class AsksForTaus(CrossEntropyLoss):
+    """A loss that takes τ under the name that methods use."""
+
+    def __init__(self, taus: list[float]) -> None:
+        super().__init__()
+        self.taus = torch.tensor(taus)
+
+
+class AsksForViews(Supervised):
+    """A method that makes up a view."""
+
+    views = ("student",)  # type: ignore[assignment]
+
+
+def test_a_loss_that_asks_for_taus_is_told_how_losses_get_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Component.choices
+    monkeypatch.setattr(Component, "choices", lambda self: {**original(self), "AsksForTaus": AsksForTaus})
+    (problem,) = find_problems(small_config(loss={"type": "AsksForTaus"}))
+    assert str(problem) == (
+        "loss.type: AsksForTaus asks for taus; a loss is given τ of each expert as its own argument tau_list"
+    )
+
+
+def test_a_view_that_there_is_not_is_refused_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = Component.choices
+    monkeypatch.setattr(Component, "choices", lambda self: {**original(self), "AsksForViews": AsksForViews})
+    (problem,) = find_problems(small_config(method={"type": "AsksForViews"}))
+    assert str(problem) == (
+        "method.type: AsksForViews asks for the view 'student' of the images; there are train, weak, strong, test"
+    )

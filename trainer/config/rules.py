@@ -11,6 +11,7 @@ import torch
 from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
+from base import VIEWS
 from trainer.config.components import ARCH, LOSS, LR_SCHEDULER, OPTIMIZER, method_classes
 from utils.config.components import fields_of
 from utils.config.ranges import Range
@@ -103,6 +104,9 @@ def _loss_can_be_built(config: RunConfig) -> list[Problem]:
     """Whether the loss takes its arguments; whatever it calculates with the made-up counts, it does without storage."""
     if _tau_fits_experts(config):
         return []
+    if config.taus is None and "taus" in fields_of(LOSS.choices()[config.loss.type]):
+        message = f"{config.loss.type} asks for taus; a loss is given τ of each expert as its own argument tau_list"
+        return [Problem("loss.type", message)]
     classes = min(argument_of(config.arch, ARCH, "num_classes"), _CLASSES_TRIED)
     counts = np.arange(classes, 0, -1)
     context = {
@@ -157,6 +161,15 @@ def _logits_mix_only_by_mixup(config: RunConfig) -> Iterator[Problem]:
             yield Problem(path, f"mix_logits goes with mode mixup; got {combiner.mode!r}")
 
 
+def _method_asks_for_views_that_there_are(config: RunConfig) -> list[Problem]:
+    kind = method_classes(config.method)[-1]
+    unknown = [view for view in kind.views if view not in VIEWS]
+    if not unknown:
+        return []
+    message = f"{kind.__name__} asks for the view {unknown[0]!r} of the images; there are {', '.join(VIEWS)}"
+    return [Problem("method.type", message)]
+
+
 def _method_has_a_network_to_start_from(config: RunConfig) -> list[Problem]:
     needing = [kind.__name__ for kind in method_classes(config.method) if kind.needs_initialise]
     if not needing or config.initialise is not None:
@@ -186,6 +199,7 @@ RULES: tuple[tuple[set[str], Callable[[RunConfig], list[Problem] | Iterator[Prob
     ({"trainer", "metrics", "method"}, _monitor_is_recorded),
     ({"trainer", "metrics", "method", "lr_scheduler"}, _plateau_follows_the_monitor),
     ({"combiner", "finetuning_combiner"}, _logits_mix_only_by_mixup),
+    ({"method"}, _method_asks_for_views_that_there_are),
     ({"method", "initialise"}, _method_has_a_network_to_start_from),
     ({"loaders", "method"}, _loaders_are_those_that_the_method_takes),
 )

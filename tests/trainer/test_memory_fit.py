@@ -13,7 +13,7 @@ from torch import Tensor
 
 from base import Batch, BatchShard, Step
 from tests.trainer.small_runs import CPU, small_config, small_trainer
-from trainer.engine.fitting import fewest_that_fit, fit_memory
+from trainer.engine.memory_fit import fewest_that_fit, fit_memory
 from trainer.methods.base import StepOutput
 from trainer.trainer import Trainer
 
