@@ -98,6 +98,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
         "missing",
     ),
     "an unknown method": ({"method": {"type": "Supervized"}}, "method.type", "did you mean 'Supervised'?"),
+    "two averages": (
+        {"method": {"type": "SWA", "args": {"method": {"type": "EMA"}}}},
+        "method.args.method",
+        "both keep",
+    ),
     "a number out of range in a method": ({"method": {"type": "EMA", "args": {"decay": 2}}}, "method.args.decay", "1"),
     "an unknown method within one": (
         {"method": {"type": "EMA", "args": {"method": {"type": "Supervise"}}}},
@@ -159,7 +164,7 @@ def test_the_small_configuration_itself_has_no_problem() -> None:
         {"combiner__mixup__target_mix_strategy": "mix_logits"},
         {"trainer__monitor": "min loss"},
         {"method": {"type": "EMA", "args": {"decay": 0.99, "method": {"type": "Supervised"}}}},
-        {"method": {"type": "SWA", "args": {"method": {"type": "EMA"}}}},
+        {"method": {"type": "SWA", "args": {"method": {"type": "Supervised"}}}},
         {"method": {"type": "cRT"}, "initialise": {"checkpoint": "first.pth"}, "trainable": ["*linear*"]},
         {"update_rule": {"type": "SAM", "args": {"rho": 0.1, "local": True}}},
         {"metrics": ["top_k_acc"], "trainer__monitor": "max val_top_k_acc"},

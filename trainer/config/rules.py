@@ -170,6 +170,18 @@ def _method_asks_for_views_that_there_are(config: RunConfig) -> list[Problem]:
     return [Problem("method.type", message)]
 
 
+def _networks_have_names_of_their_own(config: RunConfig) -> list[Problem]:
+    """Checkpoints and tables know a method's networks by their names alone."""
+    names: dict[str, str] = {}
+    for kind in method_classes(config.method):
+        for name in (weights for weights in kind.weights if weights != "raw"):
+            if name in names:
+                message = f"{names[name]} and {kind.__name__} both keep {name} weights; take one of them"
+                return [Problem("method.args.method", message)]
+            names[name] = kind.__name__
+    return []
+
+
 def _method_has_a_network_to_start_from(config: RunConfig) -> list[Problem]:
     needing = [kind.__name__ for kind in method_classes(config.method) if kind.needs_initialise]
     if not needing or config.initialise is not None:
@@ -200,6 +212,7 @@ RULES: tuple[tuple[set[str], Callable[[RunConfig], list[Problem] | Iterator[Prob
     ({"trainer", "metrics", "method", "lr_scheduler"}, _plateau_follows_the_monitor),
     ({"combiner", "finetuning_combiner"}, _logits_mix_only_by_mixup),
     ({"method"}, _method_asks_for_views_that_there_are),
+    ({"method"}, _networks_have_names_of_their_own),
     ({"method", "initialise"}, _method_has_a_network_to_start_from),
     ({"loaders", "method"}, _loaders_are_those_that_the_method_takes),
 )
