@@ -2,7 +2,7 @@
 
 The parts get their names in `trainer.build.checkpoint_parts`: `state_dict` (the network), `criterion` and whatever else
 the method lists, `optimizer`, `lr_scheduler`, `meters`, `precision`, `progress`. Beside them stand `arch`, `config` and
-`class_names` (`Trainer.metadata`), and `epoch` and `monitor_best`, as published checkpoints have them. `BaseTrainer.save`
+`class_names` (`Trainer.metadata`), `epoch` and `monitor_best`, as published checkpoints have them. `BaseTrainer.save`
 writes a checkpoint (utils/files/checkpoint.py), trainer/continuation.py takes one up.
 """
 
