@@ -59,7 +59,7 @@ def test_where_a_run_begins_and_where_it_ends(tmp_path: Path, shell: Shell) -> N
     assert f"No usable checkpoint in {folder}: restarting that run.\n" in restarted.out
 
     other = shell("train.py", "-r", checkpoint, "--epochs", 2)
-    assert f"The configuration differs from the one beside {checkpoint}: starting a new run from it.\n" in other.out
+    assert f"The configuration differs from that of {checkpoint}: starting a new run from it.\n" in other.out
 
 
 # -- out of memory ----------------------------------------------------------------------------------------------------
