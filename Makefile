@@ -15,8 +15,10 @@ demo: $(INSTALLED)
 	$(RUN) train.py -c $(DEMO_CONFIG) --save_dir $(DEMO) --name digits
 	$(RUN) test_all_cifar.py -r "$$(ls -d $(DEMO)/models/digits/*/ | sort | tail -n 1)checkpoint-epoch60.pth"
 
+# Networks in tests are too small for threads; two files are tested side by side instead.
+test: export OMP_NUM_THREADS = 1
 test: $(INSTALLED_DEV)
-	$(RUN) -m pytest
+	$(RUN) -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED_DEV)
 	$(VENV)/bin/ruff check .

@@ -19,14 +19,12 @@ import pytest
 import torch
 
 import trainer.methods as methods
-from base import Batch, Step
 from model.losses.cross_entropy import CrossEntropyLoss
 from model.metrics import LabelledLogits
 from model.targets import MixedTargets
 from tests.scripts.command_line import ROOT
 from tests.trainer.small_runs import small_config, small_trainer
 from trainer.evaluation.distributions.split import TestSplit
-from trainer.methods.base import StepOutput
 from utils.files.checkpoint import load_checkpoint
 
 PAGE = (ROOT / "docs/extending.md").read_text(encoding="utf8")
@@ -209,14 +207,20 @@ def test_the_deferred_method_changes_its_loss_half_way(tmp_path: Path, monkeypat
     assert seen == [False, True]
 
 
-def test_the_new_objective_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("num_experts", [1, 2])
+def test_the_new_objective_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, num_experts: int) -> None:
     """The page shows its `forward` alone."""
-    (forward,) = [block for block in blocks(PAGE, "python") if block.startswith("def forward")]
-    names: dict[str, Any] = {"__name__": "added", "Supervised": methods.Supervised, "StepOutput": StepOutput}
-    names |= {"Mapping": Mapping, "Batch": Batch, "Step": Step, "F": torch.nn.functional}
+    (block,) = [block for block in blocks(PAGE, "python") if "\ndef forward" in block]
+    imports, _, forward = block.partition("\n")
+    names: dict[str, Any] = {"__name__": "added", "Supervised": methods.Supervised}
+    names |= {"Mapping": Mapping, "F": torch.nn.functional}
+    exec(imports.removeprefix("# "), names)
     exec(f"class Plain(Supervised):\n{indent(forward, '    ')}", names)
     monkeypatch.setattr(methods, "Plain", names["Plain"], raising=False)
     monkeypatch.setattr(methods, "__all__", [*methods.__all__, "Plain"])
-    trainer = small_trainer(tmp_path, small_config(method={"type": "Plain"}, trainer__epochs=1))
+    config = small_config(
+        arch__args__num_experts=num_experts, loss__args__tau_list=[1] * num_experts, trainer__epochs=1
+    )
+    trainer = small_trainer(tmp_path, {**config, "method": {"type": "Plain"}})
     trainer.train()
     assert 0 < trainer.state.history[0]["loss"] < 10
