@@ -12,6 +12,8 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from model.batch_norm import BatchNorm2d
+
 
 def conv3x3(in_channels: int, out_channels: int, stride: int = 1, groups: int = 1) -> nn.Conv2d:
     """3×3 convolution with padding 1, without bias (BatchNorm follows)."""
@@ -53,7 +55,7 @@ class ResidualBlock(nn.Module):
 
     def make_skip(self, in_channels: int, out_channels: int, stride: int) -> nn.Module:
         """The path around a residual that changes the shape."""
-        return nn.Sequential(conv1x1(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels))
+        return nn.Sequential(conv1x1(in_channels, out_channels, stride), BatchNorm2d(out_channels))
 
     def add_skip(self, in_channels: int, out_channels: int, stride: int) -> None:
         """Register the path around the residual: the identity wherever the shape stays the same."""
@@ -77,9 +79,9 @@ class BasicBlock(ResidualBlock):
     def __init__(self, in_channels: int, width: int, stride: int) -> None:
         super().__init__()
         self.conv1 = conv3x3(in_channels, width, stride)
-        self.bn1 = nn.BatchNorm2d(width)
+        self.bn1 = BatchNorm2d(width)
         self.conv2 = conv3x3(width, width)
-        self.bn2 = nn.BatchNorm2d(width)
+        self.bn2 = BatchNorm2d(width)
         self.add_skip(in_channels, width, stride)
 
     def residual(self, x: Tensor) -> Tensor:
@@ -120,11 +122,11 @@ class Bottleneck(ResidualBlock):
             raise ValueError(f"a layer width of {width} leaves no channels for {groups} groups of width {group_width}")
         out_channels = width * self.expansion
         self.conv1 = conv1x1(in_channels, inner)
-        self.bn1 = nn.BatchNorm2d(inner)
+        self.bn1 = BatchNorm2d(inner)
         self.conv2 = conv3x3(inner, inner, stride, groups)
-        self.bn2 = nn.BatchNorm2d(inner)
+        self.bn2 = BatchNorm2d(inner)
         self.conv3 = conv1x1(inner, out_channels)
-        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.bn3 = BatchNorm2d(out_channels)
         self.add_skip(in_channels, out_channels, stride)
 
     def residual(self, x: Tensor) -> Tensor:

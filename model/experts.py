@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.activation_checkpointing import run_stage
+from model.batch_norm import BatchNorm2d
 from model.blocks import BlockFactory, ResidualBlock, make_stage
 
 ModelOutput = Tensor | dict[str, Tensor]
@@ -113,7 +114,7 @@ class ExpertBackbone(nn.Module):
         self.num_stages = len(widths)
         kernel = architecture.stem_kernel
         self.conv1 = nn.Conv2d(3, widths[0], kernel, stride=architecture.stem_stride, padding=kernel // 2, bias=False)
-        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.bn1 = BatchNorm2d(widths[0])
         self.max_pool = nn.MaxPool2d(3, stride=2, padding=1) if architecture.max_pool else nn.Identity()
         channels = widths[0]
         for number, (width, num_blocks) in enumerate(zip(widths, architecture.blocks, strict=True), start=1):

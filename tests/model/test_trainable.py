@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from model import model as networks
 from model.experts import ExpertModel
 from model.rescaling import PerClassScale
+from model.batch_norm import BatchNorm2d
 from model.trainable import freeze_except, set_training_mode
 
 
@@ -69,7 +70,7 @@ def test_only_batchnorm_changes_its_mode() -> None:
     freeze_except(network, ["*linear*"])
     network.eval()
     set_training_mode(network)
-    assert {type(module) for module in network.modules() if not module.training} == {nn.BatchNorm2d}
+    assert {type(module) for module in network.modules() if not module.training} == {BatchNorm2d}
     assert network.backbone.dropout.training
 
 

@@ -1,0 +1,101 @@
+"""Batch normalisation in channels-last memory: as near to float64 as PyTorch's in contiguous memory."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from model.batch_norm import BatchNorm2d
+from model.model import ResNet32Model
+
+MANY = (64, 16, 32, 16)  # B, C, H, W: 32,768 values of a channel
+
+
+def _layer(channels: int, kind: type[nn.BatchNorm2d], dtype: torch.dtype) -> nn.BatchNorm2d:
+    layer = kind(channels).to(dtype)
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        layer.weight.copy_(torch.rand(channels, generator=generator) + 0.5)
+        layer.bias.copy_(torch.randn(channels, generator=generator))
+    return layer
+
+
+def _results(
+    kind: type[nn.BatchNorm2d], shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memory_format
+) -> dict[str, Tensor]:
+    """Output, gradients and running statistics after one batch, as float64."""
+    generator = torch.Generator().manual_seed(0)
+    images, noise = (torch.randn(shape, generator=generator) + 0.3 for _ in range(2))
+    grad = images + noise  # so that no sum is near zero, where relative errors mean nothing
+    images, grad = (tensor.to(dtype).contiguous(memory_format=memory_format) for tensor in (images, grad))
+    layer = _layer(shape[1], kind, dtype)
+    output = layer(images.requires_grad_())
+    output.backward(grad)
+    named = {"output": output, "images": images.grad, "weight": layer.weight.grad, "bias": layer.bias.grad}
+    return {name: tensor.detach().double() for name, tensor in (named | dict(layer.named_buffers())).items()}
+
+
+def _errors(results: dict[str, Tensor], truth: dict[str, Tensor]) -> dict[str, float]:
+    return {name: float((results[name] - true).norm() / true.norm()) for name, true in truth.items()}
+
+
+# the third has an odd number of rows a group; the fourth has many channels; the last has too few values
+SHAPES = [MANY, (128, 16, 32, 32), (17, 24, 31, 32), (8, 600, 64, 32), (8, 16, 8, 8)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_outputs_gradients_and_statistics_are_those_of_float64(shape: tuple[int, ...]) -> None:
+    truth = _results(nn.BatchNorm2d, shape, torch.float64, torch.contiguous_format)
+    own = _results(BatchNorm2d, shape, torch.float32, torch.channels_last)
+    assert max(_errors(own, truth).values()) < 1e-6
+
+
+def test_the_output_is_ten_times_nearer_to_float64_than_the_kernel_for_channels_last() -> None:
+    truth = _results(nn.BatchNorm2d, (128, 16, 32, 32), torch.float64, torch.contiguous_format)
+    own, plain = (
+        _errors(_results(kind, (128, 16, 32, 32), torch.float32, torch.channels_last), truth)
+        for kind in (BatchNorm2d, nn.BatchNorm2d)
+    )
+    assert all(10 * own[name] < plain[name] for name in ("output", "images"))
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_in_evaluation_it_is_torchs_to_the_bit(memory_format: torch.memory_format) -> None:
+    images = torch.randn(MANY, generator=torch.Generator().manual_seed(1)).contiguous(memory_format=memory_format)
+    outputs = [_layer(16, kind, torch.float32).eval()(images) for kind in (BatchNorm2d, nn.BatchNorm2d)]
+    assert torch.equal(*outputs)
+
+
+def test_the_memory_format_is_kept() -> None:
+    images = torch.randn(MANY).contiguous(memory_format=torch.channels_last).requires_grad_()
+    output = BatchNorm2d(16)(images)
+    (grad,) = torch.autograd.grad(output.square().sum(), images)
+    assert output.is_contiguous(memory_format=torch.channels_last)
+    assert grad.is_contiguous(memory_format=torch.channels_last)
+
+
+def _gradients(dtype: torch.dtype, memory_format: torch.memory_format) -> Tensor:
+    """Of a ResNet-32 with three experts at its first step, all in one vector."""
+    torch.manual_seed(0)
+    network = (
+        ResNet32Model(num_classes=10, num_experts=3, use_norm=True, returns_feat=True)
+        .to(dtype)
+        .to(memory_format=memory_format)
+    )
+    images = torch.randn(64, 3, 32, 32).to(dtype).contiguous(memory_format=memory_format)
+    logits = network.train()(images)["logits"]  # [B, E, C]
+    targets = torch.arange(64) % 10
+    nn.functional.cross_entropy(logits.flatten(0, 1), targets.repeat_interleave(3)).backward()
+    return torch.cat(
+        [parameter.grad.double().flatten() for parameter in network.parameters() if parameter.grad is not None]
+    )
+
+
+def test_a_networks_gradient_is_as_good_in_channels_last_memory_as_in_contiguous() -> None:
+    truth = _gradients(torch.float64, torch.contiguous_format)
+    contiguous, channels_last = (
+        float((_gradients(torch.float32, memory_format) - truth).norm())
+        for memory_format in (torch.contiguous_format, torch.channels_last)
+    )
+    assert channels_last < 2 * contiguous
