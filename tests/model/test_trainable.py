@@ -8,9 +8,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model import model as networks
+from model.batch_norm import BatchNorm2d
 from model.experts import ExpertModel
 from model.rescaling import PerClassScale
-from model.batch_norm import BatchNorm2d
 from model.trainable import freeze_except, set_training_mode
 
 
