@@ -48,19 +48,44 @@ def checked_class_counts(class_counts: ArrayLike) -> NDArray[np.float64]:
     return counts
 
 
-def adjust_logits(logits: NDArray[np.floating], target_prior: ArrayLike, *, eps: float = EPS) -> NDArray[np.floating]:
-    """Logits of a model that is unbiased for the uniform prior, corrected to a known test prior: + log(π_test + eps).
+def adjust_logits(
+    logits: NDArray[np.floating], target_prior: ArrayLike, *, home_prior: ArrayLike | None = None, eps: float = EPS
+) -> NDArray[np.floating]:
+    """Logits of a model that is right under one class prior, corrected to another one by Bayes' rule.
+
+    log(π_test + eps) is added, and log(π_home + eps) subtracted. A class that is not in the home prior stays as good as
+    ruled out: where the model was at home the class did not exist.
 
     Args:
         logits: [..., C]; the result has their floating type, at least float32.
         target_prior: [C], counts or frequencies of the test set.
+        home_prior: [C], under which the logits are right; None: the uniform one, which needs no term.
         eps: > 0; a class absent from the test set is all but ruled out and yet keeps a finite logit.
+
+    Raises:
+        ValueError: a prior has another number of classes, or is no prior.
     """
     dtype = np.promote_types(logits.dtype, np.float32)
-    log_target_prior = log_prior(target_prior, eps=eps)
-    if logits.shape[-1] != log_target_prior.size:
-        raise ValueError(f"logits have {logits.shape[-1]} classes and the target prior {log_target_prior.size}")
-    return logits.astype(dtype, copy=False) + log_target_prior.astype(dtype)
+    correction = log_prior(target_prior, eps=eps)
+    if home_prior is not None:
+        log_home = log_prior(home_prior, eps=eps)
+        if log_home.size != correction.size:
+            raise ValueError(f"the home prior has {log_home.size} classes and the target prior {correction.size}")
+        correction = np.where(np.asarray(home_prior) > 0, correction - log_home, math.log(eps))
+    if logits.shape[-1] != correction.size:
+        raise ValueError(f"logits have {logits.shape[-1]} classes and the target prior {correction.size}")
+    return logits.astype(dtype, copy=False) + correction.astype(dtype)
+
+
+def mean_home(home_priors: NDArray[np.floating]) -> NDArray[np.float64]:
+    """The prior [C] under which the mean of several models' logits is right: the geometric mean of theirs, [E, C].
+
+    A class that one of them does not have is not in it.
+    """
+    with np.errstate(divide="ignore"):
+        log_mean = np.log(np.asarray(home_priors, np.float64)).mean(axis=0)  # [E, C] → [C]
+    weights = np.exp(log_mean - log_mean.max())
+    return weights / weights.sum()
 
 
 def normalise_tau_list(

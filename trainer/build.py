@@ -75,15 +75,20 @@ def build_further_loaders(config: RunConfig, processes: int) -> dict[str, ImageD
     return {name: _loader(section, f"loaders.{name}", config, processes) for name, section in config.loaders.items()}
 
 
-def build_model(config: RunConfig, device: torch.device) -> ExpertModel:
+def bare_network(config: RunConfig) -> ExpertModel:
     """The network with what the method adds to it, its weights drawn from the run's seed."""
     torch.manual_seed(config.seed)
-    network = build(config.arch, ARCH, context={}, path="arch")
+    network: ExpertModel = build(config.arch, ARCH, context={}, path="arch")
     for method in method_classes(config.method):
         method.prepare_network(network)
-    options = config.trainer
+    return network
+
+
+def build_model(config: RunConfig, device: torch.device) -> ExpertModel:
+    """The network on its device, as the configuration's `trainer` section wants it run."""
+    network, options = bare_network(config), config.trainer
     memory_format = torch.channels_last if options.channels_last else torch.contiguous_format
-    network = network.to(device, memory_format=memory_format)
+    network = network.to(device).to(memory_format=memory_format)
     network.backbone.checkpoints_activations = options.activation_checkpointing
     network.autocast = build_precision(config, device).autocast
     if options.compile:
@@ -154,6 +159,11 @@ def build_combiner(config: RunConfig) -> Combiner:
 def build_method(config: RunConfig, network: ExpertModel, context: Mapping[str, Any]) -> Method:
     """The method around a network, its loss on the network's device."""
     criterion = build_criterion(config, context).to(next(network.parameters()).device)
+    return method_around(config, network, criterion, context)
+
+
+def method_around(config: RunConfig, network: ExpertModel, criterion: ExpertLoss, context: Mapping[str, Any]) -> Method:
+    """The method around a network, with this loss."""
     return build(config.method, METHOD, context={**context, "network": network, "criterion": criterion}, path="method")
 
 

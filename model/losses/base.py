@@ -46,8 +46,10 @@ class ExpertLoss(nn.Module):
     def start_epoch(self, epoch: int) -> None:
         """Called before each epoch (counted from 1), for losses that change in the course of training."""
 
-    def home_prior(self, training_prior: np.ndarray) -> np.ndarray | None:
-        """The class prior [C] under which the mean of the experts' logits is right; None: it can't be said.
+    def home_priors(self, training_prior: np.ndarray) -> np.ndarray | None:
+        """The class prior under which each expert's logits are right, [E, C], each with sum 1.
+
+        [1, C] is that of their mean alone, where the experts' own can't be said. None: nothing can be said.
 
         Args:
             training_prior: class frequencies of the training images as they are drawn, [C], with sum 1.

@@ -67,11 +67,12 @@ class BSExpertLoss(ExpertLoss):
         log_training_prior = log_prior(self.bsce_weight.to(expert_logits.dtype), eps=self.eps)
         return expert_logits + self.tau_list.to(expert_logits.dtype)[:, None, None] * log_training_prior  # [E, 1, C]
 
-    def home_prior(self, training_prior: np.ndarray) -> np.ndarray:
-        """∝ training_prior · π^(−τ̄), π being the frequencies that the logits are adjusted by, τ̄ the mean τ.
+    def home_priors(self, training_prior: np.ndarray) -> np.ndarray:
+        """∝ training_prior · π^(−τₑ), [E, C], π being the frequencies that the logits are adjusted by.
 
-        With images drawn as they are, that is π^(1−τ̄): uniform where τ̄ is 1. Classes without images have none of it.
+        With images drawn as they are, that is π^(1−τₑ): uniform where τₑ is 1. Classes without images have none of it.
         """
-        log_adjustment = log_prior(self.bsce_weight.double().numpy(force=True), eps=self.eps)
-        weights = training_prior * np.exp(-float(self.tau_list.double().mean()) * log_adjustment)
-        return weights / weights.sum()
+        log_adjustment = log_prior(self.bsce_weight.double().numpy(force=True), eps=self.eps)  # [C]
+        exponents = -self.tau_list.double().numpy(force=True)[:, None] * log_adjustment  # [E, C]
+        weights = training_prior * np.exp(exponents - exponents.max(axis=1, keepdims=True))
+        return weights / weights.sum(axis=1, keepdims=True)

@@ -18,6 +18,6 @@ class CrossEntropyLoss(ExpertLoss):
         """−log p(y): [E, B, C] → [E, B]."""
         return cross_entropies(expert_logits, targets)
 
-    def home_prior(self, training_prior: np.ndarray) -> np.ndarray:
-        """The training prior itself."""
-        return training_prior
+    def home_priors(self, training_prior: np.ndarray) -> np.ndarray:
+        """The training prior itself, [1, C]: the ensemble is trained, not each expert."""
+        return training_prior[None]

@@ -111,15 +111,20 @@ def test_counts_and_taus_are_in_the_checkpoint_and_rule_after_loading(batch):
     )
 
 
-def test_where_the_mean_of_the_experts_is_at_home():
-    """π_train^(1−τ̄): uniform for τ̄ = 1, the training prior for 0, its inverse for 2; cross-entropy stays at home."""
+def test_where_each_expert_is_at_home():
+    """π_train^(1−τ): the training prior for τ = 0, uniform for 1, its inverse for 2; cross-entropy stays at home."""
     prior = np.array(COUNTS) / sum(COUNTS)
     uniform, inverse = np.full(4, 0.25), (1 / prior) / (1 / prior).sum()
-    for taus, home in (([0, 1, 2], uniform), ([0, 0], prior), ([2.0], inverse)):
-        np.testing.assert_allclose(BSExpertLoss(COUNTS, taus).home_prior(prior), home, rtol=1e-6)
-    np.testing.assert_array_equal(CrossEntropyLoss().home_prior(prior), prior)
+    homes = BSExpertLoss(COUNTS, [0, 1, 2]).home_priors(prior)
+    np.testing.assert_allclose(homes, [prior, uniform, inverse], rtol=1e-6)
+    np.testing.assert_array_equal(CrossEntropyLoss().home_priors(prior), [prior])
     # classes drawn equally often, and adjusted for the counts all the same: corrected twice
-    np.testing.assert_allclose(BSExpertLoss(COUNTS, [1.0]).home_prior(uniform), inverse, rtol=1e-6)
+    np.testing.assert_allclose(BSExpertLoss(COUNTS, [1.0]).home_priors(uniform), [inverse], rtol=1e-6)
+
+
+def test_a_class_without_images_is_in_no_home_prior():
+    homes = BSExpertLoss([90.0, 0.0, 10.0], [0, 1, 3]).home_priors(np.array([0.9, 0, 0.1]))
+    np.testing.assert_allclose(homes, [[0.9, 0, 0.1], [0.5, 0, 0.5], [1 / 82, 0, 81 / 82]], rtol=1e-6)
 
 
 def test_mistakes_are_named(batch):

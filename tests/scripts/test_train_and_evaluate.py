@@ -95,7 +95,7 @@ def test_the_known_prior_adds_rows_and_the_network_does_not_run_again(
     after = results(run)
     assert after[: len(before)] == before
     known = after[len(before) :]
-    assert [(row["distribution"], row["prior"]) for row in known] == [(name, "known") for name in ELEVEN]
+    assert [(row["distribution"], row["prior"]) for row in known] == [(name, "posthoc") for name in ELEVEN]
     plain = {r["distribution"]: r for r in before if r["checkpoint"] == "model_best.pth" and r["protocol"] == "shifts"}
     assert known[5]["accuracy"] == plain["uniform"]["accuracy"]
     assert any(row["accuracy"] != plain[row["distribution"]]["accuracy"] for row in known)

@@ -30,7 +30,8 @@ def run() -> TestRun:
 
     loader: Any = SimpleNamespace(cls_num_list=[9, 7, 5, 3], listed_shift=listed_shift, shifts_are_listed=True)
     predictions = Predictions({"raw": RAW, "averaged": PERFECT}, TARGETS)
-    return TestRun(Path("runs/checkpoint-epoch3.pth"), cast(Any, loader), predictions, "a run")
+    homes = np.full((2, 4), 0.25)
+    return TestRun(Path("runs/checkpoint-epoch3.pth"), cast(Any, loader), predictions, "a run", homes)
 
 
 def test_a_checkpoints_networks_are_its_raw_and_its_averaged_weights() -> None:

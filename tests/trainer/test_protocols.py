@@ -37,11 +37,21 @@ def scores(
     on: Distribution | None = None,
     aggregation: str = "mean",
     prior: str = "none",
+    homes: np.ndarray | None = None,
 ) -> list[dict[str, Any]]:
     """Of one distribution (else of all images) under one prior."""
     whole = Distribution("uniform", np.arange(len(targets)))
     chosen = predictors([aggregation], logits.shape[1])
-    rows = evaluate(logits, np.asarray(targets), counts, distributions=[on or whole], predictors=chosen, priors=[prior])
+    uniform = np.full((logits.shape[1], logits.shape[2]), 1 / logits.shape[2])
+    rows = evaluate(
+        logits,
+        np.asarray(targets),
+        counts,
+        distributions=[on or whole],
+        predictors=chosen,
+        priors=[prior],
+        homes=uniform if homes is None else homes,
+    )
     return list(rows)
 
 
@@ -85,6 +95,7 @@ def test_every_combination_has_its_row_in_the_order_of_report(logits: np.ndarray
         distributions=select(["forward2", "uniform"], SPLIT),
         predictors=predictors(["mean", "experts"], 3),
         priors=["none", "known"],
+        homes=np.full((3, 10), 0.1),
     )
     expected = [
         (distribution, predictor, prior)
@@ -146,7 +157,9 @@ def test_a_class_absent_from_the_test_set_is_never_predicted_under_its_known_pri
 def test_each_prior_leaves_shape_and_argument_alone_and_logits_finite(name: str) -> None:
     logits = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     before = logits.copy()
-    adjusted = PRIORS[name](logits, PriorContext(np.arange(20) % 3, [9, 5, 3, 1]))
+    adjusted = PRIORS[name].corrected(
+        logits, PriorContext(np.arange(20) % 3, [9, 5, 3, 1], np.array([0.4, 0.3, 0.3, 0]))
+    )
     assert adjusted.shape == (20, 4)
     assert np.isfinite(adjusted).all()
     np.testing.assert_array_equal(logits, before)

@@ -79,14 +79,14 @@ def test_json_holds_every_score_with_all_its_digits(tmp_path: Path) -> None:
 
 def test_rows_of_the_same_evaluation_are_replaced_and_all_others_kept(tmp_path: Path) -> None:
     write_results(tmp_path, [row("forward50"), row("uniform"), row("old name")])
-    write_results(tmp_path, [row("uniform", prior="known")])
+    write_results(tmp_path, [row("uniform", prior="posthoc")])
     write_results(tmp_path, [row("uniform", protocol="test")])
     write_results(tmp_path, [row("uniform", checkpoint="model_best.pth")])
     write_results(tmp_path, [row("forward50", accuracy=0.75), row("uniform", accuracy=0.625)])
     read = {(r["checkpoint"], r["protocol"], r["prior"], r["distribution"]): r["accuracy"] for r in rows_of(tmp_path)}
     assert read == {
         ("checkpoint-epoch2.pth", "shifts", "none", "old name"): 0.5,
-        ("checkpoint-epoch2.pth", "shifts", "known", "uniform"): 0.5,
+        ("checkpoint-epoch2.pth", "shifts", "posthoc", "uniform"): 0.5,
         ("checkpoint-epoch2.pth", "test", "none", "uniform"): 0.5,
         ("model_best.pth", "shifts", "none", "uniform"): 0.5,
         ("checkpoint-epoch2.pth", "shifts", "none", "forward50"): 0.75,
@@ -194,7 +194,17 @@ def test_a_metric_that_is_registered_is_in_table_json_and_csv(tmp_path: Path, mo
 def test_columns_of_the_csv_are_those_of_the_rows_the_registrys_in_its_order(tmp_path: Path) -> None:
     write_results(tmp_path, [row(remark=1)])
     header = (tmp_path / "results.csv").read_text(encoding="utf8").splitlines()[0].split(",")
-    question = ["checkpoint", "protocol", "weights", "prior", "distribution", "predictor", "selection", "images"]
+    question = [
+        "checkpoint",
+        "protocol",
+        "weights",
+        "prior",
+        "distribution",
+        "predictor",
+        "home",
+        "selection",
+        "images",
+    ]
     assert header == [*question, *METRICS, "remark"]
 
 
@@ -218,3 +228,9 @@ def test_percent(value: float | None, text: str) -> None:
 @pytest.mark.parametrize(("value", "text"), [(0.0, "0.000"), (1.2346, "1.235"), (None, "–"), (NAN, "–")])
 def test_decimal(value: float | None, text: str) -> None:
     assert decimal(value) == text
+
+
+def test_a_correction_of_before_homes_were_known_is_the_published_one(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(json.dumps({"results": [row("uniform", prior="known")]}), encoding="utf8")
+    write_results(tmp_path, [row("uniform", prior="known", home="training")])
+    assert [line["prior"] for line in rows_of(tmp_path)] == ["posthoc", "known"]

@@ -16,8 +16,10 @@ from trainer.build import build_loader, build_model, build_precision
 from trainer.config.run_config import RunConfig, run_config
 from trainer.evaluation.aggregations import predictors
 from trainer.evaluation.distributions import LISTED, Distribution, TestSplit, checked_name, choices, remark, select
+from trainer.evaluation.home import home_priors
 from trainer.evaluation.predictions import Predictions, predict, stored_predictions
 from trainer.evaluation.presets import SWEEPS, UNIFORM, Preset
+from trainer.evaluation.prior_flags import add_prior_flags, assumption, chosen_prior
 from trainer.evaluation.protocol import evaluate
 from trainer.evaluation.results import RAW, class_table, result_row, results_table, write_results
 from trainer.weights import load_weights
@@ -42,6 +44,7 @@ class TestRun:
         loader: of the test split.
         predictions: of the checkpoint's networks on the whole test split.
         description: configuration, checkpoint and training images, in a line.
+        homes: the class prior that each expert, or their mean alone, is right under, [E, C] or [1, C]; None: unknown.
     """
 
     __test__ = False
@@ -50,6 +53,7 @@ class TestRun:
     loader: ImageDataLoader
     predictions: Predictions
     description: str
+    homes: np.ndarray | None = None
 
     def selected(self, preset: Preset) -> list[Distribution]:
         """The test distributions of a preset."""
@@ -72,6 +76,7 @@ class TestRun:
                 distributions=distributions,
                 predictors=predictors(preset.aggregations, logits.shape[1]),
                 priors=[prior],
+                homes=self.homes,
             )
         ]
 
@@ -143,7 +148,7 @@ def _predicted(
         f"{sum(loader.cls_num_list)} images of {loader.num_classes} classes, {max(loader.cls_num_list)} to "
         f"{min(loader.cls_num_list)} a class"
     )
-    return TestRun(checkpoint, loader, predictions, description)
+    return TestRun(checkpoint, loader, predictions, description, home_priors(config, loader))
 
 
 def run_test() -> None:
@@ -152,12 +157,16 @@ def run_test() -> None:
         "Evaluate a checkpoint on the uniform test split: the ensemble, each expert alone, every class.",
         "  python test.py -r saved/digits/ir40/models/NAME/RUN/checkpoint-epoch60.pth",
     )
-    run = open_run(parser.parse_args())
+    add_prior_flags(parser)
+    arguments = parser.parse_args()
+    prior = chosen_prior(arguments)
+    run = open_run(arguments)
     if run is None:
         return
-    rows = run.rows(UNIFORM, run.selected(UNIFORM))
+    rows = run.rows(UNIFORM, run.selected(UNIFORM), prior=prior)
+    assumed = assumption(prior, rows)
     written = run.store(rows)  # before anything is printed: whoever reads may be gone
-    print(run.description)
+    print(f"{run.description}\n{assumed}")
     if run.loader.num_classes <= _MOST_CLASSES_SHOWN:
         ensembles = [row for row in rows if row["predictor"] == "ensemble"]
         print(f"\n{class_table(ensembles, run.loader.class_names, run.loader.cls_num_list)}")
@@ -174,11 +183,7 @@ def run_sweep(preset_name: str) -> None:
         f"  python {script} -r CHECKPOINT\n  python {script} -r CHECKPOINT --posthoc_bias_correction\n"
         f"  python {script} -r CHECKPOINT --distributions forward100 uniform backward100",
     )
-    parser.add_argument(
-        "--posthoc_bias_correction",
-        action="store_true",
-        help="the test prior is known: add its logarithm to the logits",
-    )
+    add_prior_flags(parser)
     parser.add_argument(
         "--distributions",
         nargs="+",
@@ -188,15 +193,15 @@ def run_sweep(preset_name: str) -> None:
         help=f"test distributions, {', '.join(choices())}; default: {' '.join(preset.distributions)}",
     )
     arguments = parser.parse_args()
+    prior = chosen_prior(arguments)
     run = open_run(arguments)
     if run is None:
         return
-    prior = "known" if arguments.posthoc_bias_correction else "none"
     preset = replace(preset, distributions=tuple(arguments.distributions))
     distributions = run.selected(preset)
     rows = run.rows(preset, distributions, prior=prior)
+    assumed = assumption(prior, rows)
     written = run.store(rows)
-    print(run.description)
-    print("with the known test prior" if prior == "known" else "without knowledge of the test prior")
+    print(f"{run.description}\n{assumed}")
     below = f"\n{text}" if (text := remark(distributions)) else ""
     print(f"\n{results_table(rows, first='distribution')}{below}\n\n{written}")

@@ -13,6 +13,7 @@ import numpy as np
 from model.metrics import METRICS, LabelledLogits
 from trainer.evaluation.aggregations import Predictor
 from trainer.evaluation.distributions import Distribution
+from trainer.evaluation.home import home_in_words
 from trainer.evaluation.priors import PRIORS, PriorContext
 
 
@@ -24,6 +25,7 @@ def evaluate(
     distributions: Sequence[Distribution],
     predictors: Sequence[Predictor],
     priors: Sequence[str] = ("none",),
+    homes: np.ndarray | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Score every predictor under every prior on every distribution.
 
@@ -34,22 +36,28 @@ def evaluate(
         distributions: which of the images count.
         predictors: see `trainer.evaluation.aggregations`.
         priors: names, see `trainer.evaluation.priors`.
+        homes: the class prior under which each expert's logits are right [E, C], or their mean's [1, C]; None: unknown.
+            A predictor without one is left out where a prior's correction starts from it.
 
     Yields:
-        prior, distribution, predictor, selection (how the distribution's images were chosen), images (M), every metric
-        of `model.metrics.METRICS` by its name, and per_class, the class accuracies [C]; what is not defined (an empty
-        group or class) is nan.
+        prior, home (the predictor's, in words), distribution, predictor, selection (how the distribution's images were
+        chosen), images (M), every metric of `model.metrics.METRICS` by its name, and per_class, the class accuracies
+        [C]; what is not defined (an empty group or class) is nan.
     """
     counts = np.asarray(class_counts)
     for distribution in distributions:
         selected = logits[distribution.indices]
-        context = PriorContext(targets[distribution.indices], class_counts)
         for predictor in predictors:
             combined = predictor.combine(selected)  # [M, E, C] → [M, C]
+            home = None if homes is None else predictor.home(homes)
+            context = PriorContext(targets[distribution.indices], class_counts, home)
             for prior in priors:
-                labelled = LabelledLogits(PRIORS[prior](combined, context), context.targets, counts)
+                if PRIORS[prior].from_home and home is None:
+                    continue
+                labelled = LabelledLogits(PRIORS[prior].corrected(combined, context), context.targets, counts)
                 yield {
                     "prior": prior,
+                    "home": home_in_words(home, counts),
                     "distribution": distribution.name,
                     "predictor": predictor.name,
                     "selection": distribution.selection,

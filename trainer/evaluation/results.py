@@ -51,7 +51,9 @@ def write_results(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]
     earlier = [row for row in _read_results(path) if _values(row, _KEY) not in replaced]
     everything = _in_order([*earlier, *rows])
     write_text(path, json.dumps({"results": everything}, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-    columns = dict.fromkeys([*_KEY, "selection", "images", *METRICS])  # before those that only earlier rows have
+    columns = dict.fromkeys(
+        [*_KEY, "home", "selection", "images", *METRICS]
+    )  # before those that only earlier rows have
     columns |= dict.fromkeys(name for row in everything for name in row if name != _PER_CLASS)
     text = pd.DataFrame(everything, columns=list(columns)).to_csv(index=False, lineterminator="\n")
     write_text(folder / RESULTS_CSV, text)
@@ -101,8 +103,11 @@ def _read_results(path: Path) -> list[dict[str, Any]]:
 
 
 def _as_today(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row that an earlier version wrote, under today's names: it knew one kind of weights."""
-    return {"weights": RAW} | {_FORMER_NAMES.get(name, name): value for name, value in row.items()}
+    """A row that an earlier version wrote, under today's names: it knew one kind of weights, and one correction."""
+    renamed = {"weights": RAW} | {_FORMER_NAMES.get(name, name): value for name, value in row.items()}
+    if "home" not in renamed and renamed.get("prior") == "known":
+        renamed["prior"] = "posthoc"
+    return renamed
 
 
 def _in_order(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

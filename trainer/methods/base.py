@@ -105,8 +105,11 @@ class Method(nn.Module):
         """Name in the checkpoint → what it holds of the method, the network included."""
         return {"state_dict": self.network}
 
-    def home_prior(self) -> np.ndarray | None:
-        """The class prior [C] under which the mean of the experts' logits is right; None: it can't be said."""
+    def home_priors(self) -> np.ndarray | None:
+        """The class prior under which each expert's logits are right, [E, C]; [1, C]: under which their mean is.
+
+        None: it can't be said.
+        """
         return None
 
     def run_network(self, images: Tensor, dropout_factors: Tensor | None = None) -> ModelOutput:
@@ -161,9 +164,9 @@ class WrappedMethod(Method):
         """Those of the inner method."""
         return self.method.checkpoint_parts()
 
-    def home_prior(self) -> np.ndarray | None:
-        """That of the inner method."""
-        return self.method.home_prior()
+    def home_priors(self) -> np.ndarray | None:
+        """Those of the inner method."""
+        return self.method.home_priors()
 
     def spread(self, replicas: Callable[..., ModelOutput]) -> None:
         """Spread the inner method's network."""

@@ -84,9 +84,9 @@ class Supervised(Method):
         """The network and the loss."""
         return {**super().checkpoint_parts(), "criterion": self.criterion}
 
-    def home_prior(self) -> np.ndarray | None:
+    def home_priors(self) -> np.ndarray | None:
         """As the loss says, of the frequencies in which the classes are drawn."""
-        return self.criterion.home_prior(self.training_prior)
+        return self.criterion.home_priors(self.training_prior)
 
     def dropout_factors(self, shard: BatchShard, step: Step) -> Tensor | None:
         """What dropout keeps of a shard's features [B, E, D], as factors; None without dropout.

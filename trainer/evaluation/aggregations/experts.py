@@ -11,13 +11,16 @@ __all__ = ["experts"]
 
 def experts(num_experts: int) -> list[Predictor]:
     """One predictor an expert; none where a single expert is the ensemble."""
-    return [one_expert(expert) for expert in range(num_experts)] if num_experts > 1 else []
+    return [one_expert(expert, num_experts) for expert in range(num_experts)] if num_experts > 1 else []
 
 
-def one_expert(expert: int) -> Predictor:
+def one_expert(expert: int, num_experts: int) -> Predictor:
     """The expert of this index, counted from 0."""
 
     def combine(logits: np.ndarray) -> np.ndarray:
         return logits[:, expert]  # [M, E, C] → [M, C]
 
-    return Predictor(f"expert {expert}", combine)
+    def home(homes: np.ndarray) -> np.ndarray | None:
+        return homes[expert] if len(homes) == num_experts else None
+
+    return Predictor(f"expert {expert}", combine, home)

@@ -1,18 +1,14 @@
-"""What is assumed of the test prior, and what follows for the logits, [M, C] → [M, C]; one registry.
+"""How the test prior is come by; one registry.
 
-An entry is a function of logits and `PriorContext`. A new one is a file here that lists it in `__all__`; its name
-stands in the results' column `prior`.
+An entry is a `TestPrior`. A new one is a file here that lists it in `__all__`; its name stands in the results' column
+`prior` and is a choice of `--prior`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
-
-from trainer.evaluation.priors.context import PriorContext
+from trainer.evaluation.priors.context import PriorContext, TestPrior
 from utils.registry import collect
 
-__all__ = ["PRIORS", "PriorContext"]
+__all__ = ["PRIORS", "PriorContext", "TestPrior"]
 
-PRIORS: dict[str, Callable[[np.ndarray, PriorContext], np.ndarray]] = collect(__name__, __path__)
+PRIORS: dict[str, TestPrior] = collect(__name__, __path__)
