@@ -34,6 +34,7 @@ class Stream(IntEnum):
     VALIDATION_SPLIT = 8
     REPLACEMENT = 9  # which image replaces an unreadable one
     CROP = 10  # area, ratio and place of a resized crop
+    TEST_PRIOR = 11  # test distributions drawn at random
 
 
 def philox(counters: np.ndarray, key: tuple[int, int]) -> np.ndarray:

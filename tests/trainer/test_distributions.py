@@ -110,6 +110,49 @@ def test_where_the_rule_is_the_benchmark_nothing_stands_in(caplog: pytest.LogCap
     assert not caplog.records
 
 
+# -- drawn at random ------------------------------------------------------------------------------------------------
+
+
+def counts_of(name: str, split: TestSplit) -> np.ndarray:
+    (distribution,) = select([name], split)
+    return np.bincount(split.targets[distribution.indices], minlength=len(split.class_counts))
+
+
+def test_shuffled_tails_have_the_ladders_counts_in_another_order_for_each_seed() -> None:
+    split = cifar_split(100)
+    ladder = counts_of("forward50", split)
+    orders = [counts_of(f"shuffled50-{seed}", split) for seed in range(3)]
+    for counts in orders:
+        assert sorted(counts) == sorted(ladder)
+        assert counts.tolist() != ladder.tolist()
+    assert len({tuple(counts) for counts in orders}) == 3
+    with pytest.raises(UserError, match=r"'shuffled0\.5-1': the imbalance ratio must be at least 1"):
+        select(["shuffled0.5-1"], split)
+
+
+def test_a_dirichlet_draw_uses_one_class_whole_and_the_others_in_proportion() -> None:
+    """A large alpha gives all classes the same share; many draws have the mean and the spread of theory."""
+    split = cifar_split(10)
+    np.testing.assert_allclose(counts_of("dirichlet1000000-1", split), 1000, atol=10)
+    shares = []
+    for seed in range(400):
+        counts = counts_of(f"dirichlet1-{seed}", split)
+        assert counts.max() == 1000
+        shares.append(counts / counts.sum())
+    np.testing.assert_allclose(np.mean(shares, axis=0), 0.1, atol=0.02)  # standard error 0.0045
+    # Dirichlet(1) over C = 10: variance of a share (C − 1) / (C² (C + 1)) = 9 / 1100
+    assert np.var(shares, axis=0).mean() == pytest.approx(9 / 1100, rel=0.15)
+
+
+def test_dirichlet_passes_over_classes_without_test_images_and_stands_extremes() -> None:
+    split = TestSplit(np.repeat([0, 2], [6, 3]), [5, 4, 3])
+    assert counts_of("dirichlet5-1", split)[1] == 0
+    for seed in range(5):
+        assert sorted(counts_of(f"dirichlet0.00001-{seed}", split) > 0) == [False, False, True]
+    with pytest.raises(UserError, match="'dirichlet0-1': alpha must be above 0"):
+        select(["dirichlet0-1"], split)
+
+
 # -- names ----------------------------------------------------------------------------------------------------------
 
 

@@ -20,7 +20,13 @@ def backward(split: TestSplit, ratio: float) -> np.ndarray:
     return _shifted(split, ratio, backward=True)
 
 
-def _shifted(split: TestSplit, ratio: float, *, backward: bool) -> np.ndarray:
+def checked_ratio(ratio: float) -> float:
+    """An imbalance ratio as it is, or a ValueError."""
     if ratio < 1:
         raise ValueError(f"the imbalance ratio must be at least 1, not {ratio}")
-    return shifted_indices(split.targets, split.class_counts, factor=shift_factor(ratio), backward=backward)
+    return ratio
+
+
+def _shifted(split: TestSplit, ratio: float, *, backward: bool) -> np.ndarray:
+    factor = shift_factor(checked_ratio(ratio))
+    return shifted_indices(split.targets, split.class_counts, factor=factor, backward=backward)
