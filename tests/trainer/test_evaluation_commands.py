@@ -15,6 +15,7 @@ from model.metrics import METRICS
 from trainer.evaluation.commands import TestRun, weights_in
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.presets import SWEEPS, UNIFORM
+from trainer.evaluation.priors import PRIORS
 
 TARGETS = np.repeat(np.arange(4), 8)
 RAW = np.random.default_rng(0).normal(size=(32, 2, 4)).astype(np.float32)
@@ -28,7 +29,9 @@ def run() -> TestRun:
     def listed_shift(direction: str, ratio: int) -> ListedImages | None:
         return ListedImages(np.array([3, 1, 2]), published=True) if (direction, ratio) == ("backward", 2) else None
 
-    loader: Any = SimpleNamespace(cls_num_list=[9, 7, 5, 3], listed_shift=listed_shift, shifts_are_listed=True)
+    loader: Any = SimpleNamespace(
+        cls_num_list=[9, 7, 5, 3], class_names=list("abcd"), listed_shift=listed_shift, shifts_are_listed=True
+    )
     predictions = Predictions({"raw": RAW, "averaged": PERFECT}, TARGETS)
     homes = np.full((2, 4), 0.25)
     return TestRun(Path("runs/checkpoint-epoch3.pth"), cast(Any, loader), predictions, "a run", homes)
@@ -54,7 +57,7 @@ def test_the_uniform_test_has_ensemble_and_experts_of_each_of_the_weights(run: T
 
 
 def test_a_sweep_has_a_block_of_rows_for_each_of_the_weights_and_takes_published_lists(run: TestRun) -> None:
-    rows = run.rows(SWEEPS["inat"], run.selected(SWEEPS["inat"]), prior="known")
+    rows = run.rows(SWEEPS["inat"], run.selected(SWEEPS["inat"]), prior=PRIORS["known"])
     distributions = list(SWEEPS["inat"].distributions)
     assert [row["distribution"] for row in rows] == 2 * distributions
     assert {row["prior"] for row in rows} == {"known"}

@@ -6,6 +6,7 @@ Exact by construction: Gaussian classes whose posteriors are known, so that Baye
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from trainer.evaluation.aggregations import predictors
 from trainer.evaluation.distributions import Distribution
 from trainer.evaluation.home import home_in_words, home_priors
 from trainer.evaluation.prior_flags import add_prior_flags, assumption, chosen_prior
+from trainer.evaluation.priors import PRIORS
 from trainer.evaluation.protocol import evaluate
 from utils.config.parser import ConfigParser
 from utils.errors import UserError
@@ -80,7 +82,7 @@ def test_a_known_prior_brings_every_expert_to_the_same_answer_and_the_published_
             COUNTS.tolist(),
             distributions=[test_set],
             predictors=predictors(["mean", "experts"], 2),
-            priors=["known", "posthoc"],
+            priors=[PRIORS["known"], PRIORS["posthoc"]],
             homes=homes,
         )
     )
@@ -97,7 +99,7 @@ def test_experts_without_a_home_of_their_own_are_left_out_of_what_starts_from_th
     options: dict[str, Any] = {
         "distributions": [Distribution("uniform", np.arange(8))],
         "predictors": predictors(["mean", "experts"], 2),
-        "priors": ["none", "known", "posthoc"],
+        "priors": [PRIORS[name] for name in ("none", "known", "posthoc")],
     }
     rows = list(evaluate(logits, np.arange(8) % 4, COUNTS.tolist(), homes=TRAINING[None], **options))
     assert [row["predictor"] for row in rows if row["prior"] == "known"] == ["ensemble"]
@@ -105,7 +107,7 @@ def test_experts_without_a_home_of_their_own_are_left_out_of_what_starts_from_th
     rows = list(evaluate(logits, np.arange(8) % 4, COUNTS.tolist(), homes=None, **options))
     assert {row["prior"] for row in rows} == {"none", "posthoc"}
     with pytest.raises(UserError, match="--prior known: the method does not say which class prior"):
-        assumption("known", [row for row in rows if row["prior"] == "known"])
+        assumption(PRIORS["known"], [row for row in rows if row["prior"] == "known"])
 
 
 @pytest.mark.parametrize(
@@ -147,6 +149,24 @@ def test_a_run_knows_where_it_is_at_home(changes: dict[str, Any], words: list[st
     assert [home_in_words(home, loader.cls_num_list) for home in homes] == words
 
 
+def test_a_prior_from_a_file_is_applied_to_the_classes_that_it_names(tmp_path: Path) -> None:
+    path = tmp_path / "prior.csv"
+    path.write_text("class,frequency\ndog,0.9\ncat,0.1\n", encoding="utf8")
+    logits = np.zeros((1, 1, 2))
+    (row,) = evaluate(
+        logits,
+        np.array([1]),
+        [5, 5],
+        distributions=[Distribution("uniform", np.arange(1))],
+        predictors=predictors(["mean"], 1),
+        priors=[chosen_prior(flags("--prior", str(path)))],
+        homes=np.array([[0.5, 0.5]]),
+        class_names=["cat", "dog"],
+    )
+    assert (row["prior"], row["accuracy"]) == ("file prior.csv", 1)
+    assert row["nll"] == pytest.approx(-np.log(0.9), abs=1e-6)
+
+
 # -- flags ------------------------------------------------------------------------------------------------------------
 
 
@@ -157,17 +177,32 @@ def flags(*words: str) -> argparse.Namespace:
 
 
 def test_the_flags_name_one_prior() -> None:
-    assert chosen_prior(flags()) == chosen_prior(flags("--prior", "none")) == "none"
-    assert chosen_prior(flags("--prior", "known")) == "known"
-    assert chosen_prior(flags("--posthoc_bias_correction")) == "posthoc"
+    assert chosen_prior(flags()) is chosen_prior(flags("--prior", "none")) is PRIORS["none"]
+    assert chosen_prior(flags("--prior", "known")) is PRIORS["known"]
+    assert chosen_prior(flags("--posthoc_bias_correction")) is PRIORS["posthoc"]
     for prior in ("none", "known"):
         with pytest.raises(UserError, match="--prior and --posthoc_bias_correction exclude each other"):
             chosen_prior(flags("--prior", prior, "--posthoc_bias_correction"))
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("knwon", r"--prior knwon: give none, known, or a CSV or JSON file; did you mean 'known'\?"),
+        ("posthoc", "--prior posthoc: give none, known"),
+        ("missing.csv", "missing.csv: no such file of a prior"),
+    ],
+)
+def test_another_word_or_a_missing_file_is_one_line(given: str, told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        chosen_prior(flags("--prior", given))
+
+
 def test_what_is_assumed_is_told_and_a_published_correction_in_the_wrong_place_is_noted() -> None:
     def told(prior: str, home: str) -> str:
-        return assumption(prior, [{"predictor": "ensemble", "home": home}, {"predictor": "expert 0", "home": "other"}])
+        return assumption(
+            PRIORS[prior], [{"predictor": "ensemble", "home": home}, {"predictor": "expert 0", "home": "other"}]
+        )
 
     assert told("none", "training") == "without knowledge of the test prior"
     assert told("known", "training").endswith("; π_home is training")

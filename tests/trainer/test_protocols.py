@@ -49,7 +49,7 @@ def scores(
         counts,
         distributions=[on or whole],
         predictors=chosen,
-        priors=[prior],
+        priors=[PRIORS[prior]],
         homes=uniform if homes is None else homes,
     )
     return list(rows)
@@ -94,7 +94,7 @@ def test_every_combination_has_its_row_in_the_order_of_report(logits: np.ndarray
         COUNTS,
         distributions=select(["forward2", "uniform"], SPLIT),
         predictors=predictors(["mean", "experts"], 3),
-        priors=["none", "known"],
+        priors=[PRIORS["none"], PRIORS["known"]],
         homes=np.full((3, 10), 0.1),
     )
     expected = [
@@ -158,7 +158,7 @@ def test_each_prior_leaves_shape_and_argument_alone_and_logits_finite(name: str)
     logits = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     before = logits.copy()
     adjusted = PRIORS[name].corrected(
-        logits, PriorContext(np.arange(20) % 3, [9, 5, 3, 1], np.array([0.4, 0.3, 0.3, 0]))
+        logits, PriorContext(np.arange(20) % 3, [9, 5, 3, 1], "abcd", np.array([0.4, 0.3, 0.3, 0]))
     )
     assert adjusted.shape == (20, 4)
     assert np.isfinite(adjusted).all()

@@ -20,6 +20,7 @@ from trainer.evaluation.home import home_priors
 from trainer.evaluation.predictions import Predictions, predict, stored_predictions
 from trainer.evaluation.presets import SWEEPS, UNIFORM, Preset
 from trainer.evaluation.prior_flags import add_prior_flags, assumption, chosen_prior
+from trainer.evaluation.priors import NONE, TestPrior
 from trainer.evaluation.protocol import evaluate
 from trainer.evaluation.results import RAW, class_table, result_row, results_table, write_results
 from trainer.weights import load_weights
@@ -63,7 +64,7 @@ class TestRun:
         )
 
     def rows(
-        self, preset: Preset, distributions: Sequence[Distribution], *, prior: str = "none"
+        self, preset: Preset, distributions: Sequence[Distribution], *, prior: TestPrior = NONE
     ) -> list[dict[str, Any]]:
         """The results of a preset on its selected distributions, those of the raw weights first."""
         return [
@@ -77,6 +78,7 @@ class TestRun:
                 predictors=predictors(preset.aggregations, logits.shape[1]),
                 priors=[prior],
                 homes=self.homes,
+                class_names=self.loader.class_names,
             )
         ]
 

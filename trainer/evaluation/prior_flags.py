@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from trainer.evaluation.priors import PRIORS
-from utils.errors import UserError
+import numpy as np
 
-_PUBLISHED = "posthoc"
-_CHOICES = tuple(name for name in ("none", *sorted(PRIORS.keys() - {"none"})) if name != _PUBLISHED)
+from trainer.evaluation.priors import NONE, PRIORS, PriorContext, TestPrior
+from utils.errors import UserError, nearest
+from utils.files.class_tables import by_class, read_prior
+
+_PUBLISHED = PRIORS["posthoc"]
+_CHOICES = ("none", *sorted(PRIORS.keys() - {"none", _PUBLISHED.name}))
 
 
 def add_prior_flags(parser: argparse.ArgumentParser) -> None:
     """`--prior NAME`, and the published `--posthoc_bias_correction`."""
     parser.add_argument(
         "--prior",
-        choices=_CHOICES,
-        help="what is assumed of the test prior: none (default); known: it is the test set's own, and "
-        "log π_test − log π_home is added to the logits, right for every predictor",
+        metavar="NAME|FILE",
+        help="what is assumed of the test prior π_test: none (default); known: the test set's own class frequencies; "
+        "or a CSV or JSON of class,frequency. Then log π_test − log π_home is added to the logits, π_home being what "
+        "the predictor is right for",
     )
     parser.add_argument(
         "--posthoc_bias_correction",
@@ -28,23 +33,44 @@ def add_prior_flags(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def chosen_prior(arguments: argparse.Namespace) -> str:
-    """The entry of `PRIORS` that the flags name.
+def chosen_prior(arguments: argparse.Namespace) -> TestPrior:
+    """What the flags name.
 
     Raises:
-        UserError: both flags were given.
+        UserError: both flags were given, no prior of this name is known, or the file holds none.
     """
-    if not arguments.posthoc_bias_correction:
-        return arguments.prior or "none"
-    if arguments.prior is not None:
+    given: str | None = arguments.prior
+    if arguments.posthoc_bias_correction:
+        if given is None:
+            return _PUBLISHED
         raise UserError(
             "--prior and --posthoc_bias_correction exclude each other: the first corrects from the predictor's own "
             "prior, the second is the published correction"
         )
-    return _PUBLISHED
+    if given is None or given in _CHOICES:
+        return NONE if given is None else PRIORS[given]
+    path = Path(given)
+    if not path.suffix and not path.exists():
+        raise UserError(f"--prior {given}: give {', '.join(_CHOICES)}, or a CSV or JSON file{nearest(given, _CHOICES)}")
+    return prior_of_file(path)
 
 
-def assumption(prior: str, rows: Sequence[Mapping[str, Any]]) -> str:
+def prior_of_file(path: Path) -> TestPrior:
+    """A prior that somebody wrote down, read now; classes are matched when it is used.
+
+    Raises:
+        UserError: see `utils.files.class_tables.read_prior`.
+    """
+    written = read_prior(path)
+
+    def find(logits: np.ndarray, context: PriorContext) -> np.ndarray:
+        return by_class(path, written, context.class_names)
+
+    told = f"the test prior is that of {path}: log π_test − log π_home is added to the logits of every predictor"
+    return TestPrior(f"file {path.name}", find, told)
+
+
+def assumption(prior: TestPrior, rows: Sequence[Mapping[str, Any]]) -> str:
     """What the table's rows assume of the test prior, with where their ensembles are at home.
 
     Raises:
@@ -53,14 +79,11 @@ def assumption(prior: str, rows: Sequence[Mapping[str, Any]]) -> str:
     homes = sorted({row["home"] for row in rows if row["predictor"] == "ensemble"})
     if not homes:
         raise UserError(
-            f"--prior {prior}: the method does not say which class prior its predictor is right for, and the "
+            f"--prior {prior.name}: the method does not say which class prior its predictor is right for, and the "
             "correction starts from there; leave the flag out, or, for a predictor that is unbiased for uniform, use "
             "--posthoc_bias_correction"
         )
-    told = PRIORS[prior].assumption
-    if prior == "none":
-        return told
     home = f"π_home is {', '.join(homes)}"
-    if prior == _PUBLISHED and homes != ["uniform"]:
-        return f"{told}; note: that is right where π_home is uniform, and here {home}: see --prior known"
-    return told if prior == _PUBLISHED else f"{told}; {home}"
+    if prior is _PUBLISHED and homes != ["uniform"]:
+        return f"{prior.assumption}; note: that is right where π_home is uniform, and here {home}: see --prior known"
+    return f"{prior.assumption}; {home}" if prior.from_home else prior.assumption

@@ -14,7 +14,7 @@ from model.metrics import METRICS, LabelledLogits
 from trainer.evaluation.aggregations import Predictor
 from trainer.evaluation.distributions import Distribution
 from trainer.evaluation.home import home_in_words
-from trainer.evaluation.priors import PRIORS, PriorContext
+from trainer.evaluation.priors import NONE, PriorContext, TestPrior
 
 
 def evaluate(
@@ -24,8 +24,9 @@ def evaluate(
     *,
     distributions: Sequence[Distribution],
     predictors: Sequence[Predictor],
-    priors: Sequence[str] = ("none",),
+    priors: Sequence[TestPrior] = (NONE,),
     homes: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Score every predictor under every prior on every distribution.
 
@@ -35,9 +36,10 @@ def evaluate(
         class_counts: training images of each class, length C; the groups many, medium, few follow from them.
         distributions: which of the images count.
         predictors: see `trainer.evaluation.aggregations`.
-        priors: names, see `trainer.evaluation.priors`.
+        priors: see `trainer.evaluation.priors`.
         homes: the class prior under which each expert's logits are right [E, C], or their mean's [1, C]; None: unknown.
             A predictor without one is left out where a prior's correction starts from it.
+        class_names: length C, for priors that name their classes; None: the indices.
 
     Yields:
         prior, home (the predictor's, in words), distribution, predictor, selection (how the distribution's images were
@@ -45,18 +47,19 @@ def evaluate(
         [C]; what is not defined (an empty group or class) is nan.
     """
     counts = np.asarray(class_counts)
+    names = class_names or [str(label) for label in range(len(counts))]
     for distribution in distributions:
         selected = logits[distribution.indices]
         for predictor in predictors:
             combined = predictor.combine(selected)  # [M, E, C] → [M, C]
             home = None if homes is None else predictor.home(homes)
-            context = PriorContext(targets[distribution.indices], class_counts, home)
+            context = PriorContext(targets[distribution.indices], class_counts, names, home)
             for prior in priors:
-                if PRIORS[prior].from_home and home is None:
+                if prior.from_home and home is None:
                     continue
-                labelled = LabelledLogits(PRIORS[prior].corrected(combined, context), context.targets, counts)
+                labelled = LabelledLogits(prior.corrected(combined, context), context.targets, counts)
                 yield {
-                    "prior": prior,
+                    "prior": prior.name,
                     "home": home_in_words(home, counts),
                     "distribution": distribution.name,
                     "predictor": predictor.name,

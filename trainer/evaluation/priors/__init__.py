@@ -9,6 +9,7 @@ from __future__ import annotations
 from trainer.evaluation.priors.context import PriorContext, TestPrior
 from utils.registry import collect
 
-__all__ = ["PRIORS", "PriorContext", "TestPrior"]
+__all__ = ["NONE", "PRIORS", "PriorContext", "TestPrior"]
 
 PRIORS: dict[str, TestPrior] = collect(__name__, __path__)
+NONE = PRIORS["none"]

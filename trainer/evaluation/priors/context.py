@@ -12,16 +12,18 @@ from model.priors import adjust_logits
 
 @dataclass(frozen=True)
 class PriorContext:
-    """The test set's labels, the training set, and where the predictor is at home.
+    """The test set's labels, the classes, and where the predictor is at home.
 
     Args:
         targets: labels of the test set, [M]; for what assumes that the test prior is known, and for nothing else.
         class_counts: training images of each class, length C.
+        class_names: length C.
         home: the class prior under which the predictor's logits are right, [C]; None where it is unknown.
     """
 
     targets: np.ndarray
     class_counts: Sequence[int]
+    class_names: Sequence[str]
     home: np.ndarray | None = None
 
 
@@ -30,6 +32,7 @@ class TestPrior:
     """A way to come by the test prior.
 
     Args:
+        name: in the results' column `prior`.
         find: the predictor's logits on a test set [M, C] and what else is known → the test prior [C], as counts or
             frequencies; None leaves the logits as they are.
         assumption: what a table says of it.
@@ -38,6 +41,7 @@ class TestPrior:
 
     __test__ = False
 
+    name: str
     find: Callable[[np.ndarray, PriorContext], np.ndarray | None]
     assumption: str
     from_home: bool = True

@@ -7,5 +7,7 @@ from trainer.evaluation.priors.context import TestPrior, class_frequencies
 __all__ = ["known"]
 
 known = TestPrior(
-    class_frequencies, "the test prior is known: log π_test − log π_home is added to the logits of every predictor"
+    "known",
+    class_frequencies,
+    "the test prior is known: log π_test − log π_home is added to the logits of every predictor",
 )

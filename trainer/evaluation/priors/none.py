@@ -6,4 +6,4 @@ from trainer.evaluation.priors.context import TestPrior
 
 __all__ = ["none"]
 
-none = TestPrior(lambda logits, context: None, "without knowledge of the test prior", from_home=False)
+none = TestPrior("none", lambda logits, context: None, "without knowledge of the test prior", from_home=False)

@@ -7,5 +7,8 @@ from trainer.evaluation.priors.context import TestPrior, class_frequencies
 __all__ = ["posthoc"]
 
 posthoc = TestPrior(
-    class_frequencies, "the test prior is known: log π_test is added to the logits, as published", from_home=False
+    "posthoc",
+    class_frequencies,
+    "the test prior is known: log π_test is added to the logits, as published",
+    from_home=False,
 )
