@@ -39,6 +39,7 @@ from utils.errors import UserError, run_main
 from utils.files.writing import write_text
 from utils.reporting.tables import NOTHING, table
 
+_WHAT, _, _HOW = (__doc__ or "").partition("\n\n")
 GIB, MIB = 2**30, 2**20
 TFLOPS = 20.0
 IMAGES_PER_CORE = 350.0
@@ -200,9 +201,10 @@ def build_parser() -> argparse.ArgumentParser:
     """All flags of this command."""
     parser = OneLineParser(
         prog="python -m tools.estimate",
-        description=__doc__,
+        usage="%(prog)s CONFIG [--gpus N ...] [--tflops N] [--images_per_core N] [--out FILE] [flags of train.py]",
+        description=_WHAT,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=EXAMPLES,
+        epilog=f"{EXAMPLES}\n\n{_HOW.strip()}",
         allow_abbrev=False,
     )
     add = parser.add_argument
@@ -218,6 +220,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--tflops",
         type=positive_number,
         default=TFLOPS,
+        metavar="N",
         help="TFLOP/s that a GPU sustains in training; default: 20, a careful guess for a recent data-centre GPU in "
         "half precision; small images reach far less. A measured run tells: images/s × GFLOP an image",
     )
@@ -225,6 +228,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--images_per_core",
         type=positive_number,
         default=IMAGES_PER_CORE,
+        metavar="N",
         help="JPEGs that a core decodes a second; default: 350, on the careful side for 500×375 pixels. "
         "`python -m benchmarks.decode_throughput` measures it",
     )

@@ -243,3 +243,18 @@ def test_mistakes_are_one_line(
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.count("\n") == 1
     assert message in ended.err
+
+
+def test_the_help_has_the_recipe_first_then_its_own_flags_then_those_of_train(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ended = call(monkeypatch, capsys, "--help")
+    assert ended.code == 0
+    usage, described = ended.out.split("\n\n")[:2]
+    assert usage.startswith("usage: python -m tools.estimate CONFIG [--gpus N ...]")
+    assert len(usage.splitlines()) <= 2
+    assert len(described.splitlines()) == 1
+    places = [
+        ended.out.index(word) for word in ("recipe (JSON)", "\n  --gpus", "\n  --out", "\n  -s VALUE", "examples:")
+    ]
+    assert places == sorted(places)
