@@ -9,6 +9,7 @@ import pytest
 import train
 from tests.scripts.command_line import ROOT
 from trainer.config.run_config import find_problems
+from trainer.evaluation.commands import evaluation_parser
 from utils.config.command_line import script_parser
 from utils.config.parser import ConfigParser
 
@@ -116,3 +117,12 @@ def test_what_and_where() -> None:
     long = parser.parse_args(["--config", "a.json", "--resume", "b.pth", "--device", "0,1", "--log-config", "log.json"])
     assert short == long
     assert (short.config, short.resume, short.device, short.log_config) == ("a.json", "b.pth", "0,1", "log.json")
+
+
+@pytest.mark.parametrize("flags", [["--validate"], ["--val"], ["--validate", "1"], ["--val", "True"], []])
+def test_evaluation_accepts_the_published_validate_and_does_as_without(flags: list[str]) -> None:
+    given = vars(evaluation_parser("", "").parse_args(["-r", "a.pth", *flags]))
+    plain = vars(evaluation_parser("", "").parse_args(["-r", "a.pth"]))
+    del given["validate"], plain["validate"]
+    assert given == plain
+    assert given["resume"] == "a.pth"

@@ -153,13 +153,20 @@ def _predicted(
     return TestRun(checkpoint, loader, predictions, description, home_priors(config, loader))
 
 
+def evaluation_parser(description: str, examples: str) -> argparse.ArgumentParser:
+    """The flags of every evaluation script: `script_parser`'s, the test prior's, and one that published ones have."""
+    parser = script_parser(description, examples)
+    add_prior_flags(parser)
+    parser.add_argument("--val", "--validate", nargs="?", metavar="X", help="accepted, as published, and has no effect")
+    return parser
+
+
 def run_test() -> None:
     """`test.py`: the uniform test split, the ensemble and each expert alone, every class."""
-    parser = script_parser(
+    parser = evaluation_parser(
         "Evaluate a checkpoint on the uniform test split: the ensemble, each expert alone, every class.",
         "  python test.py -r saved/digits/ir40/models/NAME/RUN/checkpoint-epoch60.pth",
     )
-    add_prior_flags(parser)
     arguments = parser.parse_args()
     prior = chosen_prior(arguments)
     run = open_run(arguments)
@@ -179,13 +186,12 @@ def run_sweep(preset_name: str) -> None:
     """`test_all_*.py`: the uniform test split and its forward and backward shifts, or distributions by name."""
     preset = SWEEPS[preset_name]
     script = f"test_all_{preset_name}.py"
-    parser = script_parser(
+    parser = evaluation_parser(
         f"Evaluate a checkpoint on shifted test distributions ({preset.title}): the network runs once over the test "
         "split, the distributions are selections of it.",
-        f"  python {script} -r CHECKPOINT\n  python {script} -r CHECKPOINT --posthoc_bias_correction\n"
+        f"  python {script} -r CHECKPOINT\n  python {script} -r CHECKPOINT --prior known\n"
         f"  python {script} -r CHECKPOINT --distributions forward100 uniform backward100",
     )
-    add_prior_flags(parser)
     parser.add_argument(
         "--distributions",
         nargs="+",
