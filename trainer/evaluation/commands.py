@@ -157,7 +157,7 @@ def evaluation_parser(description: str, examples: str) -> argparse.ArgumentParse
     """The flags of every evaluation script: `script_parser`'s, the test prior's, and one that published ones have."""
     parser = script_parser(description, examples)
     add_prior_flags(parser)
-    parser.add_argument("--val", "--validate", nargs="?", metavar="X", help="accepted, as published, and has no effect")
+    parser.add_argument("--validate", "--val", nargs="?", metavar="X", help="accepted, as published, and has no effect")
     return parser
 
 
