@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from base import BaseDataLoader, CheckpointParts, RunFolder, RunState, Stateful
 from data_loader.loader import ImageDataLoader
@@ -21,7 +20,6 @@ from trainer.config.components import (
     ARCH,
     DATA_LOADER,
     LOSS,
-    LR_SCHEDULER,
     METHOD,
     OPTIMIZER,
     UPDATE_RULE,
@@ -31,6 +29,7 @@ from trainer.config.run_config import RunConfig
 from trainer.continuation import go_on_from
 from trainer.engine.engine import Engine, gpus_in_use
 from trainer.engine.precision import Precision
+from trainer.engine.rate_schedule import build_rate_schedule
 from trainer.methods.base import Method
 from trainer.methods.mixing import Combiner
 from trainer.trainer import Trainer
@@ -106,14 +105,6 @@ def build_precision(config: RunConfig, device: torch.device) -> Precision:
 def build_optimizer(config: RunConfig, method: Method) -> Optimizer:
     """One of torch's, over what the method trains."""
     return build(config.optimizer, OPTIMIZER, list(method.trainable_parameters()), context={}, path="optimizer")
-
-
-def build_schedule(config: RunConfig, optimizer: Optimizer) -> LRScheduler:
-    """The learning-rate schedule: one of ours or of torch's."""
-    schedule = build(config.lr_scheduler, LR_SCHEDULER, optimizer, context={}, path="lr_scheduler")
-    # else torch takes a step that is left out, or was another process's, for a wrong order, and warns
-    vars(optimizer)["_opt_called"] = True
-    return schedule
 
 
 def training_context(
@@ -227,7 +218,7 @@ def build_trainer(
     precision = build_precision(config, device)
     method = build_method(config, network, context)
     optimizer = build_optimizer(config, method)
-    schedule = build_schedule(config, optimizer)
+    schedule = build_rate_schedule(config.lr_scheduler, optimizer, epochs=options.epochs, steps_per_epoch=len(loader))
     meters, state = RunningMeans(device), RunState()
     parts = checkpoint_parts(
         method, optimizer=optimizer, lr_scheduler=schedule, meters=meters, precision=precision, progress=state

@@ -8,7 +8,6 @@ what training has learnt (weights, momenta, averages, loss scale, meters, histor
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,10 @@ from typing import Any
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from base import CheckpointParts, Monitor, RunState
 from trainer.config.run_config import RunConfig
+from trainer.engine.rate_schedule import RateSchedule
 from utils.config.differences import Difference, differences
 from utils.config.parser import ConfigParser
 from utils.errors import CheckpointError, reason_of
@@ -57,7 +56,7 @@ def go_on_from(
     *,
     parts: CheckpointParts,
     optimizer: Optimizer,
-    schedule: LRScheduler,
+    schedule: RateSchedule,
     state: RunState,
     monitor: Monitor,
 ) -> None:
@@ -90,7 +89,11 @@ def go_on_from(
     if not changed.isdisjoint(_MEMORY):
         state.accumulate_steps = 0
     progress = state.state_dict()
-    _bring_to_position(schedule, state, monitor, checkpoint)
+    try:
+        schedule.go_through(state, monitor)
+    except ValueError as error:
+        told = f"the schedule of the configuration can't be brought to epoch {state.epoch}: {reason_of(error)}"
+        raise CheckpointError(f"{checkpoint}: {told}") from None
     groups = [
         {**group, "params": saved["params"]}
         for group, saved in zip(
@@ -138,22 +141,6 @@ def _find_best(state: RunState, monitor: Monitor) -> None:
         value = line.get(monitor.name)
         if value is not None and monitor.is_better(value, state.best):
             state.best, state.best_epoch = value, int(line["epoch"])
-
-
-def _bring_to_position(schedule: LRScheduler, state: RunState, monitor: Monitor, checkpoint: Path) -> None:
-    """Step a new schedule through the epochs done, so that its rates are those of a run that has always had it."""
-    lines = {int(line["epoch"]): line for line in state.history}
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of schedules that are at their end
-            for epoch in range(1, state.epoch + 1):
-                if not isinstance(schedule, ReduceLROnPlateau):
-                    schedule.step()
-                elif (value := lines.get(epoch, {}).get(monitor.name)) is not None:
-                    schedule.step(value)
-    except ValueError as error:
-        told = f"the schedule of the configuration can't be brought to epoch {state.epoch}: {reason_of(error)}"
-        raise CheckpointError(f"{checkpoint}: {told}") from None
 
 
 def _try_update(optimizer: Optimizer, checkpoint: Path) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from base import BaseDataLoader, BaseTrainer, Batch, Step
 from data_loader.lost_workers import report_lost_workers
@@ -21,6 +20,7 @@ from model.scores import confusion_matrix, normalise_rows
 from trainer.engine.batches import batches_of_epoch
 from trainer.engine.engine import Engine, StepMeasures
 from trainer.engine.loss_guard import LossGuard
+from trainer.engine.rate_schedule import RateSchedule
 from trainer.engine.update_rules.base import UpdateRule
 from trainer.evaluation.predictions import predict
 from trainer.evaluation.validation import validation_scores
@@ -53,7 +53,7 @@ class Trainer(BaseTrainer):
         engine: Engine,
         update_rule: UpdateRule,
         optimizer: Optimizer,
-        schedule: LRScheduler,
+        schedule: RateSchedule,
         loaders: Mapping[str, BaseDataLoader],
         validation_loader: BaseDataLoader,
         metrics: Sequence[str],
@@ -90,8 +90,9 @@ class Trainer(BaseTrainer):
             return self.engine.accumulate(batches, step, synchronised=synchronised)
 
         def is_finite(measures: StepMeasures) -> bool:
-            return self.guard.is_finite_step(measures.loss, step, self.rate, batches["train"].sample_ids)
+            return self.guard.is_finite_step(measures.loss, step, self.schedule.rate, batches["train"].sample_ids)
 
+        self.schedule.before_step(step)
         self.guard.before_step()
         measures = self.update_rule(compute_gradients, is_finite)
         if measures is None:  # skipped: the weights are what they were
@@ -115,7 +116,7 @@ class Trainer(BaseTrainer):
                 self.state.step = index + 1
                 if bar.update(batches["train"].shard.total):  # the bar is being redrawn: time to wait for the device
                     loss = self.meters.means().get("loss", math.nan)
-                    bar.set_postfix(loss=f"{loss:.3f}", lr=f"{self.rate:.2g}", refresh=False)
+                    bar.set_postfix(loss=f"{loss:.3f}", lr=f"{self.schedule.rate:.2g}", refresh=False)
                 self.between_steps()
         self.method.finish_epoch(epoch, lambda: self._training_images(epoch))
 
@@ -126,12 +127,9 @@ class Trainer(BaseTrainer):
         validation = self.validate(epoch) if self.options.validate else {}
         # not before the validation is over: a run that is stopped within it goes on from there
         self.meters.merge(self.distributed)
-        log = self.distributed.from_main({**self.meters.means(), "lr": self.rate})
+        log = self.distributed.from_main({**self.meters.means(), "lr": self.schedule.rate})
         self.meters.reset()
-        if isinstance(self.schedule, ReduceLROnPlateau):
-            self.schedule.step(validation[self.monitor.name])
-        else:
-            self.schedule.step()
+        self.schedule.after_epoch(validation.get(self.monitor.name))
         return {**log, **validation}
 
     def validate(self, epoch: int) -> dict[str, float]:
@@ -155,11 +153,6 @@ class Trainer(BaseTrainer):
         """Look at all losses and weights, and bring what the processes have counted together in rank 0."""
         self.guard.check()
         self.meters.merge(self.distributed)
-
-    @property
-    def rate(self) -> float:
-        """The learning rate."""
-        return float(self.optimizer.param_groups[0]["lr"])
 
     def _training_images(self, epoch: int) -> Iterable[Tensor]:
         """This process's training images of an epoch in the method's first view, not mixed: batches [B, 3, H, W]."""

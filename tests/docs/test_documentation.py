@@ -23,9 +23,12 @@ import data_loader.data_loaders as loaders
 import model.model as networks
 from base import TrainerOptions
 from tests.scripts.command_line import MAINS, ROOT
-from trainer.config.run_config import find_problems
+from trainer.build import build_loader
+from trainer.config.config_warnings import find_config_warnings
+from trainer.config.run_config import find_problems, run_config
 from utils.config.command_line import OneLineParser
 from utils.config.json_files import read_json, without_comments
+from utils.config.parser import ConfigParser
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 LONGEST_README = 150  # lines
@@ -221,7 +224,10 @@ def test_every_path_in_the_repository_that_is_named_exists(page: str) -> None:
     assert [path for path in wanted if not any(ROOT.glob(path.rstrip("/")))] == []
 
 
-@pytest.mark.parametrize("example", re.findall(r"^```jsonc\n(.*?)^```$", ALL_TEXT, re.DOTALL | re.MULTILINE))
+EXAMPLES = re.findall(r"^```jsonc\n(.*?)^```$", ALL_TEXT, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
 def test_example_configurations_are_sound(example: str, tmp_path: Path) -> None:
     (parent,) = ROOT.glob(f"configs/**/{json.loads(without_comments(example))['extends']}")
     shutil.copy(parent, tmp_path)
@@ -229,6 +235,8 @@ def test_example_configurations_are_sound(example: str, tmp_path: Path) -> None:
     path.write_text(example, encoding="utf8")
     config = read_json(path)
     assert find_problems(config) == []
+    typed = run_config(ConfigParser(config, source="an example"))
+    assert find_config_warnings(typed, steps_per_epoch=len(build_loader(typed))) == []
     assert config["name"] != read_json(parent)["name"]
 
 

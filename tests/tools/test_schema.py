@@ -55,6 +55,19 @@ MISTAKES: dict[str, dict[str, Any]] = {
     "an unknown metric": {"metrics": ["accuracy", "accurancy"]},
     "what the program supplies": {"loss__args__cls_num_list": [1]},
     "a missing argument": {"lr_scheduler": {"type": "StepLR"}},
+    "an unknown unit": {"lr_scheduler__step_unit": "seconds"},
+    "a schedule within a schedule": {
+        "lr_scheduler": {
+            "type": "ChainedScheduler",
+            "args": {"schedulers": [{"type": "LinearLR", "args": {"total_iter": 3}}]},
+        }
+    },
+    "a part's own unit": {
+        "lr_scheduler": {
+            "type": "ChainedScheduler",
+            "args": {"schedulers": [{"type": "LinearLR", "step_unit": "step"}]},
+        }
+    },
     "a missing type": {"loss": {"args": {}}},
     "a section that is none": {"arch": "ResNet32Model"},
     "a method's number out of range": {"method": {"type": "EMA", "args": {"decay": 1.5}}},
@@ -67,6 +80,12 @@ MISTAKES: dict[str, dict[str, Any]] = {
 def test_a_typical_mistake_does_not_fit(mistake: str) -> None:
     assert VALIDATOR.is_valid(small_config())
     assert not VALIDATOR.is_valid(small_config(**MISTAKES[mistake]))
+
+
+def test_schedules_within_a_schedule_fit() -> None:
+    part = {"type": "LinearLR", "args": {"total_iters": 3}}
+    chain = {"type": "ChainedScheduler", "step_unit": "step", "args": {"schedulers": [part]}}
+    assert VALIDATOR.is_valid(small_config(lr_scheduler=chain))
 
 
 @pytest.mark.parametrize("section", ["name", "arch", "data_loader", "optimizer", "lr_scheduler", "loss", "trainer"])

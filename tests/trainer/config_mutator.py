@@ -270,7 +270,7 @@ def build_all(parser: ConfigParser) -> None:
 
     weight = nn.Parameter(torch.ones(2, 2))
     optimizer = build(config.optimizer, OPTIMIZER, [weight], context={}, path="optimizer")
-    schedule = build(config.lr_scheduler, LR_SCHEDULER, optimizer, context={}, path="lr_scheduler")
+    schedule = build(config.lr_scheduler, LR_SCHEDULER, context={"optimizer": optimizer}, path="lr_scheduler")
     for _ in range(EPOCHS_TRIED):
         weight.grad = torch.full_like(weight, 1e-3)
         optimizer.step()

@@ -189,15 +189,15 @@ def test_the_next_rate_is_that_of_the_new_schedule_at_the_epoch_reached(
     args = {**SCHEDULES[kind], **changes}
     trainer = continued(tmp_path, checkpoints.of(config), config, lr_scheduler__args=args)
     trainer.recorder.close()
-    assert trainer.rate == pytest.approx(rate, rel=1e-12)
-    assert trainer.schedule.last_epoch == DONE
+    assert trainer.schedule.rate == pytest.approx(rate, rel=1e-12)
+    assert trainer.schedule.position == DONE
 
 
 def test_another_schedule_takes_over_at_the_epoch_reached(tmp_path: Path, checkpoints: Checkpoints) -> None:
     config, other = begun(), {"type": "CosineAnnealingLR", "args": {"T_max": 4}}
     trainer = continued(tmp_path, checkpoints.of(config), config, lr_scheduler=other)
     trainer.recorder.close()
-    assert trainer.rate == pytest.approx(cosine(0.05, 4), rel=1e-12)
+    assert trainer.schedule.rate == pytest.approx(cosine(0.05, 4), rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -225,6 +225,11 @@ def test_keys_that_are_left_out_count_as_their_defaults() -> None:
     config = begun()
     full = with_changes(config, {"trainer.keep_last": 0, "method": {"type": "Supervised"}, "loss.args.eps": 1e-9})
     assert run_differences(config, full) == []
+    part = {"type": "LinearLR", "args": {"total_iters": 5}}
+    parts = {"lr_scheduler": {"type": "ChainedScheduler", "args": {"schedulers": [part]}}}
+    same = {"type": "LinearLR", "args": {"total_iters": 5, "end_factor": 1.0}}
+    spelled = {"lr_scheduler.args.schedulers": [same], "lr_scheduler.step_unit": None}
+    assert run_differences({**config, **parts}, with_changes({**config, **parts}, spelled)) == []
     other = with_changes(full, {"n_gpu": 3, "optimizer.args.lr": 1, "trainer.keep_last": 2})
     assert [str(each) for each in run_differences(config, other)] == [
         "optimizer.args.lr: 0.05 → 1",

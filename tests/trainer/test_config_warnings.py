@@ -44,6 +44,11 @@ def test_nothing_is_doubted_about_the_recipes_of_the_repository_but_what_is_mean
         (CIFAR, {"trainer.early_stop": 5}, "trainer.early_stop: 'max val_accuracy' is only known with validation"),
         (CIFAR, {"trainer.early_stop": 5, "trainer.monitor": "off"}, "trainer.early_stop: nothing is monitored"),
         (CIFAR, {"data_loader.args.balanced": True}, "data_loader.args.balanced: .* correct twice"),
+        (
+            CIFAR,
+            {"optimizer": {"type": "Rprop", "args": {}}},
+            "optimizer.type: Rprop uses its rate in the first update",
+        ),
     ],
 )
 def test_what_is_surely_not_meant_is_doubted_once(path: Path, changes: dict[str, Any], doubted: str) -> None:
@@ -57,8 +62,100 @@ def test_what_is_surely_not_meant_is_doubted_once(path: Path, changes: dict[str,
         (CIFAR, {"loss.args.tau_list": "0.5;1;2"}),
         (CIFAR, {"lr_scheduler.args.step2": 199}),
         (CIFAR, {"trainer.early_stop": 5, "trainer.validate": True}),
+        (CIFAR, {"optimizer": {"type": "ASGD", "args": {}}}),
+        (CIFAR, {"optimizer": {"type": "Adafactor", "args": {}}}),
         (CIFAR, {"data_loader.args.balanced": True, "loss": {"type": "CrossEntropyLoss", "args": {}}}),
     ],
 )
 def test_what_may_well_be_meant_is_not(path: Path, changes: dict[str, Any]) -> None:
     assert find_config_warnings(changed(path, changes)) == []
+
+
+# -- lengths of schedules, in a run of 20 epochs of 10 steps ----------------------------------------------------------
+
+ARGS = "lr_scheduler.args"
+PARTS = f"{ARGS}.schedulers"
+
+
+def schedule_of(kind: str, unit: str | None = None, **args: Any) -> dict[str, Any]:
+    return {"type": kind, "args": args, "step_unit": unit}
+
+
+def part_of(kind: str, **args: Any) -> dict[str, Any]:
+    return {"type": kind, "args": args}
+
+
+def sequence_of(warm_up: int, milestone: int, half: int, unit: str) -> dict[str, Any]:
+    parts = [part_of("LinearLR", total_iters=warm_up), part_of("CosineAnnealingLR", T_max=half)]
+    return schedule_of("SequentialLR", unit, schedulers=parts, milestones=[milestone])
+
+
+def chain_of(warm_up: int, half: int, unit: str) -> dict[str, Any]:
+    parts = [part_of("LinearLR", total_iters=warm_up), part_of("CosineAnnealingLR", T_max=half)]
+    return schedule_of("ChainedScheduler", unit, schedulers=parts)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "path", "both"),
+    [
+        (schedule_of("CosineAnnealingLR", "step", T_max=20), f"{ARGS}.T_max", "20 against 200 steps .20 epochs of 10."),
+        (schedule_of("CosineAnnealingLR", T_max=200), f"{ARGS}.T_max", "200 against 20 epochs"),
+        (schedule_of("OneCycleLR", max_lr=1.0, total_steps=300), f"{ARGS}.total_steps", "300 against 200 steps"),
+        (
+            schedule_of("OneCycleLR", max_lr=1.0, epochs=30, steps_per_epoch=10),
+            f"{ARGS}.epochs",
+            "300 against 200 steps",
+        ),
+        (schedule_of("OneCycleLR", "epoch", max_lr=1.0, total_steps=200), f"{ARGS}.total_steps", "200 against 20 epo"),
+        (schedule_of("MultiStepLR", milestones=[5, 20]), f"{ARGS}.milestones", "20 is never reached in 20 epochs"),
+        (schedule_of("MultiStepLR", "step", milestones=[100, 250]), f"{ARGS}.milestones", "250 .* 200 steps"),
+        (schedule_of("StepLR", step_size=30), f"{ARGS}.step_size", "30 is never reached in 20 epochs"),
+        (schedule_of("LinearLR", "step", total_iters=500), f"{ARGS}.total_iters", "500 against 200 steps"),
+        (schedule_of("CosineAnnealingWarmRestarts", "step", T_0=300), f"{ARGS}.T_0", "0 to 300 .* 200 steps"),
+        (schedule_of("CosineAnnealingWarmRestarts", T_0=4, T_mult=2), f"{ARGS}.T_0", "12 to 28 .* 20 epochs"),
+        (schedule_of("CyclicLR", base_lr=0.1, max_lr=1.0), f"{ARGS}.step_size_up", "0 to 4000 .* 200 steps"),
+        (
+            schedule_of("CyclicLR", base_lr=0.1, max_lr=1.0, step_size_up=30),
+            f"{ARGS}.step_size_up",
+            "180 to 240 .* 200",
+        ),
+        (schedule_of("CustomLR", "step", step1=160, step2=201), f"{ARGS}.step2", "201 is never reached in 200 steps"),
+        (sequence_of(50, 50, 200, "step"), f"{PARTS}\\[1\\].args.T_max", "200 against 150 steps .from 50 to 200."),
+        (sequence_of(60, 50, 150, "step"), f"{PARTS}\\[0\\].args.total_iters", "60 against 50 steps .from 0 to 50."),
+        (sequence_of(5, 30, 15, "epoch"), f"{ARGS}.milestones", "30 is never reached in 20 epochs"),
+        (chain_of(50, 20, "step"), f"{PARTS}\\[1\\].args.T_max", "20 against 200 steps"),
+    ],
+)
+def test_a_length_that_does_not_fit_the_run_is_one_line_with_both_numbers(
+    schedule: dict[str, Any], path: str, both: str
+) -> None:
+    config = changed(CIFAR, {"trainer.epochs": 20, "lr_scheduler": schedule})
+    (doubt,) = find_config_warnings(config, steps_per_epoch=10)
+    assert re.match(f"{path}: .*{both}", str(doubt)), doubt
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        schedule_of("CosineAnnealingLR", "step", T_max=200),
+        schedule_of("CosineAnnealingLR", "step", T_max=199),
+        schedule_of("OneCycleLR", max_lr=1.0),
+        schedule_of("OneCycleLR", max_lr=1.0, total_steps=200),
+        schedule_of("OneCycleLR", "epoch", max_lr=1.0),
+        schedule_of("MultiStepLR", "step", milestones=[100, 199]),
+        schedule_of("CosineAnnealingWarmRestarts", T_0=4, T_mult=4),
+        schedule_of("CosineAnnealingWarmRestarts", "step", T_0=50),
+        schedule_of("CyclicLR", base_lr=0.1, max_lr=1.0, step_size_up=20, step_size_down=30),
+        schedule_of("ExponentialLR", "step", gamma=0.99),
+        sequence_of(50, 50, 150, "step"),
+        chain_of(50, 200, "step"),
+    ],
+)
+def test_a_length_that_fits_the_run_is_not_doubted(schedule: dict[str, Any]) -> None:
+    config = changed(CIFAR, {"trainer.epochs": 20, "lr_scheduler": schedule})
+    assert find_config_warnings(config, steps_per_epoch=10) == []
+
+
+def test_before_the_data_are_known_nothing_is_said_of_a_schedule_of_steps() -> None:
+    schedule = schedule_of("CosineAnnealingLR", "step", T_max=20)
+    assert find_config_warnings(changed(CIFAR, {"trainer.epochs": 20, "lr_scheduler": schedule})) == []

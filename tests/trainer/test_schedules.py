@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import pytest
 import torch
 
+from trainer.config.components import LR_SCHEDULER
+from trainer.engine.rate_schedule import RateSchedule, build_rate_schedule
 from trainer.engine.schedules import CustomLR
+from utils.config.schema import construct
+from utils.config.sections import Section
+from utils.errors import ConfigError
 
 BASE = 0.1
 
@@ -105,3 +112,69 @@ def test_cosine_of_the_recipes_falls_from_the_base_rate_to_zero(epochs: int) -> 
     expected = [0.025 * (1 + math.cos(math.pi * epoch / epochs)) / 2 for epoch in range(epochs)]
     assert [rate[0] for rate in found] == pytest.approx(expected, abs=1e-9)
     assert all(a > b for (a,), (b,) in itertools.pairwise(found))
+
+
+# -- built from a section ---------------------------------------------------------------------------------------------
+
+
+def built(section: Mapping[str, Any], epochs: int = 4, steps_per_epoch: int = 3) -> RateSchedule:
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=BASE, momentum=0.9)
+    typed = construct(section, Annotated[Section, LR_SCHEDULER])
+    return build_rate_schedule(typed, optimizer, epochs=epochs, steps_per_epoch=steps_per_epoch)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key", "unit"),
+    [
+        ("OneCycleLR", None, "step"),
+        ("OneCycleLR", "epoch", "epoch"),
+        ("CosineAnnealingLR", None, "epoch"),
+        ("CosineAnnealingLR", "step", "step"),
+    ],
+)
+def test_what_a_schedule_counts_and_which_default_is_told_in_one_line(
+    caplog: pytest.LogCaptureFixture, kind: str, key: str | None, unit: str
+) -> None:
+    args = {"max_lr": 0.5} if kind == "OneCycleLR" else {"T_max": 9}
+    with caplog.at_level("INFO"):
+        schedule = built({"type": kind, "args": args, "step_unit": key})
+    assert schedule.unit == unit
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == (kind == "OneCycleLR" and key is None)
+    assert all("OneCycleLR moves on after each step" in line and "step_unit" in line for line in told)
+
+
+@pytest.mark.parametrize(
+    ("args", "unit", "total"),
+    [
+        ({}, None, 12),
+        ({}, "epoch", 4),
+        ({"total_steps": None}, None, 12),
+        ({"total_steps": 20}, None, 20),
+        ({"epochs": 5}, None, 15),
+        ({"steps_per_epoch": 7}, None, 28),
+        ({"epochs": 6, "steps_per_epoch": 7}, None, 42),
+    ],
+)
+def test_one_cycle_is_as_long_as_the_run_where_it_does_not_say(
+    args: dict[str, Any], unit: str | None, total: int
+) -> None:
+    schedule = built({"type": "OneCycleLR", "args": {"max_lr": 0.5, **args}, "step_unit": unit})
+    assert schedule.schedule.total_steps == total  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("args", "unit", "told"),
+    [
+        ({"total_steps": 11}, None, "ends after 11 steps, and the run has 12; leave total_steps out, or set step_unit"),
+        ({"total_steps": 3}, "epoch", "ends after 3 epochs, and the run has 4; leave total_steps out"),
+        ({"epochs": 3}, None, "ends after 9 steps, and the run has 12"),
+        ({"pct_start": 0.25}, "epoch", "OneCycleLR can't be of 4 epochs"),  # torch divides by 0.25 · 4 − 1
+    ],
+)
+def test_one_cycle_that_is_over_before_the_run_is_refused(args: dict[str, Any], unit: str | None, told: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        built({"type": "OneCycleLR", "args": {"max_lr": 0.5, **args}, "step_unit": unit})
+    (problem,) = refused.value.problems
+    assert problem.path == "lr_scheduler"
+    assert told in problem.message

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from utils.config.components import Component, component_of, fields_of
 from utils.config.sections import Section
@@ -34,15 +34,30 @@ class LossExtras:
     return_expert_losses: bool = False
 
 
+@dataclass(frozen=True)
+class ScheduleExtras:
+    """Further keys of the section `lr_scheduler`.
+
+    Args:
+        step_unit: what the schedule counts, "epoch" or "step" (an update of the weights); null: OneCycleLR and CyclicLR
+            count steps, all others epochs.
+    """
+
+    step_unit: Literal["epoch", "step"] | None = None
+
+
 # modules by their names: they may themselves name these components, methods that wrap a method say
 ARCH = Component(("model.model",))
 DATA_LOADER = Component(("data_loader.data_loaders",), injected=frozenset({"seed"}))
 OPTIMIZER = Component(("torch.optim",), base="torch.optim.Optimizer", injected=frozenset({"params"}))
 LR_SCHEDULER = Component(
-    ("trainer.engine.schedules", "torch.optim.lr_scheduler"),
+    ("torch.optim.lr_scheduler", "trainer.engine.schedules"),  # of the same name it is ours
     base="torch.optim.lr_scheduler.LRScheduler",
     injected=frozenset({"optimizer"}),
+    extras=ScheduleExtras,
 )
+SCHEDULE_PART = replace(LR_SCHEDULER, extras=None)
+"""A schedule within a schedule: it counts what the whole counts."""
 LOSS = Component(("model.losses",), base="model.losses.base.ExpertLoss", injected=TRAINING_CONTEXT, extras=LossExtras)
 METHOD = Component(
     ("trainer.methods",), base="trainer.methods.base.Method", injected=TRAINING_CONTEXT, default="Supervised"

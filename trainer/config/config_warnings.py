@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from trainer.config.components import DATA_LOADER, LR_SCHEDULER
+import torch
+
+from trainer.config.components import DATA_LOADER, OPTIMIZER
 from trainer.config.run_config import RunConfig
-from utils.config.sections import argument_of
+from trainer.config.schedule_parts import length_warnings
+from utils.config.sections import argument_of, build
 from utils.errors import Problem
 
 _FARTHEST_MEAN_TAU = 0.5  # from 1; the published recipes lie within 0.25
+_UPDATES_TRIED = 4
 
 
-def find_config_warnings(config: RunConfig) -> list[Problem]:
-    """What is odd about a configuration without problems, and what it leads to."""
-    return [warning for rule in _RULES for warning in rule(config)]
+def find_config_warnings(config: RunConfig, *, steps_per_epoch: int | None = None) -> list[Problem]:
+    """What is odd about a configuration without problems, and what it leads to.
+
+    Args:
+        config: of the run.
+        steps_per_epoch: updates of the weights; None, before the data are known: nothing is said of a schedule that
+            counts them.
+    """
+    found = [warning for rule in _RULES for warning in rule(config)]
+    return found + list(length_warnings(config.lr_scheduler, config.trainer.epochs, steps_per_epoch))
 
 
 def _ensemble_is_biased(config: RunConfig) -> Iterator[Problem]:
@@ -29,21 +40,20 @@ def _ensemble_is_biased(config: RunConfig) -> Iterator[Problem]:
         )
 
 
-def _schedule_fits_training(config: RunConfig) -> Iterator[Problem]:
-    epochs, section = config.trainer.epochs, config.lr_scheduler
-    if section.type == "CustomLR":
-        step1, step2, warmup = (argument_of(section, LR_SCHEDULER, name) for name in ("step1", "step2", "warmup_epoch"))
-        if step2 < step1:
-            yield Problem("lr_scheduler.args.step2", f"{step2} comes before step1 = {step1}")
-        for name, step in (("step1", step1), ("step2", step2)):
-            if step >= epochs:
-                yield Problem(f"lr_scheduler.args.{name}", f"{step} is never reached in {epochs} epochs")
-        if warmup >= epochs:
-            message = f"{warmup} epochs of warm-up in {epochs} epochs of training"
-            yield Problem("lr_scheduler.args.warmup_epoch", message)
-    elif section.type == "CosineAnnealingLR" and (half := section.args["T_max"]) != epochs:
-        what = "rises again" if half < epochs else "never reaches its end"
-        yield Problem("lr_scheduler.args.T_max", f"{half} against {epochs} epochs: the learning rate {what}")
+def _optimizer_follows_the_schedule(config: RunConfig) -> Iterator[Problem]:
+    """Whether the rate makes a difference after the first update, seen on one weight."""
+    ends = []
+    for factor in (1.0, 0.5):
+        weight = torch.ones(1, requires_grad=True)
+        optimizer = build(config.optimizer, OPTIMIZER, [weight], context={}, path="optimizer")
+        for _ in range(_UPDATES_TRIED):
+            weight.grad = torch.full((1,), 0.3)
+            optimizer.step()
+            optimizer.param_groups[0]["lr"] *= factor
+        ends.append(weight.detach())
+    if torch.equal(*ends) and config.optimizer.args.get("lr") != 0:
+        message = f"{config.optimizer.type} uses its rate in the first update only, so lr_scheduler has no effect"
+        yield Problem("optimizer.type", message)
 
 
 def _early_stop_has_something_to_watch(config: RunConfig) -> Iterator[Problem]:
@@ -68,7 +78,7 @@ def _sampling_and_loss_both_balance(config: RunConfig) -> Iterator[Problem]:
 
 _RULES: tuple[Callable[[RunConfig], Iterator[Problem]], ...] = (
     _ensemble_is_biased,
-    _schedule_fits_training,
+    _optimizer_follows_the_schedule,
     _early_stop_has_something_to_watch,
     _sampling_and_loss_both_balance,
 )

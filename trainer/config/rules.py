@@ -13,6 +13,8 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from base import VIEWS
 from trainer.config.components import ARCH, LOSS, LR_SCHEDULER, OPTIMIZER, method_classes
+from trainer.config.schedule_parts import schedules_within
+from trainer.engine.rate_schedule import require_length, step_unit, with_length
 from utils.config.components import fields_of
 from utils.config.ranges import Range
 from utils.config.sections import argument_of, build
@@ -28,7 +30,8 @@ _UNFIT_OPTIMIZERS = {
     "SparseAdam": "takes sparse gradients only",
 }
 _LARGEST_TAU = 1000
-_EPOCHS_TRIED = 1000  # a schedule is asked for so many epochs' rates before anything is trained
+_EPOCHS_TRIED = 1000  # a schedule is asked for so many epochs' (or steps') rates before anything is trained
+_STEPS_TRIED = 1000  # an epoch's, which are not known before the data are
 _CLASSES_TRIED = 1000  # the loss is tried with so many at most: a loss may hold a number for each pair of classes
 _TORCHS_LENGTHS = ("T_0", "T_max", "step_size", "step_size_up", "step_size_down", "total_iters", "total_steps")
 """Arguments of torch's schedules that count epochs, and that it takes negative ones of without a word."""
@@ -53,11 +56,12 @@ def _momentum_is_a_fraction(config: RunConfig) -> list[Problem]:
 
 
 def _schedule_lengths_are_positive(config: RunConfig) -> list[Problem]:
-    args, allowed = config.lr_scheduler.args, Range(low=1)
+    allowed = Range(low=1)
     return [
-        Problem(f"lr_scheduler.args.{name}", f"expected an integer, {allowed}; got {args[name]}")
+        Problem(f"{path}.args.{name}", f"expected an integer, {allowed}; got {section.args[name]}")
+        for path, section in schedules_within(config.lr_scheduler)
         for name in _TORCHS_LENGTHS
-        if isinstance(args.get(name), int) and not allowed.admits(args[name])
+        if isinstance(section.args.get(name), int) and not allowed.admits(section.args[name])
     ]
 
 
@@ -73,11 +77,14 @@ def _optimizer_and_schedule_can_be_built(config: RunConfig) -> list[Problem]:
         optimizer = built
 
     def all_epochs() -> None:
-        schedule = build(config.lr_scheduler, LR_SCHEDULER, optimizer, context={}, path="lr_scheduler")
-        for epoch in range(1, min(config.trainer.epochs, _EPOCHS_TRIED) + 1):
+        epochs, unit = config.trainer.epochs, step_unit(config.lr_scheduler)
+        section = with_length(config.lr_scheduler, epochs, _STEPS_TRIED)
+        schedule = build(section, LR_SCHEDULER, context={"optimizer": optimizer}, path="lr_scheduler")
+        require_length(schedule, epochs, unit)
+        for number in range(1, min(epochs, _EPOCHS_TRIED) + 1):
             rate = float(optimizer.param_groups[0]["lr"])
             if not 0 <= rate <= torch.finfo(torch.float32).max:
-                raise ValueError(f"the learning rate of epoch {epoch} would be {rate:g}")
+                raise ValueError(f"the learning rate of {unit} {number} would be {rate:g}")
             schedule.step(*([0.0] if isinstance(schedule, ReduceLROnPlateau) else []))
 
     found = _momentum_is_a_fraction(config)
@@ -143,6 +150,9 @@ def _monitor_is_recorded(config: RunConfig) -> list[Problem]:
 def _plateau_follows_the_monitor(config: RunConfig) -> list[Problem]:
     if config.lr_scheduler.type != "ReduceLROnPlateau" or _monitor_is_recorded(config):
         return []
+    if step_unit(config.lr_scheduler) == "step":
+        message = "ReduceLROnPlateau follows a quantity that each epoch has once: leave it out"
+        return [Problem("lr_scheduler.step_unit", message)]
     monitor = config.monitor
     if not (config.trainer.validate and monitor.name.startswith("val_")):
         message = "ReduceLROnPlateau follows a val_ quantity: name one, and validate (--val)"

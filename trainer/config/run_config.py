@@ -59,7 +59,7 @@ class RunConfig:
         arch: the network.
         data_loader: the data set, its splits and batches.
         optimizer: one of torch's.
-        lr_scheduler: `CustomLR` or one of torch's, stepped once an epoch.
+        lr_scheduler: `CustomLR` or one of torch's, by epochs or by steps.
         loss: what is minimised.
         trainer: how long, how often, on what and in which precision the run trains.
         metrics: what is recorded besides the loss.

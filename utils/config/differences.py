@@ -61,6 +61,8 @@ def with_defaults(value: Any, annotation: Any) -> Any:
         return _full_section(value, component) if isinstance(value, Mapping) else value
     if get_origin(annotation) is Annotated:
         return with_defaults(value, get_args(annotation)[0])
+    if get_origin(annotation) is list and isinstance(value, list):
+        return [with_defaults(item, get_args(annotation)[0]) for item in value]
     if get_origin(annotation) is dict and isinstance(value, Mapping):
         return {key: with_defaults(item, get_args(annotation)[1]) for key, item in value.items()}
     options = [annotation, *get_args(annotation)]

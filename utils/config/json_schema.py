@@ -86,7 +86,8 @@ class _Writer:
         base, *marks = get_args(annotation)
         if (component := component_of(annotation)) is not None:
             modules = [module if isinstance(module, str) else module.__name__ for module in component.modules]
-            name = f"{self.prefix} {' '.join(modules)}"
+            kinds = modules if component.extras is None else [*modules, component.extras.__name__]
+            name = f"{self.prefix} {' '.join(kinds)}"
             self._define(name, lambda: self._section(component))
             return self._reference(name)
         schema = self.of(base)

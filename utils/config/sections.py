@@ -5,11 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from utils.config.components import Component, component_of, fields_of
 from utils.config.origins import Origins
-from utils.config.wording import wrong_choice
+from utils.config.wording import LISTS, wrong_choice
 from utils.errors import ConfigError, Problem, reason_of
 
 SET_BY_PROGRAM = "is set by the program and can't be set here"
@@ -48,8 +48,8 @@ def argument_of(section: Section, component: Component, name: str) -> Any:
 def build(section: Section, component: Component, *positional: Any, context: Mapping[str, Any], path: str) -> Any:
     """Build what a section names: the constructor gets the section's arguments, and from `context` what it asks for.
 
-    An argument that is marked with a `Component` is built first, with the same context; where it is left out, of the
-    type that the mark names as its default.
+    An argument that is marked with a `Component`, and each item of a list of such, is built first, with the same
+    context; where it is left out, of the type that the mark names as its default.
 
     Args:
         section: to build.
@@ -74,14 +74,30 @@ def build(section: Section, component: Component, *positional: Any, context: Map
     arguments = {name: context[name] for name in fields if name in component.injected and name in context}
     arguments |= section.args
     for name, argument in fields.items():
-        nested = component_of(argument.annotation)
-        if nested is None or name in component.injected:
+        if name in component.injected:
             continue
-        left_out = {"type": nested.default} if argument.default is inspect.Parameter.empty and nested.default else None
-        if isinstance(inner := section.args.get(name, left_out), Mapping):
-            within = Section(inner["type"], inner.get("args", {}), origins=section.origins)
-            arguments[name] = build(within, nested, context=context, path=f"{path}.args.{name}")
+        nested = component_of(argument.annotation)
+        if nested and nested.default and argument.default is inspect.Parameter.empty:
+            arguments.setdefault(name, {"type": nested.default})
+        if name in arguments:
+            inner, place = arguments[name], f"{path}.args.{name}"
+            arguments[name] = _built(inner, argument.annotation, context=context, path=place, origins=section.origins)
     try:
         return kind(*positional, **arguments)
     except ValueError as error:
         raise ConfigError([section.origins.tell(Problem(path, reason_of(error)))]) from error
+
+
+def _built(value: Any, annotation: Any, *, context: Mapping[str, Any], path: str, origins: Origins) -> Any:
+    """An argument with the sections in it built; any other as it is."""
+    nested = component_of(annotation)
+    if nested is not None and isinstance(value, Mapping):
+        within = Section(value["type"], value.get("args", {}), origins=origins)
+        return build(within, nested, context=context, path=path)
+    if get_origin(annotation) in LISTS and isinstance(value, list):
+        (item_hint,) = get_args(annotation)[:1]
+        return [
+            _built(item, item_hint, context=context, path=f"{path}[{number}]", origins=origins)
+            for number, item in enumerate(value)
+        ]
+    return value
