@@ -28,9 +28,10 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from trainer.build import build_loader, build_model  # noqa: E402
+from trainer.build import build_model  # noqa: E402
 from trainer.config.run_config import run_config  # noqa: E402
 from trainer.evaluation.predictions import predict  # noqa: E402
+from trainer.loaders import build_loader  # noqa: E402
 from trainer.weights import load_weights  # noqa: E402
 from utils.config.parser import CONFIG_NAME, ConfigParser  # noqa: E402
 from utils.files.checkpoint import load_checkpoint  # noqa: E402

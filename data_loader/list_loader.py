@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import filecmp
 import os
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ class ListDataLoader(FileDataLoader):
         num_classes: C; labels are 0 … C − 1.
     """
 
+    images_named_by: ClassVar[str] = "train_txt"
+
     train_txt: str
     num_classes: PositiveInt = field()  # required: without this the inherited property would be its default
 
@@ -40,12 +42,6 @@ class ListDataLoader(FileDataLoader):
     @abstractmethod
     def test_list(self) -> str:
         """The list file of the test split."""
-
-    @property
-    def trains_on_test_split(self) -> str:
-        """As for every loader, or the training list is the test list, or a copy of it."""
-        same = filecmp.cmp(self.train_txt, self.test_list, shallow=False)
-        return super().trains_on_test_split or ("train_txt" if same else "")
 
     def find_files(self) -> Splits[ImageList]:
         """Read the lists; one that serves two splits is read once."""

@@ -68,6 +68,9 @@ class ImageDataLoader(BaseDataLoader):
     shifts_are_listed: ClassVar[bool] = False
     """Whether shifted test sets are a matter of list files; else the rule by which they are selected defines them."""
 
+    images_named_by: ClassVar[str] = "data_dir"
+    """The argument that says which images the training split has, for messages."""
+
     batch_size: PositiveInt
     shuffle: bool = True
     num_workers: NonNegativeInt = 1
@@ -108,11 +111,6 @@ class ImageDataLoader(BaseDataLoader):
     def images(self) -> ImageSet:
         """The image set of this loader's split."""
         return self.splits[self.split]
-
-    @property
-    def trains_on_test_split(self) -> str:
-        """The argument by which the images that this loader yields are the test images; empty where they are not."""
-        return "" if self.training else "training"
 
     @property
     def is_evaluated(self) -> bool:

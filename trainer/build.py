@@ -18,7 +18,6 @@ from model.losses.base import ExpertLoss
 from model.metrics import batch_metrics
 from trainer.config.components import (
     ARCH,
-    DATA_LOADER,
     LOSS,
     METHOD,
     OPTIMIZER,
@@ -35,43 +34,12 @@ from trainer.methods.mixing import Combiner
 from trainer.trainer import Trainer
 from trainer.weights import freeze, initialise, load_weights
 from utils.config.parser import ConfigParser
-from utils.config.sections import Section, build
+from utils.config.sections import build
 from utils.distributed.context import DistributedContext
-from utils.errors import ConfigError, Problem
 from utils.reporting.meters import RunningMeans
 from utils.reporting.tensorboard import Recorder, SilentRecorder
 
 logger = logging.getLogger(__name__)
-
-
-def build_loader(config: RunConfig, *, processes: int = 1) -> ImageDataLoader:
-    """The loader of the training split (or whichever the configuration asks for), its data read.
-
-    Args:
-        config: of the run.
-        processes: of this run on this machine; `num_workers` is for all of them together.
-
-    Raises:
-        ConfigError: the network has another number of classes than the data.
-        UserError: the data are missing or damaged.
-    """
-    loader = _loader(config.data_loader, "data_loader", config, processes)
-    expected = config.arch.args["num_classes"]
-    if loader.num_classes != expected:
-        message = f"{expected} does not fit the data, which have {loader.num_classes} classes"
-        raise ConfigError([config.arch.origins.tell(Problem("arch.args.num_classes", message))])
-    return loader
-
-
-def _loader(section: Section, path: str, config: RunConfig, processes: int) -> ImageDataLoader:
-    loader = build(section, DATA_LOADER, context={"seed": config.seed}, path=path)
-    loader.num_workers = -(-loader.num_workers // processes)
-    return loader
-
-
-def build_further_loaders(config: RunConfig, processes: int) -> dict[str, ImageDataLoader]:
-    """The data loaders besides `data_loader`, by their names: those that the method takes batches of."""
-    return {name: _loader(section, f"loaders.{name}", config, processes) for name, section in config.loaders.items()}
 
 
 def bare_network(config: RunConfig) -> ExpertModel:
@@ -193,7 +161,7 @@ def build_trainer(
     config: RunConfig,
     *,
     parser: ConfigParser,
-    loader: ImageDataLoader,
+    loaders: Mapping[str, ImageDataLoader],
     device: torch.device,
     folder: RunFolder,
     resumed: Mapping[str, Any] | None,
@@ -204,13 +172,14 @@ def build_trainer(
     Args:
         config: of the run.
         parser: the same as plain data; its `resume` is the checkpoint to continue from.
-        loader: of the training split.
+        loaders: of the images to train on, see `trainer.loaders.build_loaders`.
         device: to train on.
         folder: the run's folder.
         resumed: content of that checkpoint; with `resume_state_dict_only` the weights alone of another run's count.
         distributed: the processes that train; None: this one alone.
     """
     distributed = distributed or DistributedContext()
+    loader = loaders["train"]
     options, context = config.trainer, training_context(config, loader, distributed)
     network = _network_to_train(config, parser, device, resumed)
     if options.sync_batchnorm and distributed.group is not None and device.type == "cuda":
@@ -230,7 +199,6 @@ def build_trainer(
     if not distributed.is_main:
         meters.reset()  # rank 0 goes on with what all had counted
     context |= {"network": network, "optimizer": optimizer, "precision": precision}
-    loaders = {"train": loader, **build_further_loaders(config, distributed.local_size)}
     for each in loaders.values():
         each.prepare_views(method.views)
     return Trainer(

@@ -16,15 +16,16 @@ from base import RunFolder
 from base.batch_shards import groups
 from base.run_folder import BEST_NAME
 from data_loader.loader import ImageDataLoader
-from trainer.build import build_loader, build_trainer
+from trainer.build import build_trainer
 from trainer.config.config_warnings import find_config_warnings
 from trainer.config.run_config import RunConfig
 from trainer.engine.memory_fit import fit_memory
 from trainer.engine.precision import slow_precision
+from trainer.loaders import build_loaders
 from trainer.run_folders import open_folder, read_resumed
 from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext
-from utils.errors import ConfigError, EarlyEnd, Problem, RunError
+from utils.errors import EarlyEnd, RunError
 from utils.files.provenance import record_process
 from utils.reporting.logger import set_up_logging
 
@@ -55,21 +56,20 @@ def train_run(
     """
     with distributed.main_first():
         path, resumed = read_resumed(parser, distributed) if distributed.is_main else (None, None)
-        loader = build_loader(config, processes=distributed.local_size)
-        _require_training_images(config, loader)
+        loaders = build_loaders(config, processes=distributed.local_size)
         keep_last = config.trainer.keep_last
         folder = open_folder(parser, path, keep_last=keep_last) if distributed.is_main else RunFolder(Path())
     folder.path, parser.resume, resumed = distributed.from_main((folder.path, parser.resume, resumed))
     with folder:
         if distributed.is_main:
             set_up_logging(verbosity(config, distributed), folder=folder.path, config_file=log_config)
-            _introduce(config, loader, device, distributed)
+            _introduce(config, loaders["train"], device, distributed)
             record_process(folder.path, device, config.seed, distributed)
         with _nothing_left_behind(folder if distributed.is_main and path is None else None), _lack_of_memory_told():
             trainer = build_trainer(
                 config,
                 parser=parser,
-                loader=loader,
+                loaders=loaders,
                 device=device,
                 folder=folder,
                 resumed=resumed,
@@ -86,17 +86,6 @@ def train_run(
         best = folder.path / BEST_NAME
         or_best = f" (or the best epoch: {shlex.quote(str(best))})" if best.is_file() else ""
         print(f"Run saved to {folder.path}; evaluate with: python test.py -r {shlex.quote(str(newest))}{or_best}")
-
-
-def _require_training_images(config: RunConfig, loader: ImageDataLoader) -> None:
-    """Refuse to train on test images.
-
-    Raises:
-        ConfigError: the configuration says so.
-    """
-    if argument := loader.trains_on_test_split:
-        problem = Problem(f"data_loader.args.{argument}", "would train on the test images; train.py refuses that")
-        raise ConfigError([config.data_loader.origins.tell(problem)])
 
 
 def verbosity(config: RunConfig, distributed: DistributedContext) -> int:

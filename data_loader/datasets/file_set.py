@@ -44,6 +44,15 @@ class FileSet(ImageSet):
         """Where image `index` lies."""
         return os.path.join(self.root, os.fsdecode(self.paths[index]))
 
+    def files(self) -> Iterator[str]:
+        """As for every set: links among the folders are followed; an image that is a link counts as one of its own."""
+        real_folders: dict[str, str] = {}
+        for index in range(len(self)):
+            folder, name = os.path.split(self.path(index))
+            if folder not in real_folders:
+                real_folders[folder] = os.path.realpath(folder)
+            yield os.path.join(real_folders[folder], name)
+
     def read(self, sample_ids: np.ndarray) -> Tensor:
         """The images that sample_ids [B, 3] name: uint8, shape [B, 3, S, S]."""
         return self.read_labelled(sample_ids)[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -37,6 +38,10 @@ class ImageSet(ABC):
     def read_labelled(self, sample_ids: np.ndarray) -> tuple[Tensor, np.ndarray]:
         """The images of sample ids [B, 3] and their labels [B]."""
         return self.read(sample_ids), self.targets[sample_ids[:, 1]]
+
+    def files(self) -> Iterator[str]:
+        """The file of each image that has one of its own, by a name that is the same however its path is spelled."""
+        return iter(())
 
     @abstractmethod
     def subset(self, indices: np.ndarray) -> ImageSet:

@@ -23,9 +23,9 @@ import data_loader.data_loaders as loaders
 import model.model as networks
 from base import TrainerOptions
 from tests.scripts.command_line import MAINS, ROOT
-from trainer.build import build_loader
 from trainer.config.config_warnings import find_config_warnings
 from trainer.config.run_config import find_problems, run_config
+from trainer.loaders import build_loader
 from utils.config.command_line import OneLineParser
 from utils.config.json_files import read_json, without_comments
 from utils.config.parser import ConfigParser

@@ -17,9 +17,10 @@ from model.losses.base import ExpertLoss
 from model.targets import MixedTargets
 from tests.registries.entries import LOSSES, example_arguments
 from tests.trainer.small_runs import small_config
-from trainer.build import build_criterion, build_loader, training_context
+from trainer.build import build_criterion, training_context
 from trainer.config.components import LOSS
 from trainer.config.run_config import RunConfig, find_problems, run_config
+from trainer.loaders import build_loader
 from utils.config.parser import ConfigParser
 
 C, B = 10, 12

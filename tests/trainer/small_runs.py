@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from base import RunFolder
-from trainer.build import build_loader, build_trainer
+from trainer.build import build_trainer
 from trainer.config.run_config import run_config
+from trainer.loaders import build_loaders
 from trainer.trainer import Trainer
 from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext
@@ -89,7 +90,7 @@ def small_trainer(
     return build_trainer(
         typed,
         parser=parser,
-        loader=build_loader(typed),
+        loaders=build_loaders(typed),
         device=CPU,
         folder=RunFolder(folder),
         resumed=load_checkpoint(resume) if resume else None,

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor
 
 import model.model as networks
-from data_loader.data_loaders import ImageListDataLoader
 from tests.trainer.small_runs import run, small_config, small_trainer, with_changes
 from trainer.continuation import run_differences
 from trainer.engine.loss_guard import LossGuard
@@ -270,15 +269,3 @@ def test_what_is_no_finite_number_is_never_best(tmp_path: Path, value: float) ->
     trainer = small_trainer(tmp_path, begun(schedule="ReduceLROnPlateau"))
     trainer.recorder.close()
     assert not trainer.monitor.is_better(value, None)
-
-
-def test_a_training_list_that_is_the_test_list_or_a_copy_of_it_is_recognised(tmp_path: Path) -> None:
-    for name, lines in {"train": "a 0\nb 1\n", "copy": "a 0\nb 1\n", "test": "c 0\nd 1\n"}.items():
-        (tmp_path / f"{name}.txt").write_text(lines)
-    train = str(tmp_path / "train.txt")
-    arguments = {"data_dir": str(tmp_path), "batch_size": 2, "num_classes": 2, "train_txt": train}
-    found = {
-        name: ImageListDataLoader(**arguments, test_txt=str(tmp_path / f"{name}.txt")).trains_on_test_split
-        for name in ("train", "copy", "test")
-    }
-    assert found == {"train": "train_txt", "copy": "train_txt", "test": ""}

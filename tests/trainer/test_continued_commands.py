@@ -255,11 +255,3 @@ def test_a_damaged_newest_run_with_no_good_checkpoint_is_started_again_not_belie
     with caplog.at_level(logging.WARNING):
         assert trained(train("-r", "auto")) == [1, 2]
     assert differences(load_checkpoint(runs()[0] / "checkpoint-epoch2.pth"), whole) == []
-
-
-def test_training_on_the_test_images_is_refused(train: Train) -> None:
-    ended = train("--set", "data_loader.args.training=false")
-    assert ended.code == 2
-    assert "data_loader.args.training" in ended.err
-    assert "would train on the test images" in ended.err
-    assert not Path("saved").exists()

@@ -14,7 +14,6 @@ import pytest
 
 from model.priors import adjust_logits, mean_home
 from tests.trainer.small_runs import small_config
-from trainer.build import build_loader
 from trainer.config.run_config import run_config
 from trainer.evaluation.aggregations import predictors
 from trainer.evaluation.distributions import Distribution
@@ -22,6 +21,7 @@ from trainer.evaluation.home import home_in_words, home_priors
 from trainer.evaluation.prior_flags import add_prior_flags, assumption, chosen_prior
 from trainer.evaluation.priors import PRIORS
 from trainer.evaluation.protocol import evaluate
+from trainer.loaders import build_loader
 from utils.config.parser import ConfigParser
 from utils.errors import UserError
 

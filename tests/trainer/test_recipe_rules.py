@@ -9,9 +9,9 @@ import torch
 
 from model.losses.cross_entropy import CrossEntropyLoss
 from tests.trainer.small_runs import small_config
-from trainer.build import build_loader
 from trainer.config.components import LOSS
 from trainer.config.run_config import find_problems, run_config
+from trainer.loaders import build_loader
 from trainer.methods.supervised import Supervised
 from utils.config.components import Component
 from utils.config.parser import ConfigParser

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from data_loader.loader import ImageDataLoader, ListedImages
-from trainer.build import build_loader, build_model, build_precision
+from trainer.build import build_model, build_precision
 from trainer.config.run_config import RunConfig, run_config
 from trainer.evaluation.aggregations import predictors
 from trainer.evaluation.distributions import LISTED, Distribution, TestSplit, checked_name, choices, remark, select
@@ -23,6 +23,7 @@ from trainer.evaluation.prior_flags import add_prior_flags, assumption, chosen_p
 from trainer.evaluation.priors import NONE, TestPrior
 from trainer.evaluation.protocol import evaluate
 from trainer.evaluation.results import RAW, class_table, result_row, results_table, write_results
+from trainer.loaders import build_loader
 from trainer.weights import load_weights
 from utils.config.command_line import script_parser
 from utils.config.parser import ConfigParser

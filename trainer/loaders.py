@@ -1,0 +1,67 @@
+"""From a run's configuration to its data loaders, and that none of them trains on test images."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from data_loader.loader import ImageDataLoader
+from trainer.config.components import DATA_LOADER
+from trainer.config.run_config import RunConfig
+from utils.config.sections import Section, build
+from utils.errors import ConfigError, Problem
+
+
+def build_loader(config: RunConfig, *, processes: int = 1) -> ImageDataLoader:
+    """The loader of the training split (or whichever the configuration asks for), its data read.
+
+    Args:
+        config: of the run.
+        processes: of this run on this machine; `num_workers` is for all of them together.
+
+    Raises:
+        ConfigError: the network has another number of classes than the data.
+        UserError: the data are missing or damaged.
+    """
+    loader = _build(config.data_loader, "data_loader", config, processes)
+    expected = config.arch.args["num_classes"]
+    if loader.num_classes != expected:
+        message = f"{expected} does not fit the data, which have {loader.num_classes} classes"
+        raise ConfigError([config.arch.origins.tell(Problem("arch.args.num_classes", message))])
+    return loader
+
+
+def build_loaders(config: RunConfig, *, processes: int = 1) -> dict[str, ImageDataLoader]:
+    """All loaders to train from, by name: `data_loader` as "train", and the further ones that the method takes.
+
+    Raises:
+        ConfigError: one of them would train on test images, its own or another one's; and as `build_loader`.
+        UserError: the data are missing or damaged.
+    """
+    sections = {"train": ("data_loader", config.data_loader)}
+    sections |= {name: (f"loaders.{name}", section) for name, section in config.loaders.items()}
+    loaders = {
+        name: build_loader(config, processes=processes) if name == "train" else _build(section, path, config, processes)
+        for name, (path, section) in sections.items()
+    }
+    test_files = {file for loader in loaders.values() for file in loader.splits["test"].files()}
+    for name, loader in loaders.items():
+        if argument := _what_says_test_images(loader, test_files):
+            path, section = sections[name]
+            problem = Problem(f"{path}.args.{argument}", "would train on the test images; train.py refuses that")
+            raise ConfigError([section.origins.tell(problem)])
+    return loaders
+
+
+def _what_says_test_images(loader: ImageDataLoader, test_files: Collection[str]) -> str:
+    """The argument by which all images that a loader trains on are test images; empty where it trains on others."""
+    if not loader.training:
+        return "training"
+    images = loader.splits[loader.split]
+    are_test_images = images.reads_files and all(file in test_files for file in images.files())
+    return loader.images_named_by if are_test_images else ""
+
+
+def _build(section: Section, path: str, config: RunConfig, processes: int) -> ImageDataLoader:
+    loader = build(section, DATA_LOADER, context={"seed": config.seed}, path=path)
+    loader.num_workers = -(-loader.num_workers // processes)
+    return loader
