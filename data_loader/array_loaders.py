@@ -101,7 +101,7 @@ class ArrayDataLoader(ImageDataLoader):
         if view == "strong" or (view == "train" and self._trains_with_policy):
             chain.append(TrivialAugmentWide(self.seed) if self.trivialaugm else AutoAugment(self.seed))
         if view == "strong" or (view == "train" and self.cutout):
-            chain.append(Cutout(self.seed, self._image_side // 2))
+            chain.append(Cutout(self.seed, self.image_side // 2))
         return chain
 
     def normalisation(self) -> Normalise:
@@ -115,7 +115,8 @@ class ArrayDataLoader(ImageDataLoader):
         return bool(self.randaugm) or self.trivialaugm
 
     @property
-    def _image_side(self) -> int:
+    def image_side(self) -> int:
+        """Pixels along a side of what the network sees."""
         train = self.splits["train"]
         assert isinstance(train, ArraySet)
         return train.images.shape[-1]

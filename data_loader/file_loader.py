@@ -55,6 +55,11 @@ class FileDataLoader(ImageDataLoader):
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
+    @property
+    def image_side(self) -> int:
+        """`image_size`."""
+        return self.image_size
+
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, values in (("mean", self.mean), ("std", self.std)):

@@ -93,6 +93,11 @@ class ImageDataLoader(BaseDataLoader):
     def normalisation(self) -> Normalise:
         """The last transform of every split."""
 
+    @property
+    @abstractmethod
+    def image_side(self) -> int:
+        """Pixels along a side of what the network sees."""
+
     def __post_init__(self) -> None:
         self.split = "train" if self.training else "test"
         self.views: tuple[View, ...] = ("train",)

@@ -19,6 +19,7 @@ from data_loader.loader import ImageDataLoader
 from trainer.build import build_trainer
 from trainer.config.config_warnings import find_config_warnings
 from trainer.config.run_config import RunConfig
+from trainer.data_checks import require_images, require_normalisable_batches
 from trainer.engine.memory_fit import fit_memory
 from trainer.engine.precision import slow_precision
 from trainer.loaders import build_loaders
@@ -57,6 +58,7 @@ def train_run(
     with distributed.main_first():
         path, resumed = read_resumed(parser, distributed) if distributed.is_main else (None, None)
         loaders = build_loaders(config, processes=distributed.local_size)
+        require_images(config, loaders["train"])
         keep_last = config.trainer.keep_last
         folder = open_folder(parser, path, keep_last=keep_last) if distributed.is_main else RunFolder(Path())
     folder.path, parser.resume, resumed = distributed.from_main((folder.path, parser.resume, resumed))
@@ -75,6 +77,8 @@ def train_run(
                 resumed=resumed,
                 distributed=distributed,
             )
+            parts = 1 if config.trainer.accumulate_steps == "auto" else trainer.engine.accumulate_steps
+            require_normalisable_batches(config, loaders["train"], processes=distributed.size, parts=parts)
             if config.trainer.accumulate_steps == "auto":
                 fit_memory(trainer)
         if trainer.state.epoch >= trainer.options.epochs:

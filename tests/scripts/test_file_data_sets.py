@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,3 +99,25 @@ def test_an_unreadable_training_image_ends_the_run_in_one_line_that_names_it(tmp
     assert ended.code == 2
     assert len(ended.err.splitlines()) == 1
     assert str(broken) in ended.err
+
+
+def test_one_image_in_every_class_is_trained_on_and_neither_validated_nor_tested(tmp_path: Path, shell: Shell) -> None:
+    tree = write_user_folder(tmp_path / "data", broken=False)
+    for picture in (tmp_path / "data").rglob("*_*"):
+        if picture.stem.partition("_")[2] not in {"00"}:
+            picture.unlink()
+    flags = (*SMALL, *QUICK, "--data_dir", tree.data_dir, "--save_dir", tmp_path / "runs of 'one'")
+    config = ROOT / "configs/own_images/config_image_folder_bs-experts.json"
+    validated = shell("train.py", "-c", config, *flags, "--validate")
+    assert (validated.code, len(validated.err.splitlines())) == (2, 1)
+    assert "trainer.validate: there are no validation images" in validated.err
+    assert not list((tmp_path / "runs of 'one'").glob("models/*/*"))
+
+    trained = shell("train.py", "-c", config, *flags, "--set", "trainer.validate=false")
+    assert trained.code == 0
+    (checkpoint,) = (tmp_path / "runs of 'one'").glob("models/*/*/checkpoint-epoch1.pth")
+    printed = trained.out.splitlines()[-1].partition("evaluate with: ")[2]
+    assert shlex.split(printed) == ["python", "test.py", "-r", str(checkpoint)]
+    tested = shell("test.py", "-r", checkpoint)
+    assert (tested.code, tested.err.count("\n")) == (2, 1)
+    assert "error: there are no test images" in tested.err

@@ -123,6 +123,8 @@ def _predicted(
         read = read_checkpoint(checkpoint)
         loader = build_loader(config, processes=distributed.local_size).of_split("test")
 
+    if not len(loader.targets):
+        raise UserError("there are no test images: a class whose images are split keeps its last one for training")
     if len(set(distributed.gather(read.digest))) > 1:
         raise UserError(f"{checkpoint}: was replaced while the processes read it; evaluate again")
 
