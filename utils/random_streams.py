@@ -35,6 +35,7 @@ class Stream(IntEnum):
     REPLACEMENT = 9  # which image replaces an unreadable one
     CROP = 10  # area, ratio and place of a resized crop
     TEST_PRIOR = 11  # test distributions drawn at random
+    BOOTSTRAP = 12  # which images a resampled test set has
 
 
 def philox(counters: np.ndarray, key: tuple[int, int]) -> np.ndarray:
