@@ -71,6 +71,8 @@ class Trainer(BaseTrainer):
         self.metrics = metrics
         self.meters = meters
         options = self.options
+        # the loss's part is the configuration's, and may hold an infinite weight of a class without images
+        learnt = {name: part for name, part in method.checkpoint_parts().items() if name != "criterion"}
         self.guard = LossGuard(
             options.on_nonfinite,
             options.max_skipped_steps,
@@ -78,7 +80,7 @@ class Trainer(BaseTrainer):
             self.state,
             self.folder,
             distributed=self.distributed,
-            looked_at=method.networks().values(),
+            learnt={**learnt, "optimizer": optimizer},
         )
 
     def train_step(self, batches: Mapping[str, Batch], step: Step) -> None:
@@ -125,6 +127,7 @@ class Trainer(BaseTrainer):
         self.train_steps(epoch)
         self.guard.check()
         validation = self.validate(epoch) if self.options.validate else {}
+        self.guard.check_validation(validation, epoch)
         # not before the validation is over: a run that is stopped within it goes on from there
         self.meters.merge(self.distributed)
         log = self.distributed.from_main({**self.meters.means(), "lr": self.schedule.rate})
@@ -150,7 +153,7 @@ class Trainer(BaseTrainer):
         return log
 
     def before_save(self) -> None:
-        """Look at all losses and weights, and bring what the processes have counted together in rank 0."""
+        """Look at all losses and what has been learnt, and bring what the processes have counted together in rank 0."""
         self.guard.check()
         self.meters.merge(self.distributed)
 

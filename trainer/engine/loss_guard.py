@@ -1,22 +1,25 @@
-"""No loss and no weight that is not a finite number reaches a checkpoint."""
+"""No loss, weight, statistic or moment that is not a finite number reaches a checkpoint."""
 
 from __future__ import annotations
 
 import json
+import math
 import shlex
-from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from base import RunFolder, RunState, Step
+from base import RunFolder, RunState, Stateful, Step
 from utils.config.parser import CONFIG_NAME
 from utils.distributed.context import DistributedContext
 from utils.errors import RunError
 from utils.files.writing import write_text
 
+_LARGEST = torch.finfo(torch.float32).max ** 0.5  # norms of what is larger are infinite
 _INTERVAL = 50  # steps between two looks where each makes the host wait for a device or for other processes
 
 REPORT_NAME = "nonfinite-loss.json"
@@ -34,14 +37,15 @@ class LossGuard:
 
     With "stop" the look may be late by some steps where each look costs a wait (`check` looks at all of them), but
     it always comes before a checkpoint. With "skip" it comes before each update, and what the forward pass changed
-    in the network's buffers is undone. The weights are looked at before each checkpoint: the last step's loss may be
-    finite and its update not.
+    in the network's buffers is undone. What has been learnt is looked at before each checkpoint, and so is the loss of
+    each validation: the last step's loss may be finite and its update not.
 
     Args:
         action: end the run, or skip the step.
         max_skipped: end the run after so many skipped steps.
         network: whose buffers to restore.
-        looked_at: the networks that a checkpoint holds, the averaged ones as well; empty: `network`.
+        learnt: name in a checkpoint → what training changes: networks, the averaged ones as well, and moments; empty:
+            `network`.
         state: counts the skipped steps.
         folder: the run's, where the report of the step that ended the run goes.
         distributed: the processes that share each batch: they look at the loss of the whole, and judge alike.
@@ -56,12 +60,12 @@ class LossGuard:
         folder: RunFolder,
         *,
         distributed: DistributedContext,
-        looked_at: Iterable[nn.Module] = (),
+        learnt: Mapping[str, Stateful] | None = None,
     ) -> None:
         self.action = action
         self.max_skipped = max_skipped
         self.network = network
-        self.looked_at = list(looked_at) or [network]
+        self.learnt = learnt or {"state_dict": network}
         self.state = state
         self.folder = folder
         self.distributed = distributed
@@ -95,7 +99,7 @@ class LossGuard:
         return True
 
     def check(self) -> None:
-        """Look at all losses since the last look, and at the weights.
+        """Look at all losses since the last look, and at what has been learnt.
 
         Raises:
             RunError: one of them is not finite.
@@ -103,12 +107,24 @@ class LossGuard:
         self._check_losses()
         if self._last is None:
             return
-        states = [network.state_dict().values() for network in self.looked_at]
-        tensors = [value for state in states for value in state if value.is_floating_point()]
-        finite = bool(torch.stack([value.isfinite().all() for value in tensors]).all())
-        if not all(self.distributed.gather(finite)):
-            raise RunError(self._report("weights become infinite or nan", self._last))
-        self._last = None
+        broken = [name for name, part in self.learnt.items() if not _is_sound(part.state_dict(), _most(name))]
+        if found := [name for names in self.distributed.gather(broken) for name in names]:
+            raise RunError(self._report(f"{_in_words(found[0])} become infinite or nan", self._last))
+
+    def check_validation(self, log: Mapping[str, float], epoch: int) -> None:
+        """Look at the losses of a validation: weights may be finite and so large that no logit is.
+
+        Args:
+            log: what is logged of it.
+            epoch: after which it was.
+
+        Raises:
+            RunError: one of the losses is not finite.
+        """
+        for name, value in log.items():
+            if name.endswith("_loss") and not math.isfinite(value):
+                told = f"{name} is {value} after epoch {epoch}: training has diverged; stopped, the epoch is not saved"
+                raise RunError(f"{told}; lower optimizer.args.lr" if self.distributed.is_main else "")
 
     def _check_losses(self) -> None:
         if not self._pending:
@@ -164,3 +180,33 @@ class LossGuard:
             f"{what} in epoch {at.step.epoch}, step {at.step.index} (learning rate {at.rate:g}){skipped}: stopped, "
             f"checkpoints are unaffected; the batch's image indices are in {path}; reproduce with: {command}"
         )
+
+
+def _most(part: str) -> float:
+    """How large a number in a part of a checkpoint may be; moments are squares already."""
+    return math.inf if part == "optimizer" else _LARGEST
+
+
+def _is_sound(state: Any, most: float) -> bool:
+    """Whether the size of all numbers in the tensors of a state is below `most`; waits for each device once."""
+    by_device: defaultdict[torch.device, list[Tensor]] = defaultdict(list)
+    for tensor in _floating_tensors(state):
+        if tensor.numel():
+            by_device[tensor.device].append(tensor.abs().amax() < most)  # of nan it is not
+    return all(bool(torch.stack(flags).all()) for flags in by_device.values())
+
+
+def _floating_tensors(state: Any) -> Iterator[Tensor]:
+    if isinstance(state, Tensor):
+        if state.is_floating_point():
+            yield state
+    elif isinstance(state, (Mapping, list, tuple)):
+        for item in state.values() if isinstance(state, Mapping) else state:
+            yield from _floating_tensors(item)
+
+
+def _in_words(part: str) -> str:
+    """What a part of a checkpoint holds."""
+    if part == "optimizer":
+        return "the optimiser's moments"
+    return "weights" if part.endswith("state_dict") else f"the numbers in {part}"

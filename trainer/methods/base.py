@@ -102,7 +102,10 @@ class Method(nn.Module):
         return {"raw": self.network}
 
     def checkpoint_parts(self) -> dict[str, Stateful]:
-        """Name in the checkpoint → what it holds of the method, the network included."""
+        """Name in the checkpoint → what it holds of the method, the network included.
+
+        Before each checkpoint all numbers in it must be finite, or the run ends; but for the loss's, `criterion`.
+        """
         return {"state_dict": self.network}
 
     def home_priors(self) -> np.ndarray | None:

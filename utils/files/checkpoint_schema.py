@@ -157,6 +157,11 @@ def _check_plain(
 
 def _check_training_state(content: Mapping[str, Any]) -> None:
     _check_tensors(content["state_dict"], "'state_dict'", finite=True)
+    for name, state in content.items():
+        if name.endswith("_state_dict") and isinstance(state, dict):  # averaged weights, say
+            for key, value in state.items():
+                if isinstance(value, Tensor):
+                    _check_tensor(value, f"'{name}': {shortened(key)}", finite=True)
     checks: dict[str, Callable[[Any], object]] = {
         "progress": _check_progress,
         "optimizer": _check_optimizer,
