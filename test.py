@@ -1,6 +1,6 @@
 """Evaluate a checkpoint on the uniform test split: `python test.py -r CHECKPOINT`."""
 
-from trainer.evaluation.commands import run_test
+from trainer.evaluation.scripts import run_test
 from utils.errors import run_main
 
 if __name__ == "__main__":

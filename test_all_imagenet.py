@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from trainer.evaluation.commands import run_sweep
+from trainer.evaluation.scripts import run_sweep
 from utils.errors import run_main
 
 if __name__ == "__main__":

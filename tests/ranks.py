@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from utils.distributed.context import DistributedContext, launch_environment, process_group
+from utils.distributed.context import DistributedContext, process_group
+from utils.distributed.environment import launch_environment
 
 CPU = torch.device("cpu")
 PATIENCE = 120.0  # seconds, on a busy machine

@@ -26,6 +26,7 @@ from trainer.loaders import build_loaders
 from trainer.run_folders import open_folder, read_resumed
 from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext
+from utils.distributed.environment import LaunchEnvironment
 from utils.errors import EarlyEnd, RunError
 from utils.files.provenance import record_process
 from utils.reporting.logger import set_up_logging
@@ -92,7 +93,7 @@ def train_run(
         print(f"Run saved to {folder.path}; evaluate with: python test.py -r {shlex.quote(str(newest))}{or_best}")
 
 
-def verbosity(config: RunConfig, distributed: DistributedContext) -> int:
+def verbosity(config: RunConfig, distributed: LaunchEnvironment) -> int:
     """How much a process says: what the configuration asks for in rank 0, warnings in the others."""
     return config.trainer.verbosity if distributed.is_main else 0
 

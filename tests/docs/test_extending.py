@@ -54,7 +54,7 @@ COMMANDS = """
 import glob, json, sys
 from functools import partial
 import train
-from trainer.evaluation.commands import run_sweep
+from trainer.evaluation.scripts import run_sweep
 from tools import schema
 from utils.errors import run_main
 mains = {"train.py": train.main, "schema": schema.main, "test_all_cifar.py": partial(run_sweep, "cifar")}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import train
-from trainer.evaluation.commands import run_sweep, run_test
+from trainer.evaluation.scripts import run_sweep, run_test
 from utils.errors import run_main
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,7 @@ import pytest
 import train
 from tests.scripts.command_line import ROOT
 from trainer.config.run_config import find_problems
-from trainer.evaluation.commands import evaluation_parser
+from trainer.evaluation.scripts import evaluation_parser
 from utils.config.command_line import script_parser
 from utils.config.parser import ConfigParser
 

@@ -245,7 +245,7 @@ def test_one_process_for_each_gpu_that_is_wanted_and_there(
         begun.append((main, count))
         return 0
 
-    monkeypatch.setattr(train, "start_processes", start)
+    monkeypatch.setattr("trainer.launch.start_processes", start)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     (tmp_path / "small.json").write_text(json.dumps(CONFIG))
     for wanted in (8, 4, 3):

@@ -27,7 +27,8 @@ from trainer.evaluation.predictions import predict
 from trainer.methods.base import StepOutput
 from trainer.methods.mixing import MixedBatch
 from trainer.trainer import Trainer
-from utils.distributed.context import DistributedContext, Silently
+from utils.distributed.context import DistributedContext
+from utils.distributed.environment import Silently
 from utils.errors import RunError
 from utils.files.checkpoint import load_checkpoint
 from utils.signals import RunStopped

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.ranks import in_processes
-from utils.distributed.context import Agreement, DistributedContext, Silently, launch_environment, report_once
+from utils.distributed.context import Agreement, DistributedContext
 from utils.distributed.device import choose_device
+from utils.distributed.environment import LaunchEnvironment, Silently, launch_environment, report_once, set_visible_gpus
 from utils.errors import UserError
 
 VARIABLES = (
@@ -29,7 +31,7 @@ def _nobody_launched(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def launched(monkeypatch: pytest.MonkeyPatch, *values: str) -> DistributedContext:
+def launched(monkeypatch: pytest.MonkeyPatch, *values: str) -> LaunchEnvironment:
     for name, value in zip(VARIABLES, values, strict=False):
         monkeypatch.setenv(name, value)
     return launch_environment()
@@ -60,8 +62,8 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch, g
 
 
 def test_a_process_that_nobody_launched_is_alone() -> None:
-    assert launch_environment() == DistributedContext()
-    assert DistributedContext().is_main
+    assert launch_environment() == LaunchEnvironment()
+    assert LaunchEnvironment().is_main
 
 
 def test_what_torchrun_says_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,10 +88,35 @@ def test_without_a_name_a_launch_is_its_launchers_process(monkeypatch: pytest.Mo
     assert launched(monkeypatch, "0", "2", "0", "2", "0", "none").launch != first.launch
 
 
-@pytest.mark.parametrize("values", [("2", "2"), ("-1", "2"), ("0", "many"), ("0", "2", "first")])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ("2", "2"),
+        ("-1", "2"),
+        ("0", "many"),
+        ("0", "2", "first"),
+        ("0", "2", "0", "0"),
+        ("0", "2", "0", "-1"),
+        ("1", "2", "1", "1"),
+        ("0", "2", "-1", "2"),
+        ("0", "2", "0", "9" * 5000),
+    ],
+)
 def test_contradictions_of_a_launcher_are_told(monkeypatch: pytest.MonkeyPatch, values: tuple[str, ...]) -> None:
     with pytest.raises(UserError, match="RANK"):
         launched(monkeypatch, *values)
+
+
+def test_a_launcher_may_leave_out_how_many_processes_a_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert launched(monkeypatch, "3", "4", "1").local_rank == 1
+
+
+@pytest.mark.parametrize("visible", ["", "0,", "gpu", "²", "٣", "-1", "0;1", "1.5"])
+def test_what_is_no_list_of_gpus_is_refused(monkeypatch: pytest.MonkeyPatch, visible: str) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    with pytest.raises(UserError, match=f"-d {visible}: expected GPU indices such as 0 or 0,1"):
+        set_visible_gpus(visible)
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
 
 
 def test_of_each_machine_one_process_tells_a_mistake() -> None:

@@ -14,6 +14,7 @@ from base import Batch, Step
 from trainer.engine.precision import Precision
 from trainer.methods.base import Method, StepOutput
 from utils.distributed.context import DistributedContext
+from utils.distributed.environment import LaunchEnvironment
 
 
 class StepMeasures(NamedTuple):
@@ -129,7 +130,7 @@ def _weighed_loss(output: StepOutput, part: Mapping[str, Batch], *, times: int =
     return loss
 
 
-def processes_to_start(mode: str, n_gpu: int, environment: DistributedContext) -> int:
+def processes_to_start(mode: str, n_gpu: int, environment: LaunchEnvironment) -> int:
     """How many processes a plain command starts: one for each GPU that is wanted and there; 0: it trains itself."""
     if mode != "ddp" or environment.launch:
         return 0

@@ -15,20 +15,20 @@ from data_loader.loader import ImageDataLoader, ListedImages
 from trainer.build import build_model, build_precision
 from trainer.config.run_config import RunConfig, run_config
 from trainer.evaluation.aggregations import predictors
-from trainer.evaluation.distributions import LISTED, Distribution, TestSplit, checked_name, choices, remark, select
+from trainer.evaluation.distributions import LISTED, Distribution, TestSplit, remark, select
 from trainer.evaluation.home import home_priors
 from trainer.evaluation.predictions import Predictions, predict, stored_predictions
-from trainer.evaluation.presets import SWEEPS, UNIFORM, Preset
-from trainer.evaluation.prior_flags import add_prior_flags, assumption, chosen_prior
+from trainer.evaluation.presets import UNIFORM, Preset
+from trainer.evaluation.prior_flags import assumption, chosen_prior
 from trainer.evaluation.priors import NONE, TestPrior
 from trainer.evaluation.protocol import evaluate
 from trainer.evaluation.results import RAW, class_table, result_row, results_table, write_results
 from trainer.loaders import build_loader
 from trainer.weights import load_weights
-from utils.config.command_line import script_parser
 from utils.config.parser import ConfigParser
-from utils.distributed.context import DistributedContext, launch_environment, process_group, report_once
-from utils.distributed.device import choose_device, set_visible_gpus
+from utils.distributed.context import DistributedContext, process_group
+from utils.distributed.device import choose_device
+from utils.distributed.environment import LaunchEnvironment, report_once
 from utils.errors import UserError
 from utils.files.checkpoint import read_checkpoint
 from utils.reporting.logger import set_up_logging
@@ -98,22 +98,18 @@ def weights_in(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {RAW: content["state_dict"], **further}
 
 
-def open_run(arguments: argparse.Namespace) -> TestRun | None:
+def open_run(parser: ConfigParser, environment: LaunchEnvironment, *, log_config: str | None = None) -> TestRun | None:
     """Load the checkpoint that `-r` names with the configuration beside it, and predict its test split once.
 
     Processes that torchrun has started share the work, and all but rank 0 end with None.
     """
-    environment = launch_environment()
+    assert parser.resume is not None, "the flags were read"
     with report_once(environment):
-        if not arguments.resume:
-            raise UserError("no checkpoint: give one with -r CHECKPOINT")
-        parser = ConfigParser.from_args(arguments)
         config = run_config(parser)
-        set_up_logging(config.trainer.verbosity if environment.is_main else 0, config_file=arguments.log_config)
-        set_visible_gpus(arguments.device)
+        set_up_logging(config.trainer.verbosity if environment.is_main else 0, config_file=log_config)
         device = choose_device(config.n_gpu, environment)
     with process_group(environment, device) as distributed:
-        return _predicted(parser, config, Path(arguments.resume), device, distributed)
+        return _predicted(parser, config, parser.resume, device, distributed)
 
 
 def _predicted(
@@ -156,23 +152,16 @@ def _predicted(
     return TestRun(checkpoint, loader, predictions, description, home_priors(config, loader))
 
 
-def evaluation_parser(description: str, examples: str) -> argparse.ArgumentParser:
-    """The flags of every evaluation script: `script_parser`'s, the test prior's, and one that published ones have."""
-    parser = script_parser(description, examples)
-    add_prior_flags(parser)
-    parser.add_argument("--validate", "--val", nargs="?", metavar="X", help="accepted, as published, and has no effect")
-    return parser
+def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: argparse.Namespace) -> None:
+    """Evaluate on the uniform test split: the ensemble, each expert alone, every class.
 
-
-def run_test() -> None:
-    """`test.py`: the uniform test split, the ensemble and each expert alone, every class."""
-    parser = evaluation_parser(
-        "Evaluate a checkpoint on the uniform test split: the ensemble, each expert alone, every class.",
-        "  python test.py -r saved/digits/ir40/models/NAME/RUN/checkpoint-epoch60.pth",
-    )
-    arguments = parser.parse_args()
+    Args:
+        parser: the configuration, with the checkpoint.
+        environment: the processes as they were launched.
+        arguments: the flags, see `trainer.evaluation.scripts`.
+    """
     prior = chosen_prior(arguments)
-    run = open_run(arguments)
+    run = open_run(parser, environment, log_config=arguments.log_config)
     if run is None:
         return
     rows = run.rows(UNIFORM, run.selected(UNIFORM), prior=prior)
@@ -185,27 +174,12 @@ def run_test() -> None:
     print(f"\n{results_table(rows, first='predictor')}\n\n{written}")
 
 
-def run_sweep(preset_name: str) -> None:
-    """`test_all_*.py`: the uniform test split and its forward and backward shifts, or distributions by name."""
-    preset = SWEEPS[preset_name]
-    script = f"test_all_{preset_name}.py"
-    parser = evaluation_parser(
-        f"Evaluate a checkpoint on shifted test distributions ({preset.title}): the network runs once over the test "
-        "split, the distributions are selections of it.",
-        f"  python {script} -r CHECKPOINT\n  python {script} -r CHECKPOINT --prior known\n"
-        f"  python {script} -r CHECKPOINT --distributions forward100 uniform backward100",
-    )
-    parser.add_argument(
-        "--distributions",
-        nargs="+",
-        metavar="NAME",
-        type=checked_name,
-        default=preset.distributions,
-        help=f"test distributions, {', '.join(choices())}; default: {' '.join(preset.distributions)}",
-    )
-    arguments = parser.parse_args()
+def print_sweep(
+    preset: Preset, parser: ConfigParser, environment: LaunchEnvironment, arguments: argparse.Namespace
+) -> None:
+    """Evaluate on a preset's test distributions, or on those that the flags name; arguments as of `print_test`."""
     prior = chosen_prior(arguments)
-    run = open_run(arguments)
+    run = open_run(parser, environment, log_config=arguments.log_config)
     if run is None:
         return
     preset = replace(preset, distributions=tuple(arguments.distributions))

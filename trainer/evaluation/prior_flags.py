@@ -1,4 +1,4 @@
-"""The flags of the evaluation scripts that say what is known of the test prior."""
+"""What the evaluation scripts' flags say of the test prior."""
 
 from __future__ import annotations
 
@@ -15,22 +15,6 @@ from utils.files.class_tables import by_class, read_prior
 
 _PUBLISHED = PRIORS["posthoc"]
 _CHOICES = ("none", *sorted(PRIORS.keys() - {"none", _PUBLISHED.name}))
-
-
-def add_prior_flags(parser: argparse.ArgumentParser) -> None:
-    """`--prior NAME`, and the published `--posthoc_bias_correction`."""
-    parser.add_argument(
-        "--prior",
-        metavar="NAME|FILE",
-        help="what is assumed of the test prior π_test: none (default); known: the test set's own class frequencies; "
-        "or a CSV or JSON of class,frequency. Then log π_test − log π_home is added to the logits, π_home being what "
-        "the predictor is right for",
-    )
-    parser.add_argument(
-        "--posthoc_bias_correction",
-        action="store_true",
-        help="the published correction: log π_test is added, right for a predictor that is unbiased for uniform",
-    )
 
 
 def chosen_prior(arguments: argparse.Namespace) -> TestPrior:

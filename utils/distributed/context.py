@@ -1,14 +1,12 @@
-"""The processes of a run: which of them this one is, and what they ask one another.
+"""The processes of a run: how they meet, and what they ask one another.
 
-PyTorch's launchers (torchrun, or this project's own start of it, `utils.launch`) set the variables that are read here;
-without them a process is alone, and everything here does nothing. Numbers and plain data go through a group of their
-own on the CPU (gloo), whatever the devices exchange gradients by.
+For a process that is alone everything here does nothing. Numbers and plain data go through a group of their own on the
+CPU (gloo), whatever the devices exchange gradients by.
 """
 
 from __future__ import annotations
 
 import os
-import platform
 import re
 import time
 import uuid
@@ -16,7 +14,6 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
@@ -24,7 +21,8 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
-from utils.errors import EarlyEnd, RunError, UserError
+from utils.distributed.environment import LaunchEnvironment, Silently
+from utils.errors import EarlyEnd, RunError
 
 _PATIENCE = timedelta(minutes=30)  # rank 0 may be downloading or reading a data set while the others wait
 _LOST = re.compile(r"[Cc]onnection (closed|reset|refused)( by \w+)?|[Bb]roken pipe|[Tt]imed out|NCCL \w+|gloo")
@@ -33,31 +31,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
-class DistributedContext:
+class DistributedContext(LaunchEnvironment):
     """The processes that work on one run, as one of them sees it; by default it is alone.
 
     Args:
-        rank: this process among all; 0 writes files and talks.
-        size: processes.
-        local_rank: this process among those of its machine, and hence which GPU is its own.
-        local_size: processes on this machine.
-        restarts: how often the launcher has had to start the processes again.
-        launch: what tells this start of torchrun from others; "" where nobody launched.
         group: for numbers and plain data; None for a process that is alone.
     """
 
-    rank: int = 0
-    size: int = 1
-    local_rank: int = 0
-    local_size: int = 1
-    restarts: int = 0
-    launch: str = ""
     group: dist.ProcessGroup | None = None
-
-    @property
-    def is_main(self) -> bool:
-        """Whether this is the process that writes files and talks."""
-        return self.rank == 0
 
     def sum(self, values: Tensor) -> Tensor:
         """Sum over all processes of a tensor on the CPU, of the same shape everywhere."""
@@ -120,25 +101,6 @@ class DistributedContext:
             self.from_main(code)
 
 
-@contextmanager
-def report_once(distributed: DistributedContext) -> Iterator[None]:
-    """Around what every process finds out for itself (a wrong configuration): one of each machine tells it."""
-    try:
-        yield
-    except EarlyEnd as error:
-        if distributed.local_rank == 0:
-            raise
-        raise Silently(error.exit_code) from None
-
-
-class Silently(EarlyEnd):
-    """The end of a process whose reason another process of the run tells."""
-
-    def __init__(self, exit_code: int) -> None:
-        super().__init__("")
-        self.exit_code = exit_code
-
-
 class Agreement:
     """What the processes have been asked for, known to all of them one call later, so that none ever waits.
 
@@ -167,48 +129,19 @@ class Agreement:
         return agreed
 
 
-def launch_environment() -> DistributedContext:
-    """The world as a launcher describes it, before anybody has been talked to.
-
-    Raises:
-        UserError: the launcher's variables contradict one another.
-    """
-    variables = os.environ
-    if "RANK" not in variables or "WORLD_SIZE" not in variables:
-        return DistributedContext()
-    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
-    defaults = (0, 1, 0, 1, 0)
-    try:
-        rank, size, local_rank, local_size, restarts = (
-            int(variables.get(name, default)) for name, default in zip(names, defaults, strict=True)
-        )
-    except ValueError as error:
-        raise UserError(f"{', '.join(names)}: the launcher set something that is no number ({error})") from None
-    if not 0 <= rank < size:
-        raise UserError(f"RANK is {rank} and WORLD_SIZE {size}: expected 0 ≤ RANK < WORLD_SIZE")
-    return DistributedContext(
-        rank=rank,
-        size=size,
-        local_rank=local_rank,
-        local_size=local_size,
-        restarts=restarts,
-        launch=_launch(variables.get("TORCHELASTIC_RUN_ID", "none")),
-    )
-
-
 @contextmanager
-def process_group(described: DistributedContext, device: torch.device) -> Iterator[DistributedContext]:
+def process_group(described: LaunchEnvironment, device: torch.device) -> Iterator[DistributedContext]:
     """Meet the other processes, and leave them in an orderly way; a process that is alone stays so.
 
     Args:
-        described: see `launch_environment`.
+        described: see `utils.distributed.environment.launch_environment`.
         device: this process's own; gradients are exchanged by NCCL between GPUs, by gloo between CPUs.
 
     Raises:
         RunError: the others can't be reached, or one is lost while they work.
     """
     if "RANK" not in os.environ:
-        yield described
+        yield DistributedContext(**vars(described))
         return
     backend = "nccl" if device.type == "cuda" else "gloo"
     address = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
@@ -242,7 +175,7 @@ def process_group(described: DistributedContext, device: torch.device) -> Iterat
         dist.destroy_process_group()
 
 
-def _common_token(store: dist.Store, distributed: DistributedContext) -> str:
+def _common_token(store: dist.Store, distributed: LaunchEnvironment) -> str:
     """A name for this meeting of the processes, the same for all.
 
     torchrun's store outlives processes that it starts again, and in it lie the addresses of the dead: whoever read
@@ -266,18 +199,6 @@ def _common_token(store: dist.Store, distributed: DistributedContext) -> str:
         if time.monotonic() > deadline:
             raise TimeoutError("rank 0 does not answer")
         time.sleep(0.05)
-
-
-def _launch(run_id: str) -> str:
-    """What stays the same when torchrun starts processes again, and is another where torchrun was started again."""
-    if run_id != "none":
-        return run_id
-    launcher = os.getppid()
-    try:
-        begun = Path(f"/proc/{launcher}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        begun = ""
-    return f"{platform.node()}:{launcher}:{begun}"
 
 
 def _first_line(error: Exception) -> str:

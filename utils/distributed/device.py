@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 
 import torch
 
-from utils.distributed.context import DistributedContext
+from utils.distributed.environment import LaunchEnvironment
 from utils.errors import UserError
 
 logger = logging.getLogger(__name__)
 
 
-def set_visible_gpus(visible: str | None) -> None:
-    """Restrict this process, and those it starts, to some GPUs; must come before CUDA is first used.
-
-    Args:
-        visible: GPU indices, as in CUDA_VISIBLE_DEVICES; None: all that there are.
-
-    Raises:
-        UserError: these are no indices.
-    """
-    if visible is None:
-        return
-    if not all(part.strip().isdigit() for part in visible.split(",")):
-        raise UserError(f"-d {visible}: expected GPU indices such as 0 or 0,1")
-    os.environ["CUDA_VISIBLE_DEVICES"] = visible
-
-
-def choose_device(n_gpu: int, distributed: DistributedContext) -> torch.device:
+def choose_device(n_gpu: int, distributed: LaunchEnvironment) -> torch.device:
     """The device for a process: a GPU where one is wanted and there, else the CPU, which is never an error.
 
     Args:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from data_loader.loader import ListedImages
+if TYPE_CHECKING:  # PyTorch takes seconds to import, and the distributions' names are checked without it
+    from data_loader.loader import ListedImages
 
 
 def _no_lists(name: str) -> None:

@@ -1,0 +1,106 @@
+"""What needs no PyTorch is said without importing it, which takes seconds; an interrupt meanwhile is quiet."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.command_line import ROOT
+from utils.signals import interrupts_end_at_once
+
+RECIPE = str(ROOT / "configs/digits/config_digits_ir40_bs-experts.json")
+RUN_ALL = """
+import runpy, sys
+for command in sys.stdin.read().splitlines():
+    sys.argv = command.split("|")
+    script = sys.argv[0]
+    try:
+        if script.endswith(".py"):
+            runpy.run_path(script, run_name="__main__")
+        else:
+            runpy.run_module(script, run_name="__main__", alter_sys=True)
+        code = 0
+    except SystemExit as ended:
+        code = ended.code or 0
+    print(f"ENDED {code} torch={'torch' in sys.modules}")
+"""
+EVALUATIONS = ["test.py", "test_all_cifar.py", "test_all_imagenet.py", "test_all_inat.py"]
+COMMANDS = {
+    **{f"{script}|--help": 0 for script in ["train.py", *EVALUATIONS]},
+    **{f"{script}|--nonsense": 2 for script in ["train.py", *EVALUATIONS]},
+    "train.py": 2,
+    "train.py|-c|nowhere.json": 2,
+    "train.py|-r|nowhere.pth": 2,
+    f"train.py|-c|{RECIPE}|-d|gpu": 2,
+    f"train.py|-c|{RECIPE}|--set|trainer": 2,
+    f"train.py|-c|{RECIPE}|--lr|{'9' * 5000}": 2,
+    "test.py": 2,
+    "test.py|-r|nowhere.pth": 2,
+    "test_all_cifar.py|-r|x.pth|--distributions|upward2": 2,
+}
+
+
+def test_help_and_mistakes_outside_the_configuration_need_no_torch() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_ALL],
+        input="\n".join(COMMANDS),
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    ends = [line for line in done.stdout.splitlines() if line.startswith("ENDED")]
+    assert ends == [f"ENDED {code} torch=False" for code in COMMANDS.values()], done.stderr
+    assert "Traceback" not in done.stderr
+
+
+IMPORTING = """
+import os, signal, sys
+from utils.signals import interrupts_end_at_once
+{before}
+with interrupts_end_at_once():
+    sys.stderr.write("importing")
+    sys.stderr.flush()
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ImportError("as numpy has it")
+    sys.stderr.write(", still here")
+os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def importing(before: str = "") -> tuple[int, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTING.format(before=before)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stderr
+
+
+def test_an_interrupt_while_modules_are_imported_ends_quietly() -> None:
+    assert importing() == (130, "importing")
+
+
+def test_whoever_ignores_interrupts_goes_on_ignoring_them() -> None:
+    assert importing("signal.signal(signal.SIGINT, signal.SIG_IGN)") == (0, "importing, still here")
+
+
+def test_after_the_imports_an_interrupt_is_an_exception_again() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with interrupts_end_at_once():
+        pass
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)

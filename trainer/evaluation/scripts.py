@@ -1,0 +1,79 @@
+"""The evaluation scripts: their flags, read with the configuration before the seconds that PyTorch takes to import."""
+
+from __future__ import annotations
+
+import argparse
+
+from trainer.evaluation.distributions import checked_name, choices
+from trainer.evaluation.presets import SWEEPS
+from utils.config.command_line import script_parser
+from utils.config.parser import ConfigParser
+from utils.distributed.environment import LaunchEnvironment, launch_environment, report_once, set_visible_gpus
+from utils.errors import UserError
+from utils.signals import interrupts_end_at_once
+
+
+def evaluation_parser(description: str, examples: str) -> argparse.ArgumentParser:
+    """The flags of every evaluation script: `script_parser`'s, the test prior's, and one that published ones have."""
+    parser = script_parser(description, examples)
+    parser.add_argument(
+        "--prior",
+        metavar="NAME|FILE",
+        help="what is assumed of the test prior π_test: none (default); known: the test set's own class frequencies; "
+        "or a CSV or JSON of class,frequency. Then log π_test − log π_home is added to the logits, π_home being what "
+        "the predictor is right for",
+    )
+    parser.add_argument(
+        "--posthoc_bias_correction",
+        action="store_true",
+        help="the published correction: log π_test is added, right for a predictor that is unbiased for uniform",
+    )
+    parser.add_argument("--validate", "--val", nargs="?", metavar="X", help="accepted, as published, and has no effect")
+    return parser
+
+
+def run_test() -> None:
+    """`test.py`: the uniform test split, the ensemble and each expert alone, every class."""
+    flags = evaluation_parser(
+        "Evaluate a checkpoint on the uniform test split: the ensemble, each expert alone, every class.",
+        "  python test.py -r saved/digits/ir40/models/NAME/RUN/checkpoint-epoch60.pth",
+    )
+    parser, environment, arguments = _read(flags)
+    with interrupts_end_at_once():
+        from trainer.evaluation.commands import print_test  # noqa: PLC0415 - takes seconds
+    print_test(parser, environment, arguments)
+
+
+def run_sweep(preset_name: str) -> None:
+    """`test_all_*.py`: the uniform test split and its forward and backward shifts, or distributions by name."""
+    preset = SWEEPS[preset_name]
+    script = f"test_all_{preset_name}.py"
+    flags = evaluation_parser(
+        f"Evaluate a checkpoint on shifted test distributions ({preset.title}): the network runs once over the test "
+        "split, the distributions are selections of it.",
+        f"  python {script} -r CHECKPOINT\n  python {script} -r CHECKPOINT --prior known\n"
+        f"  python {script} -r CHECKPOINT --distributions forward100 uniform backward100",
+    )
+    flags.add_argument(
+        "--distributions",
+        nargs="+",
+        metavar="NAME",
+        type=checked_name,
+        default=preset.distributions,
+        help=f"test distributions, {', '.join(choices())}; default: {' '.join(preset.distributions)}",
+    )
+    parser, environment, arguments = _read(flags)
+    with interrupts_end_at_once():
+        from trainer.evaluation.commands import print_sweep  # noqa: PLC0415 - takes seconds
+    print_sweep(preset, parser, environment, arguments)
+
+
+def _read(flags: argparse.ArgumentParser) -> tuple[ConfigParser, LaunchEnvironment, argparse.Namespace]:
+    arguments = flags.parse_args()
+    environment = launch_environment()
+    with report_once(environment):
+        if not arguments.resume:
+            raise UserError("no checkpoint: give one with -r CHECKPOINT")
+        parser = ConfigParser.from_args(arguments)
+        set_visible_gpus(arguments.device)
+    return parser, environment, arguments

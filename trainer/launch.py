@@ -1,0 +1,46 @@
+"""From a configuration that has been read to its run: checked, and in the processes and on the device it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from trainer.config.run_config import run_config
+from trainer.engine.engine import processes_to_start
+from trainer.run import train_run, verbosity
+from utils.config.parser import ConfigParser
+from utils.distributed.context import process_group
+from utils.distributed.device import choose_device
+from utils.distributed.environment import LaunchEnvironment, report_once
+from utils.distributed.launch import start_processes
+from utils.reporting.logger import set_up_logging
+from utils.reporting.tensorboard import require_wandb
+
+
+def launch(
+    main: Callable[[], object], parser: ConfigParser, environment: LaunchEnvironment, *, log_config: str | None
+) -> int:
+    """Check the configuration; train here, or start a process for each GPU.
+
+    Args:
+        main: what such a process runs; it comes here again.
+        parser: the configuration.
+        environment: the processes as they were launched.
+        log_config: file of a logging configuration, see `utils.reporting.logger.set_up_logging`.
+
+    Returns:
+        the exit code.
+    """
+    with report_once(environment):
+        config = run_config(parser)
+        parser.config["seed"] = config.seed  # the run's folder says it, whether it was given or not
+    processes = processes_to_start(config.trainer.parallel, config.n_gpu, environment)
+    if processes:
+        return start_processes(main, processes)
+    with report_once(environment):
+        set_up_logging(verbosity(config, environment), config_file=log_config)
+        device = choose_device(config.n_gpu, environment)
+        if config.trainer.wandb:
+            require_wandb()
+    with process_group(environment, device) as distributed:
+        train_run(parser, config, distributed, device, log_config=log_config)
+    return 0
