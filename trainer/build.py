@@ -92,7 +92,7 @@ def training_context(
         "seed": config.seed,
         "distributed": distributed or DistributedContext(),
         "mixing": build_combiner(config),
-        "metrics": {name: metric.of_batch for name, metric in batch_metrics(config.metrics).items()},
+        "metrics": {name: metric.of_batch for name, metric in batch_metrics(config.recorded_metrics).items()},
         "log_expert_losses": config.loss.extras["return_expert_losses"],
         "give_expert_logits": config.add_extra_info,
     }
@@ -209,7 +209,7 @@ def build_trainer(
         schedule=schedule,
         loaders=loaders,
         validation_loader=loader.of_split("validation"),
-        metrics=config.metrics,
+        metrics=config.recorded_metrics,
         meters=meters,
         options=options,
         monitor=config.monitor,

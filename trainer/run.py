@@ -102,7 +102,7 @@ def _introduce(
     config: RunConfig, loader: ImageDataLoader, device: torch.device, distributed: DistributedContext
 ) -> None:
     """Log what is about to be trained, and what about it is surely not meant."""
-    for problem in find_config_warnings(config, steps_per_epoch=len(loader)):
+    for problem in find_config_warnings(config, steps_per_epoch=len(loader), class_counts=loader.cls_num_list):
         logger.warning("warning: %s", problem)
     if config.trainer.validate and loader.validates_on_test_split:
         logger.warning(

@@ -13,6 +13,7 @@ from utils.registry import collect
 
 __all__ = [
     "METRICS",
+    "PUBLISHED_NAMES",
     "LabelledLogits",
     "Metric",
     "SampleMetric",
@@ -23,6 +24,12 @@ __all__ = [
 ]
 
 METRICS: dict[str, Metric] = collect(__name__, __path__)
+
+PUBLISHED_NAMES = {
+    **{"many_shot_acc": "many", "medium_shot_acc": "medium", "few_shot_acc": "few"},
+    "balanced_acc": "balanced_accuracy",
+}
+"""What published configurations call a metric → its name here."""
 
 
 def batch_metrics(names: Iterable[str]) -> dict[str, SampleMetric]:

@@ -46,6 +46,11 @@ def test_nothing_is_doubted_about_the_recipes_of_the_repository_but_what_is_mean
         (CIFAR, {"data_loader.args.balanced": True}, "data_loader.args.balanced: .* correct twice"),
         (
             CIFAR,
+            {"finetuning_combiner": {"mode": "default", "initial_epoch": 201}},
+            "finetuning_combiner.initial_epoch: 201 is never reached in 200 epochs",
+        ),
+        (
+            CIFAR,
             {"optimizer": {"type": "Rprop", "args": {}}},
             "optimizer.type: Rprop uses its rate in the first update",
         ),
@@ -63,12 +68,30 @@ def test_what_is_surely_not_meant_is_doubted_once(path: Path, changes: dict[str,
         (CIFAR, {"lr_scheduler.args.step2": 199}),
         (CIFAR, {"trainer.early_stop": 5, "trainer.validate": True}),
         (CIFAR, {"optimizer": {"type": "ASGD", "args": {}}}),
+        (CIFAR, {"finetuning_combiner": {"mode": "default", "initial_epoch": 200}}),
         (CIFAR, {"optimizer": {"type": "Adafactor", "args": {}}}),
         (CIFAR, {"data_loader.args.balanced": True, "loss": {"type": "CrossEntropyLoss", "args": {}}}),
     ],
 )
 def test_what_may_well_be_meant_is_not(path: Path, changes: dict[str, Any]) -> None:
     assert find_config_warnings(changed(path, changes)) == []
+
+
+@pytest.mark.parametrize(
+    ("monitor", "counts", "doubted"),
+    [
+        ("max val_many", [100, 20, 5], True),
+        ("max val_many", [101, 20, 5], False),
+        ("max val_few_shot_acc", [101, 50, 20], True),
+        ("max val_few_shot_acc", [101, 50, 19], False),
+        ("max val_accuracy", [1, 1, 1], False),
+    ],
+)
+def test_a_monitored_group_without_classes_is_doubted(monitor: str, counts: list[int], doubted: bool) -> None:
+    config = changed(CIFAR, {"trainer.monitor": monitor, "metrics": ["accuracy", "many"]})
+    found = [str(warning) for warning in find_config_warnings(config, class_counts=counts)]
+    assert len(found) == doubted
+    assert all(line.startswith("trainer.monitor: no class has") for line in found)
 
 
 # -- lengths of schedules, in a run of 20 epochs of 10 steps ----------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
@@ -11,20 +11,25 @@ from trainer.config.run_config import RunConfig
 from trainer.config.schedule_parts import length_warnings
 from utils.config.sections import argument_of, build
 from utils.errors import Problem
+from utils.shot_groups import shot_groups
 
 _FARTHEST_MEAN_TAU = 0.5  # from 1; the published recipes lie within 0.25
 _UPDATES_TRIED = 4
 
 
-def find_config_warnings(config: RunConfig, *, steps_per_epoch: int | None = None) -> list[Problem]:
+def find_config_warnings(
+    config: RunConfig, *, steps_per_epoch: int | None = None, class_counts: Sequence[int] = ()
+) -> list[Problem]:
     """What is odd about a configuration without problems, and what it leads to.
 
     Args:
         config: of the run.
         steps_per_epoch: updates of the weights; None, before the data are known: nothing is said of a schedule that
             counts them.
+        class_counts: training images of each class, [C]; empty, before the data are known.
     """
     found = [warning for rule in _RULES for warning in rule(config)]
+    found += _monitored_group_has_classes(config, class_counts) if class_counts else []
     return found + list(length_warnings(config.lr_scheduler, config.trainer.epochs, steps_per_epoch))
 
 
@@ -67,6 +72,21 @@ def _early_stop_has_something_to_watch(config: RunConfig) -> Iterator[Problem]:
         yield Problem("trainer.early_stop", message)
 
 
+def _finetuning_is_reached(config: RunConfig) -> Iterator[Problem]:
+    epochs, combiner = config.trainer.epochs, config.finetuning_combiner
+    if combiner is not None and combiner.initial_epoch > epochs:
+        message = f"{combiner.initial_epoch} is never reached in {epochs} epochs"
+        yield Problem("finetuning_combiner.initial_epoch", message)
+
+
+def _monitored_group_has_classes(config: RunConfig, class_counts: Sequence[int]) -> Iterator[Problem]:
+    name = config.monitor.name.rpartition("_")[2]
+    groups = shot_groups(class_counts)
+    if name in groups and not groups[name].any():
+        message = f"no class has {name}-shot training images, so {config.monitor.name} is nan and no epoch the best"
+        yield Problem("trainer.monitor", message)
+
+
 def _sampling_and_loss_both_balance(config: RunConfig) -> Iterator[Problem]:
     if argument_of(config.data_loader, DATA_LOADER, "balanced") and config.loss.type == "BSExpertLoss":
         yield Problem(
@@ -80,5 +100,6 @@ _RULES: tuple[Callable[[RunConfig], Iterator[Problem]], ...] = (
     _ensemble_is_biased,
     _optimizer_follows_the_schedule,
     _early_stop_has_something_to_watch,
+    _finetuning_is_reached,
     _sampling_and_loss_both_balance,
 )

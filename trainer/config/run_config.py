@@ -7,7 +7,7 @@ from functools import cached_property, partial
 from typing import Annotated, Any
 
 from base import Monitor, TrainerOptions
-from model.metrics import METRICS
+from model.metrics import METRICS, PUBLISHED_NAMES
 from model.priors import normalise_tau_list
 from trainer.config.components import (
     ARCH,
@@ -21,7 +21,7 @@ from trainer.config.components import (
     method_classes,
 )
 from trainer.config.rules import RULES
-from trainer.evaluation.validation import logged_names
+from trainer.evaluation.validation import logged_names, split_published_name
 from trainer.methods.mixing import CombinerOptions, FinetuningCombinerOptions
 from utils.config.components import OneOf, fields_of
 from utils.config.parser import ConfigParser
@@ -62,7 +62,7 @@ class RunConfig:
         lr_scheduler: `CustomLR` or one of torch's, by epochs or by steps.
         loss: what is minimised.
         trainer: how long, how often, on what and in which precision the run trains.
-        metrics: what is recorded besides the loss.
+        metrics: what is recorded besides the loss; see `recorded_metrics`.
         combiner: how batches are mixed.
         finetuning_combiner: how they are mixed from its `initial_epoch` on.
         method: how the loss comes about from batches.
@@ -83,7 +83,7 @@ class RunConfig:
     lr_scheduler: Annotated[Section, LR_SCHEDULER]
     loss: Annotated[Section, LOSS]
     trainer: TrainerOptions
-    metrics: list[Annotated[str, OneOf(tuple(METRICS))]] = field(default_factory=list)
+    metrics: list[Annotated[str, OneOf((*METRICS, *PUBLISHED_NAMES))]] = field(default_factory=list)
     combiner: CombinerOptions = field(default_factory=CombinerOptions)
     finetuning_combiner: FinetuningCombinerOptions | None = None
     method: Annotated[Section, METHOD] = field(default_factory=partial(Section, METHOD.default))
@@ -114,14 +114,25 @@ class RunConfig:
         return normalise_tau_list(taus, self.num_experts, extras["tau_min"], extras["tau_max"])
 
     @cached_property
+    def recorded_metrics(self) -> list[str]:
+        """The metrics by their names here, and one that `trainer.monitor` asks for by its published name.
+
+        Published code validated all of these, whatever its `metrics`.
+        """
+        names = [PUBLISHED_NAMES.get(name, name) for name in self.metrics]
+        _, monitored = split_published_name(self.trainer.monitor)
+        return list(dict.fromkeys([*names, monitored] if monitored else names))
+
+    @cached_property
     def monitor(self) -> Monitor:
         """What the run monitors.
 
         Raises:
             ValueError: a quantity that is never recorded.
         """
+        monitored = "".join(split_published_name(self.trainer.monitor))
         weights = [name for kind in method_classes(self.method) for name in kind.weights]
-        return Monitor.parse(self.trainer.monitor, logged_names(self.metrics, dict.fromkeys(weights)))
+        return Monitor.parse(monitored, logged_names(self.recorded_metrics, dict.fromkeys(weights)))
 
 
 def find_problems(config: Any) -> list[Problem]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from model.metrics import METRICS, LabelledLogits, SampleMetric, batch_metrics
+from model.metrics import METRICS, PUBLISHED_NAMES, LabelledLogits, SampleMetric, batch_metrics
 from trainer.evaluation.aggregations.mean import mean_of_experts
 
 _ALWAYS = {"loss": "nll", "balanced_accuracy": "balanced_accuracy"}
@@ -47,6 +47,18 @@ def logged_names(names: Sequence[str], weights: Iterable[str] = ("raw",)) -> lis
     """
     validated = [f"{_prefix(each)}{name}" for each in weights for name in (*_ALWAYS, *names)]
     return ["loss", *batch_metrics(names), *dict.fromkeys(validated)]
+
+
+def split_published_name(monitor: str) -> tuple[str, str]:
+    """A monitor of a published name, in two: "max val_few_shot_acc" → ("max val_", "few"); any other → (it, "").
+
+    The training batches have none of these, so that val_ may be left out.
+    """
+    for published, name in PUBLISHED_NAMES.items():
+        prefix = monitor.removesuffix(published)
+        if prefix != monitor and prefix.endswith((" ", "_")):
+            return prefix.rstrip(" ") + " val_" if prefix.endswith(" ") else prefix, name
+    return monitor, ""
 
 
 def _prefix(weights: str) -> str:
