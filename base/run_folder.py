@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import BaseFileLock
 
 from utils.errors import UserError
 from utils.files.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from utils.files.checkpoint_names import checkpoint_position, checkpoints_of
+from utils.files.locks import take_lock
 
 BEST_NAME = "model_best.pth"
 _KEPT_STEP_CHECKPOINTS = 2  # the newest, and one before it in case the newest turns out damaged
@@ -30,7 +31,7 @@ class RunFolder:
     def __init__(self, path: Path, *, keep_last: int = 0) -> None:
         self.path = path
         self.keep_last = keep_last
-        self._lock: IO[str] | None = None
+        self._lock: BaseFileLock | None = None
 
     def lock(self) -> bool:
         """Take the folder for this process, until `with` ends; false where another process has it.
@@ -40,19 +41,9 @@ class RunFolder:
         Raises:
             UserError: the folder can't be written to.
         """
-        try:
-            file = (self.path / ".lock").open("w")
-        except OSError as error:
-            raise UserError(f"{self.path}: can't be written to: {error.strerror}") from None
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.close()
+        self._lock = take_lock(self.path / ".lock")
+        if self._lock is None:
             return False
-        except OSError:  # a file system without locks
-            pass
-        self._lock = file
-        os.register_at_fork(after_in_child=self.__exit__)  # a loader's process must not hold on to it
         for leftover in self.path.glob(".*.pth.*"):
             leftover.unlink(missing_ok=True)
         return True
@@ -63,7 +54,7 @@ class RunFolder:
     def __exit__(self, *error: object) -> None:
         """Give the folder back to other processes."""
         if self._lock is not None:
-            self._lock.close()
+            self._lock.release()
             self._lock = None
 
     def checkpoints(self) -> list[Path]:

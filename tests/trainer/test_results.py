@@ -5,13 +5,18 @@ from __future__ import annotations
 import csv
 import json
 import math
+import multiprocessing
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from model.metrics import METRICS, LabelledLogits, set_metric
-from trainer.evaluation.results import class_table, result_row, results_table, write_results
+from trainer.evaluation.result_files import repair_results, write_results
+from trainer.evaluation.results import class_table, result_row, results_table
+from utils.errors import UserError
+from utils.files.writing import write_text
 from utils.reporting.tables import decimal, percent, table
 
 NAN = math.nan
@@ -109,11 +114,22 @@ def test_two_sweeps_of_a_checkpoint_stand_side_by_side_in_the_order_of_report(tm
     assert {r["distribution"] for r in read if r["accuracy"] == 0.75} == {"forward6", "uniform", "backward6"}
 
 
-@pytest.mark.parametrize(
-    "content", ["", "{", "[]", '{"results": 3}', '{"other": []}', '{"results": ["x", null]}', "\xff"]
-)
-def test_a_file_that_is_not_ours_is_no_obstacle(tmp_path: Path, content: str) -> None:
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"results": 3}', '{"other": []}', "\xff", "[" * 100_000])
+def test_a_file_that_is_not_ours_is_renamed_and_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: str
+) -> None:
     (tmp_path / "results.json").write_bytes(content.encode("latin1"))
+    write_results(tmp_path, [row()])
+    write_results(tmp_path, [row()])
+    assert len(rows_of(tmp_path)) == 1
+    assert (tmp_path / "results.json.1").read_bytes() == content.encode("latin1")
+    assert [record.getMessage() for record in caplog.records] == [
+        f"warning: {tmp_path / 'results.json'}: holds no results of ours; renamed to results.json.1"
+    ]
+
+
+def test_entries_that_are_no_rows_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text('{"results": ["x", null]}')
     write_results(tmp_path, [row()])
     assert len(rows_of(tmp_path)) == 1
 
@@ -234,3 +250,75 @@ def test_a_correction_of_before_homes_were_known_is_the_published_one(tmp_path: 
     (tmp_path / "results.json").write_text(json.dumps({"results": [row("uniform", prior="known")]}), encoding="utf8")
     write_results(tmp_path, [row("uniform", prior="known", home="training")])
     assert [line["prior"] for line in rows_of(tmp_path)] == ["posthoc", "known"]
+
+
+# -- several writers, killed writers, folders that can't be written to -------------------------------------------------
+
+
+def csv_rows(folder: Path) -> list[tuple[str, str]]:
+    with (folder / "results.csv").open(newline="", encoding="utf8") as file:
+        return [(line["checkpoint"], line["accuracy"]) for line in csv.DictReader(file)]
+
+
+def _enter_rows(folder: Path, writer: int) -> None:
+    for number in range(15):
+        write_results(folder, [row(checkpoint=f"checkpoint-epoch{writer}.pth", predictor=f"expert {number}")])
+
+
+def test_evaluations_at_the_same_time_lose_no_row(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=_enter_rows, args=(tmp_path, writer)) for writer in range(4)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert [writer.exitcode for writer in writers] == [0, 0, 0, 0]
+    assert len({(line["checkpoint"], line["predictor"]) for line in rows_of(tmp_path)}) == 60
+    assert len(csv_rows(tmp_path)) == 60
+
+
+def test_a_writer_killed_between_the_two_files_is_made_good_at_the_next_evaluation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_results(tmp_path, [row(accuracy=0.25)])
+    whole = (tmp_path / "results.csv").read_bytes()
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        written: list[Path] = []
+
+        def killed_at_the_second(path: Path, text: str) -> None:
+            if written:
+                path.with_name(f".{path.name}.abc").write_text(text[:20])
+                raise KeyboardInterrupt
+            written.append(path)
+            write_text(path, text)
+
+        patch.setattr("trainer.evaluation.result_files.write_text", killed_at_the_second)
+        write_results(tmp_path, [row(accuracy=0.75, checkpoint="checkpoint-epoch3.pth")])
+    assert (tmp_path / "results.csv").read_bytes() == whole
+    repair_results(tmp_path)
+    assert csv_rows(tmp_path) == [("checkpoint-epoch2.pth", "0.25"), ("checkpoint-epoch3.pth", "0.75")]
+    assert not list(tmp_path.glob(".results.*.abc"))
+    stamp = (tmp_path / "results.csv").stat().st_mtime_ns
+    repair_results(tmp_path)
+    assert (tmp_path / "results.csv").stat().st_mtime_ns == stamp, "what is right is not written again"
+
+
+def test_nothing_is_made_where_there_is_nothing_to_repair(tmp_path: Path) -> None:
+    repair_results(tmp_path)
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "results.json").write_text("not ours")
+    repair_results(tmp_path)
+    assert not (tmp_path / "results.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["results.json", "results.csv", ".writing.lock"])
+def test_a_folder_in_the_way_is_told(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match=str(tmp_path)):
+        write_results(tmp_path, [row()])
+
+
+def test_a_pipe_in_the_way_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "results.json")
+    with pytest.raises(UserError, match=r"results\.json: can't be read as a file of results: it is a pipe"):
+        write_results(tmp_path, [row()])

@@ -60,6 +60,7 @@ def test_predictions_are_stored_and_used_again_without_the_network(checkpoint: P
     assert {path.name for path in checkpoint.parent.iterdir()} == {
         "checkpoint-epoch3.pth",
         "checkpoint-epoch3.predictions.npz",
+        ".writing.lock",
     }
 
 
@@ -179,3 +180,13 @@ def test_a_diverged_network_is_one_line_and_stores_nothing(checkpoint: Path) -> 
     with pytest.raises(UserError, match=r"checkpoint-epoch3\.pth: its network of averaged weights .*finite"):
         stored_predictions(checkpoint, CONFIG, TARGETS, lambda: {"raw": LOGITS, "averaged": logits})
     assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint-epoch3.pth"]
+
+
+def test_where_predictions_can_not_be_kept_they_are_used_all_the_same(
+    checkpoint: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (checkpoint.parent / ".writing.lock").mkdir()
+    predictions = stored_predictions(checkpoint, CONFIG, TARGETS, lambda: {"raw": LOGITS})
+    np.testing.assert_array_equal(predictions.logits["raw"], LOGITS)
+    (record,) = caplog.records
+    assert record.getMessage().startswith(f"warning: predictions not kept: {checkpoint.parent}: can't be written to")

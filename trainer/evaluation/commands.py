@@ -22,7 +22,8 @@ from trainer.evaluation.presets import UNIFORM, Preset
 from trainer.evaluation.prior_flags import assumption, chosen_prior
 from trainer.evaluation.priors import NONE, TestPrior
 from trainer.evaluation.protocol import evaluate
-from trainer.evaluation.results import RAW, class_table, result_row, results_table, write_results
+from trainer.evaluation.result_files import repair_results, write_results
+from trainer.evaluation.results import RAW, class_table, result_row, results_table
 from trainer.loaders import build_loader
 from trainer.weights import load_weights
 from utils.config.parser import ConfigParser
@@ -84,8 +85,11 @@ class TestRun:
         ]
 
     def store(self, rows: Sequence[Mapping[str, Any]]) -> str:
-        """Enter rows into the run's result files; returns the line that says where."""
-        return "Results written to " + ", ".join(str(path) for path in write_results(self.checkpoint.parent, rows))
+        """Enter rows into the run's result files; returns the line that says where, or why they were not kept."""
+        try:
+            return "Results written to " + ", ".join(str(path) for path in write_results(self.checkpoint.parent, rows))
+        except UserError as error:
+            return f"Results not kept: {error}"
 
     def _listed(self, distribution: str) -> ListedImages | None:
         match = LISTED.fullmatch(distribution)
@@ -115,6 +119,8 @@ def open_run(parser: ConfigParser, environment: LaunchEnvironment, *, log_config
 def _predicted(
     parser: ConfigParser, config: RunConfig, checkpoint: Path, device: torch.device, distributed: DistributedContext
 ) -> TestRun | None:
+    if distributed.is_main:
+        repair_results(checkpoint.parent)
     with distributed.main_first():
         read = read_checkpoint(checkpoint)
         loader = build_loader(config, processes=distributed.local_size).of_split("test")

@@ -23,6 +23,7 @@ from data_loader.lost_workers import report_lost_workers
 from model.experts import expert_logits_of
 from utils.distributed.context import DistributedContext
 from utils.errors import UserError
+from utils.files.locks import only_writer
 from utils.files.reading import regular_file
 from utils.files.writing import write_bytes
 from utils.reporting.progress import progress_bar
@@ -175,7 +176,11 @@ def stored_predictions(
     arrays: dict[str, Any] = {f"{_LOGITS}{weights}": values for weights, values in logits.items()}
     buffer = io.BytesIO()
     np.savez_compressed(buffer, targets=targets, weights=list(logits), fingerprint=fingerprint, **arrays)
-    write_bytes(path, buffer.getvalue())
+    try:
+        with only_writer(path.parent, [path.name]):
+            write_bytes(path, buffer.getvalue())
+    except UserError as error:
+        logger.warning("warning: predictions not kept: %s", error)
     return Predictions(logits, targets)
 
 
