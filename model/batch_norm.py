@@ -27,19 +27,22 @@ class BatchNorm2d(nn.BatchNorm2d):
     """`torch.nn.BatchNorm2d` with exact sums for float32 images in channels-last memory on a CPU."""
 
     def forward(self, images: Tensor) -> Tensor:
-        """[B, C, H, W] → the same shape; in training mode the running statistics move by `momentum`."""
+        """[B, C, H, W] → the same shape; in training mode the running statistics move by `momentum`.
+
+        None is torch's word for their plain mean over all batches.
+        """
         if not (self.training and self._loses_digits(images)):
             return super().forward(images)
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        assert self.momentum is not None
         output, mean, var = _ChannelsLastBatchNorm.apply(images, self.weight, self.bias, self.eps)
         values = images.numel() // self.num_features
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * (values / (values - 1)), self.momentum)
+            share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+            self.running_mean.lerp_(mean, share)
+            self.running_var.lerp_(var * (values / (values - 1)), share)
         return output
 
     def _loses_digits(self, images: Tensor) -> bool:

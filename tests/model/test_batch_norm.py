@@ -51,6 +51,17 @@ def test_outputs_gradients_and_statistics_are_those_of_float64(shape: tuple[int,
     assert max(_errors(own, truth).values()) < 1e-6
 
 
+def test_without_a_momentum_the_statistics_are_the_plain_means_over_the_batches() -> None:
+    """As averaged weights take them anew."""
+    images = torch.randn((3, *MANY), generator=torch.Generator().manual_seed(0)).double() + 0.3
+    layer = BatchNorm2d(MANY[1], momentum=None)
+    for batch in images:
+        layer(batch.float().contiguous(memory_format=torch.channels_last))
+    assert int(layer.num_batches_tracked) == 3
+    assert torch.allclose(layer.running_mean.double(), images.mean(dim=(0, 1, 3, 4)), rtol=1e-5)
+    assert torch.allclose(layer.running_var.double(), images.var(dim=(1, 3, 4)).mean(dim=0), rtol=1e-5)
+
+
 def test_the_output_is_ten_times_nearer_to_float64_than_the_kernel_for_channels_last() -> None:
     truth = _results(nn.BatchNorm2d, (128, 16, 32, 32), torch.float64, torch.contiguous_format)
     own, plain = (
