@@ -119,6 +119,8 @@ def _flush_output() -> int:
 
 def _is_unread(stream: TextIO) -> bool:
     """Whether a stream is a pipe that nobody reads any more."""
+    if not hasattr(select, "poll"):  # Windows: it is the output, of all the pipes there may be
+        return True
     poll = select.poll()
     poll.register(stream.fileno(), 0)  # errors are reported without being asked for
     return bool(poll.poll(0))

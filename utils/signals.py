@@ -6,14 +6,17 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing import util
 from types import FrameType, TracebackType
+from typing import Any
 
 from utils.errors import EXIT_INTERRUPTED, EarlyEnd
 
-EXIT_CODES = {signal.SIGTERM: 143, signal.SIGINT: EXIT_INTERRUPTED, signal.SIGUSR1: 0}
+_CODES = {"SIGTERM": 143, "SIGINT": EXIT_INTERRUPTED, "SIGUSR1": 0, "SIGHUP": 129}
+EXIT_CODES = {signal.Signals[name]: code for name, code in _CODES.items() if hasattr(signal, name)}
+"""Signals that end a run, as far as the system has them (Windows: the first two), and the exit codes."""
 
 
 class RunStopped(EarlyEnd):
@@ -27,32 +30,43 @@ class RunStopped(EarlyEnd):
 
 
 class StopSignals:
-    """While open, SIGTERM, SIGINT and SIGUSR1 are only noted.
+    """While open, the signals of `EXIT_CODES` are only noted.
 
     Args:
         second_interrupt_kills: a second SIGINT ends the process at once. Not so in one of several: the terminal sends
-            each of them
-            a SIGINT and their launcher passes its own on.
+            each of them a SIGINT and their launcher passes its own on.
     """
 
     def __init__(self, *, second_interrupt_kills: bool = True) -> None:
         self.second_interrupt_kills = second_interrupt_kills
         self.received: signal.Signals | None = None
-        self._previous: dict[signal.Signals, object] = {}
+        self._previous: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> StopSignals:
-        for number in EXIT_CODES:
-            self._previous[number] = signal.signal(number, self._note)
+        self._previous = replace_handlers(self._note)
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.received = signal.Signals(number)
         if number == signal.SIGINT and self.second_interrupt_kills:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def replace_handlers(
+    handler: Callable[[int, FrameType | None], None],
+) -> dict[signal.Signals, Any]:
+    """Let `handler` have the signals that end a run; a SIGHUP that is ignored stays so: `nohup` has seen to that.
+
+    Returns:
+        signal → the handler before, for `signal.signal`.
+    """
+    ignored = signal.SIG_IGN
+    ours = [number for number in EXIT_CODES if number.name != "SIGHUP" or signal.getsignal(number) is not ignored]
+    return {number: signal.signal(number, handler) for number in ours}
 
 
 @contextmanager
@@ -86,12 +100,21 @@ def end_workers() -> None:
     workers = [process for process in multiprocessing.active_children() if process.daemon]
     if not workers or threading.current_thread() is not threading.main_thread():
         return
-    handler = signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's takes their death for a failure
-    for process in workers:
-        process.kill()
-    for process in workers:
-        process.join()
-    signal.signal(signal.SIGCHLD, handler)
+    with _deaths_of_children_ignored():
+        for process in workers:
+            process.kill()
+        for process in workers:
+            process.join()
+
+
+@contextmanager
+def _deaths_of_children_ignored() -> Iterator[None]:
+    """torch's handler takes them for a failure; on a system without this signal it has none."""
+    number = getattr(signal, "SIGCHLD", None)
+    handler = None if number is None else signal.signal(number, signal.SIG_DFL)
+    yield
+    if number is not None:
+        signal.signal(number, handler)
 
 
 def _end_workers_at_exit(_: object = None) -> None:

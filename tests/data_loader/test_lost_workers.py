@@ -112,7 +112,7 @@ def test_no_worker_is_left_once_one_is_lost() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGHUP])
 def test_signals_that_end_a_run_do_not_end_its_workers(number: signal.Signals) -> None:
     loader = ImbalanceDigitsDataLoader(batch_size=8, num_workers=2, randaugm=True)
     undisturbed = [batch.sample_ids.tolist() for batch in loader.epoch(1)]

@@ -46,7 +46,8 @@ def training(folder: Path, config: dict[str, Any]) -> Iterator[subprocess.Popen[
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "workers"), [(signal.SIGTERM, 143, 2), (signal.SIGINT, 130, 0), (signal.SIGUSR1, 0, 0)]
+    ("number", "code", "workers"),
+    [(signal.SIGTERM, 143, 2), (signal.SIGINT, 130, 0), (signal.SIGHUP, 129, 0), (signal.SIGUSR1, 0, 0)],
 )
 def test_a_signal_ends_a_run_with_a_checkpoint_and_names_the_command_that_continues_it(
     tmp_path: Path, number: signal.Signals, code: int, workers: int

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from utils.errors import EXIT_USER_ERROR, run_main
-from utils.signals import EXIT_CODES
+from utils.signals import EXIT_CODES, replace_handlers
 
 _NONE_OF_OURS = "SIGQUIT"  # the one signal that the launcher may handle in its own way; it insists on some
 
@@ -76,7 +76,7 @@ def _signals_passed_on() -> Iterator[list[signal.Signals]]:
             if process.pid is not None:
                 os.kill(process.pid, signal.SIGKILL if last_word else number)
 
-    previous = {number: signal.signal(number, pass_on) for number in EXIT_CODES}
+    previous = replace_handlers(pass_on)
     try:
         yield received
     finally:

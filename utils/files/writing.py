@@ -70,6 +70,9 @@ def _umask() -> int:
 
 
 def _flush_folder(folder: Path) -> None:
+    """Make a renaming last, where the system lets folders be flushed (Windows doesn't, and needs no such thing)."""
+    if os.name == "nt":
+        return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
