@@ -43,6 +43,17 @@ def class_accuracies(predictions: ArrayLike, targets: ArrayLike, num_classes: in
     return np.divide(right, totals, out=np.full(num_classes, np.nan), where=totals > 0)
 
 
+def class_f1_scores(predictions: ArrayLike, targets: ArrayLike, num_classes: int) -> NDArray[np.float64]:
+    """Each class's 2 · right / (samples + predicted), the harmonic mean of recall and precision [C].
+
+    nan where a class has no samples, as for `class_accuracies`.
+    """
+    predicted, true = np.asarray(predictions), np.asarray(targets)
+    recalls = class_accuracies(predicted, true, num_classes)
+    samples = np.bincount(true, minlength=num_classes)
+    return 2 * recalls * samples / np.maximum(samples + np.bincount(predicted, minlength=num_classes), 1)
+
+
 def mean_of_present(values: NDArray[np.float64]) -> float:
     """Mean of the values that are not nan; nan, without a warning, where there is none."""
     present = values[~np.isnan(values)]

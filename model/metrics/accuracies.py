@@ -8,10 +8,10 @@ from __future__ import annotations
 from torch import Tensor
 
 from model.metrics.metric import LabelledLogits, sample_metric, set_metric
-from model.scores import mean_of_present
+from model.scores import class_f1_scores, mean_of_present
 
 # in the order of the tables' columns
-__all__ = ["accuracy", "top_k_acc", "balanced_accuracy", "many", "medium", "few"]  # noqa: RUF022
+__all__ = ["accuracy", "top_k_acc", "balanced_accuracy", "macro_f1", "many", "medium", "few"]  # noqa: RUF022
 
 _K = 5
 
@@ -33,6 +33,12 @@ def top_k_acc(output: Tensor, target: Tensor) -> Tensor:
 def balanced_accuracy(labelled: LabelledLogits) -> float:
     """Mean of the class accuracies over the classes that have samples."""
     return mean_of_present(labelled.class_accuracies)
+
+
+@set_metric("macro-F1", in_table=False)
+def macro_f1(labelled: LabelledLogits) -> float:
+    """Mean of the class F1 scores over the classes that have samples."""
+    return mean_of_present(class_f1_scores(labelled.predictions, labelled.targets, labelled.logits.shape[1]))
 
 
 @set_metric("many")

@@ -1,18 +1,22 @@
-"""Does confidence match accuracy? Errors over 15 bins of equal width, and the likelihood.
+"""Does confidence match accuracy? Errors over 15 bins, of equal width where nothing else is said, and the likelihood.
 
-Source: Guo et al., arXiv 1706.04599; the formulas are in `model.calibration`.
+The formulas and their sources are in `model.calibration` and `model.class_calibration`.
 """
 
 from __future__ import annotations
 
 from model.calibration import (
+    adaptive_calibration_error,
+    confidence_errors,
     expected_calibration_error,
     maximum_calibration_error,
     negative_log_likelihood,
 )
+from model.class_calibration import classwise_calibration_error
 from model.metrics.metric import LabelledLogits, set_metric
 
-__all__ = ["ece", "mce", "nll"]
+# in the order of the files' columns
+__all__ = ["ece", "mce", "adaptive_ece", "classwise_ece", "overconfidence", "underconfidence", "nll"]  # noqa: RUF022
 
 
 @set_metric("ECE", higher_is_better=False)
@@ -25,6 +29,30 @@ def ece(labelled: LabelledLogits) -> float:
 def mce(labelled: LabelledLogits) -> float:
     """Largest calibration error of a bin, in [0, 1]."""
     return maximum_calibration_error(labelled.confidences, labelled.correct)
+
+
+@set_metric("adaptive ECE", higher_is_better=False, in_table=False)
+def adaptive_ece(labelled: LabelledLogits) -> float:
+    """ECE over bins of equally many samples, in [0, 1]."""
+    return adaptive_calibration_error(labelled.confidences, labelled.correct)
+
+
+@set_metric("class-wise ECE", higher_is_better=False, in_table=False)
+def classwise_ece(labelled: LabelledLogits) -> float:
+    """ECE of each class's probability, mean over the classes, in [0, 1]."""
+    return classwise_calibration_error(labelled.class_bins)
+
+
+@set_metric("over-confidence", higher_is_better=False, in_table=False)
+def overconfidence(labelled: LabelledLogits) -> float:
+    """The part of ECE that is due to bins surer than right, in [0, 1]."""
+    return confidence_errors(labelled.confidences, labelled.correct)[0]
+
+
+@set_metric("under-confidence", higher_is_better=False, in_table=False)
+def underconfidence(labelled: LabelledLogits) -> float:
+    """The part of ECE that is due to bins righter than sure, in [0, 1]; ECE is the sum of both."""
+    return confidence_errors(labelled.confidences, labelled.correct)[1]
 
 
 @set_metric("NLL", percent=False, higher_is_better=False, in_table=False)

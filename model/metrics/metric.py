@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from model.calibration import softmax, top_confidences
+from model.class_calibration import ClassBins, class_bins
 from model.scores import class_accuracies, group_accuracies
 
 SampleFunction = Callable[[Tensor, Tensor], Tensor]
@@ -54,6 +55,11 @@ class LabelledLogits:
     def probabilities(self) -> NDArray[np.floating]:
         """Softmax of the logits, [N, C]."""
         return softmax(self.logits)
+
+    @cached_property
+    def class_bins(self) -> ClassBins:
+        """Sums over the samples by each class's probability, of which calibration and Brier score follow."""
+        return class_bins(self.logits, self.targets)
 
     @cached_property
     def class_accuracies(self) -> NDArray[np.float64]:

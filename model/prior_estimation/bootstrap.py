@@ -11,8 +11,7 @@ from model.prior_estimation.checks import Floats, checked_range
 from model.prior_estimation.estimate import PriorEstimate
 from model.prior_estimation.evidence import PriorEvidence
 from utils.random_streams import Stream, generator
-
-_BLOCK = 1 << 21  # numbers an array of several replicates may have: 16 MB
+from utils.row_blocks import row_blocks
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,8 +57,7 @@ def bootstrap(
         raise ValueError(f"replicates must be at least 2, not {replicates}")
     tail = (1 - checked_range("level", level, 0, 1)) / 2
     size, classes = evidence.shape
-    together = max(1, _BLOCK // max(size, classes))
-    blocks = [range(start, min(start + together, replicates)) for start in range(0, replicates, together)]
+    blocks = [range(replicates)[block] for block in row_blocks(replicates, max(size, classes))]
     priors = np.concatenate([estimator(evidence, image_weights=_draws(size, seed, block)).prior for block in blocks])
     low, high = np.quantile(priors, [tail, 1 - tail], axis=0)
     return PriorInterval(low, high, priors)

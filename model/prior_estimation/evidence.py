@@ -5,7 +5,6 @@ Shapes: `N` unlabelled test images, `M` labelled held-out images, `C` classes, `
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -21,8 +20,8 @@ from model.prior_estimation.checks import (
     checked_prior,
     checked_weights,
 )
+from utils.row_blocks import row_blocks
 
-_BLOCK = 1 << 21  # numbers that are worked on at a time: 16 MB in float64
 _SMALLEST = np.finfo(np.float64).tiny
 
 
@@ -116,7 +115,7 @@ class PriorEvidence:
         ratios, log_scales = np.empty(self.shape), np.empty(self.shape[0])
         possible = self.source_prior > 0
         log_source = np.log(np.where(possible, self.source_prior, 1.0))
-        for rows in blocks(self.shape):
+        for rows in row_blocks(*self.shape):
             logits = np.asarray(self.logits)[rows].astype(np.float64)
             logits -= log_normaliser(logits)[:, np.newaxis] + log_source
             logits[:, ~possible] = -np.inf
@@ -159,10 +158,3 @@ class PriorEvidence:
         if self.held_out is None:
             raise ValueError(f"{estimator} needs held_out, labelled images that the network was not trained on")
         return self.held_out
-
-
-def blocks(shape: tuple[int, int]) -> Iterator[slice]:
-    """The rows of an array of this shape, some at a time."""
-    rows = max(1, _BLOCK // shape[1])
-    for start in range(0, shape[0], rows):
-        yield slice(start, start + rows)

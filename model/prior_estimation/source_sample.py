@@ -11,7 +11,8 @@ import numpy as np
 
 from model.calibration import softmax
 from model.prior_estimation.checks import Floats
-from model.prior_estimation.evidence import HeldOut, PriorEvidence, blocks
+from model.prior_estimation.evidence import HeldOut, PriorEvidence
+from utils.row_blocks import row_blocks
 
 
 class PredictionMoments(NamedTuple):
@@ -40,7 +41,7 @@ def prediction_moments(
     by_label = np.zeros((classes, classes))  # [label, predicted]
     np.add.at(by_label, labels, _predictions(np.asarray(held_out.logits), soft=soft))
     target = np.zeros((len(weightings), classes))
-    for rows in blocks(evidence.shape):
+    for rows in row_blocks(*evidence.shape):
         target += weightings[:, rows] @ _predictions(np.asarray(evidence.logits)[rows], soft=soft)
     return PredictionMoments(by_label.T / labels.size, target)
 

@@ -98,7 +98,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert not (root / path).exists()
         (root / path).write_text(source, encoding="utf8")
     sizes = ["--epochs", "2", "--save_dir", "runs", "--set", "data_loader.args.max_per_class=40"]
-    validated = ["--val", "--set", 'metrics=["accuracy", "brier"]']
+    validated = ["--val", "--set", 'metrics=["accuracy", "spherical"]']
     commands = [["schema"]]
     for name, config in CONFIGS.items():
         (root / f"configs/digits/{name}.json").write_text(json.dumps(config), encoding="utf8")
@@ -152,24 +152,24 @@ def test_a_configuration_of_the_page_trains(checkout: Path, name: str) -> None:
     history = content["progress"]["history"]
     assert [line["epoch"] for line in history] == [1, 2]
     assert all(np.isfinite(list(line.values())).all() for line in history)
-    assert all(0 <= line["val_brier"] <= 2 for line in history), "the page's metric is logged"
+    assert all(0 <= line["val_spherical"] <= 1 for line in history), "the page's metric is logged"
 
 
 def test_the_schema_for_editors_knows_what_is_added(checkout: Path) -> None:
     schema = (checkout / "output.txt").read_text(encoding="utf8").partition("$ train.py")[0]
-    for name in ("FocalLoss", "gamma", "Deferred", "SquaresDataLoader", "brier"):
+    for name in ("FocalLoss", "gamma", "Deferred", "SquaresDataLoader", "spherical"):
         assert f'"{name}"' in schema
 
 
 def test_the_sweeps_evaluate_on_the_pages_distribution_by_its_metric(checkout: Path) -> None:
     told = (checkout / "output.txt").read_text(encoding="utf8").partition("$ test_all_cifar.py")[2]
     (header,) = [line for line in told.splitlines() if line.lstrip().startswith("distribution")]
-    assert "Brier" in header
+    assert "spherical" in header
     rows = json.loads((checkpoint_of(checkout, "digits_focal").parent / "results.json").read_text(encoding="utf8"))[
         "results"
     ]
     assert {row["distribution"]: row["images"] for row in rows} == {"uniform": 500, "rarest3": 150}
-    assert all(0 <= row["brier"] <= 2 for row in rows)
+    assert all(0 <= row["spherical"] <= 1 for row in rows)
 
 
 def test_focal_loss_with_gamma_zero_is_cross_entropy() -> None:
@@ -187,11 +187,12 @@ def test_the_rarest_classes_are_those_with_the_fewest_training_images() -> None:
     assert namespace("rarest")["rarest"](split, 2).tolist() == [0, 2, 4, 6]
 
 
-def test_brier_is_the_squared_distance_between_probabilities_and_truth() -> None:
-    """(0.8 − 1)² + 0.2² = 0.08, and 0.5² + 0.5² = 0.5."""
+def test_the_spherical_score_by_hand() -> None:
+    """0.8 / √0.68 and 0.5 / √0.5."""
     logits = np.log([[0.8, 0.2], [0.5, 0.5]])
-    metric = namespace("brier")["brier"]
-    assert metric.of_set(LabelledLogits(logits, np.array([0, 1]), np.array([1, 1]))) == pytest.approx(0.29)
+    metric = namespace("spherical")["spherical"]
+    expected = (0.8 / 0.68**0.5 + 0.5**0.5) / 2
+    assert metric.of_set(LabelledLogits(logits, np.array([0, 1]), np.array([1, 1]))) == pytest.approx(expected)
 
 
 def test_the_deferred_method_changes_its_loss_half_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,8 @@
-"""The metrics: what is true of each that is in the registry, and the values of ours by independent means."""
+"""The metrics: what is true of each that is in the registry."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,23 +10,12 @@ import pytest
 import torch
 
 from model.metrics import METRICS, LabelledLogits, SampleMetric, SetMetric, batch_metrics, sample_metric, set_metric
+from tests.model.random_sets import CLASSES, COUNTS, random_set
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
 
 NAMES = list(METRICS)
 BATCH_NAMES = list(batch_metrics(NAMES))
-CLASSES = 9
-COUNTS = np.array([500, 300, 101, 100, 60, 20, 19, 4, 1])  # three classes a group
-
-
-def random_set(seed: int = 0, size: int = 400) -> LabelledLogits:
-    """Random predictions, every class among the labels, right more often than by chance."""
-    random = np.random.default_rng(seed)
-    targets = np.concatenate([np.arange(CLASSES), random.integers(0, CLASSES, size - CLASSES)])
-    logits = random.normal(size=(size, CLASSES))
-    logits[np.arange(size), targets] += 1
-    return LabelledLogits(logits, targets, COUNTS)
-
 
 # -- each metric of the registry ------------------------------------------------------------------------------------
 
@@ -74,7 +62,11 @@ def test_a_constant_added_to_a_samples_logits_does_not_matter(name: str) -> None
     assert METRICS[name].of_set(shifted) == pytest.approx(METRICS[name].of_set(labelled))
 
 
-@pytest.mark.parametrize("name", NAMES)
+PARTS = {"brier_resolution", "brier_uncertainty", "brier_within_bins", "underconfidence"}
+"""Of a sum, and good or bad only with the others; those that are sure are never under-confident."""
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in PARTS])
 def test_sure_and_right_is_better_than_sure_and_wrong_in_its_direction(name: str) -> None:
     targets = np.arange(90) % CLASSES
     right, wrong = (30 * np.eye(CLASSES)[targets] * sign for sign in (1, -1))
@@ -112,84 +104,6 @@ def test_of_a_batch_it_never_waits_for_the_device(name: str) -> None:
     assert isinstance(metric, SampleMetric)
     value = metric.of_batch(torch.empty(4, 7, device="meta"), torch.empty(4, dtype=torch.long, device="meta"))
     assert value.device.type == "meta"
-
-
-# -- values ---------------------------------------------------------------------------------------------------------
-
-
-def mean_recall(classes: list[int]) -> Callable[[LabelledLogits], float]:
-    def reference(labelled: LabelledLogits) -> float:
-        predictions = labelled.logits.argmax(axis=1)
-        return sklearn_metrics.recall_score(labelled.targets, predictions, labels=classes, average="macro")
-
-    return reference
-
-
-def gaps_of_bins(labelled: LabelledLogits) -> list[tuple[float, float]]:
-    """(weight, |accuracy − confidence|) of each filled bin, sample by sample."""
-    bins: dict[int, list[tuple[float, bool]]] = {}
-    for row, target in zip(labelled.logits.tolist(), labelled.targets.tolist(), strict=True):
-        confidence = max(math.exp(value) for value in row) / sum(math.exp(value) for value in row)
-        bins.setdefault(math.ceil(confidence * 15), []).append((confidence, row.index(max(row)) == target))
-    return [
-        (len(members) / len(labelled.targets), abs(sum(c - right for c, right in members)) / len(members))
-        for members in bins.values()
-    ]
-
-
-REFERENCES: dict[str, Callable[[LabelledLogits], float]] = {
-    "accuracy": lambda s: sklearn_metrics.accuracy_score(s.targets, s.logits.argmax(axis=1)),
-    "top_k_acc": lambda s: sklearn_metrics.top_k_accuracy_score(s.targets, s.logits, k=5, labels=np.arange(CLASSES)),
-    "balanced_accuracy": lambda s: sklearn_metrics.balanced_accuracy_score(s.targets, s.logits.argmax(axis=1)),
-    "many": mean_recall([0, 1, 2]),
-    "medium": mean_recall([3, 4, 5]),
-    "few": mean_recall([6, 7, 8]),
-    "ece": lambda s: sum(weight * gap for weight, gap in gaps_of_bins(s)),
-    "mce": lambda s: max(gap for _, gap in gaps_of_bins(s)),
-    "nll": lambda s: sklearn_metrics.log_loss(
-        s.targets, np.exp(s.logits) / np.exp(s.logits).sum(axis=1, keepdims=True), labels=np.arange(CLASSES)
-    ),
-}
-
-
-@pytest.mark.parametrize("name", REFERENCES)
-@pytest.mark.parametrize("seed", [0, 1])
-def test_it_has_the_value_of_an_independent_computation(name: str, seed: int) -> None:
-    labelled = random_set(seed)
-    assert METRICS[name].of_set(labelled) == pytest.approx(REFERENCES[name](labelled))
-
-
-def test_every_metric_by_hand() -> None:
-    probabilities = np.array([[0.8, 0.1, 0.1], [0.28, 0.62, 0.1], [0.2, 0.7, 0.1], [0.1, 0.28, 0.62]])
-    targets = np.array([0, 0, 1, 2])  # predicted 0, 1, 1, 2: right, wrong, right, right
-    labelled = LabelledLogits(np.log(probabilities) + 5, targets, np.array([200, 50, 3]))
-    expected = {
-        "accuracy": 0.75,
-        "top_k_acc": 1.0,  # of 3 classes
-        "balanced_accuracy": 2.5 / 3,
-        "many": 0.5,
-        "medium": 1.0,
-        "few": 1.0,
-        # bins of 1/15: 0.8 | 0.62 and 0.62 | 0.7 with gaps 0.2, |0.62 − 0.5|, 0.3
-        "ece": (0.2 + 2 * 0.12 + 0.3) / 4,
-        "mce": 0.3,
-        "nll": -(math.log(0.8) + math.log(0.28) + math.log(0.7) + math.log(0.62)) / 4,
-    }
-    assert {name: METRICS[name].of_set(labelled) for name in expected} == pytest.approx(expected)
-
-
-def test_a_fraction_of_a_set_has_all_the_digits_of_float64() -> None:
-    targets = np.array([0, 1, 2, 0, 0, 0, 0, 0, 0, 0])
-    labelled = LabelledLogits(np.eye(9, dtype=np.float32)[np.zeros(10, int)], targets, COUNTS)
-    assert METRICS["accuracy"].of_set(labelled) == 0.8  # in float32 it would be 0.800000011920929
-
-
-def test_a_group_without_test_images_is_nan_without_a_warning() -> None:
-    labelled = random_set()
-    rare = labelled.targets < 6
-    without = LabelledLogits(labelled.logits[rare], labelled.targets[rare], COUNTS)
-    assert math.isnan(METRICS["few"].of_set(without))
-    assert math.isfinite(METRICS["balanced_accuracy"].of_set(without))
 
 
 # -- the registry ---------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 
 from model.prior_estimation import ESTIMATORS, PriorEvidence, bbse, bootstrap, em
 from tests.model.prior_estimation.simulated import GaussianMixture, long_tail, uniform
+from utils import row_blocks
 
 MIXTURE = GaussianMixture(5, spread=1.0)
 TRUTH = np.array([0.1, 0.15, 0.2, 0.25, 0.3])
@@ -49,7 +50,7 @@ def test_every_estimator_has_one_around_its_estimate(name):
 
 def test_it_depends_on_the_seed_alone_and_not_on_what_fits_the_memory(monkeypatch):
     whole = bootstrap(bbse, EVIDENCE, replicates=20, seed=3)
-    monkeypatch.setitem(bootstrap.__globals__, "_BLOCK", 7 * 300)
+    monkeypatch.setattr(row_blocks, "BLOCK", 7 * 300)
     parts = bootstrap(bbse, EVIDENCE, replicates=20, seed=3)
     np.testing.assert_allclose(parts.priors, whole.priors, atol=1e-12)
     assert np.abs(bootstrap(bbse, EVIDENCE, replicates=20, seed=4).priors - whole.priors).max() > 1e-3
