@@ -15,6 +15,7 @@ from torch import nn
 import model.model as networks
 from base import Batch, RunFolder, Step
 from tests.trainer.small_runs import run, small_config, small_trainer
+from trainer.engine.loss_guard import DIVERGED_NAME
 from trainer.trainer import Trainer
 from utils.errors import RunError
 from utils.files.checkpoint import load_checkpoint, save_checkpoint
@@ -111,6 +112,17 @@ def test_weights_that_are_finite_but_whose_validation_is_not_are_never_best(tmp_
     assert len(str(told.value).splitlines()) == 1
     assert {path.name for path in tmp_path.glob("checkpoint*")} == (set() if first_epoch else {"checkpoint-epoch1.pth"})
     assert (tmp_path / "model_best.pth").exists() == (not first_epoch)
+    assert_sound(tmp_path)
+
+
+def test_a_checkpoint_from_within_such_a_validation_is_put_aside(tmp_path: Path) -> None:
+    trainer = broken_after(small_trainer(tmp_path, config_of(trainer__checkpoint_minutes=1e-9)), LAST, too_large)
+    with pytest.raises(RunError, match="val_loss is"):
+        trainer.train()
+    aside = load_checkpoint(tmp_path / DIVERGED_NAME)["progress"]
+    assert (aside["epoch"], aside["step"]) == (LAST.epoch - 1, LAST.index + 1)
+    assert RunFolder(tmp_path).checkpoints()[0].name == "checkpoint-epoch2-step2.pth"
+    (tmp_path / DIVERGED_NAME).unlink()
     assert_sound(tmp_path)
 
 

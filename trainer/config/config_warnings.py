@@ -49,10 +49,10 @@ def _optimizer_follows_the_schedule(config: RunConfig) -> Iterator[Problem]:
     """Whether the rate makes a difference after the first update, seen on one weight."""
     ends = []
     for factor in (1.0, 0.5):
-        weight = torch.ones(1, requires_grad=True)
+        weight = torch.zeros(1, dtype=torch.float64, requires_grad=True)  # so that no update is rounded away
         optimizer = build(config.optimizer, OPTIMIZER, [weight], context={}, path="optimizer")
         for _ in range(_UPDATES_TRIED):
-            weight.grad = torch.full((1,), 0.3)
+            weight.grad = torch.full_like(weight, 0.3)
             optimizer.step()
             optimizer.param_groups[0]["lr"] *= factor
         ends.append(weight.detach())

@@ -17,12 +17,14 @@ from base import RunFolder, RunState, Stateful, Step
 from utils.config.parser import CONFIG_NAME
 from utils.distributed.context import DistributedContext
 from utils.errors import RunError
+from utils.files.checkpoint_names import checkpoint_name
 from utils.files.writing import write_text
 
 _LARGEST = torch.finfo(torch.float32).max ** 0.5  # norms of what is larger are infinite
 _INTERVAL = 50  # steps between two looks where each makes the host wait for a device or for other processes
 
 REPORT_NAME = "nonfinite-loss.json"
+DIVERGED_NAME = "diverged.pth"
 
 
 class _Entry(NamedTuple):
@@ -114,6 +116,8 @@ class LossGuard:
     def check_validation(self, log: Mapping[str, float], epoch: int) -> None:
         """Look at the losses of a validation: weights may be finite and so large that no logit is.
 
+        A checkpoint that the clock has had written since the epoch's last step gets a name that `-r auto` passes over.
+
         Args:
             log: what is logged of it.
             epoch: after which it was.
@@ -123,8 +127,13 @@ class LossGuard:
         """
         for name, value in log.items():
             if name.endswith("_loss") and not math.isfinite(value):
+                if not self.distributed.is_main:
+                    raise RunError("")
+                written = self.folder.path / checkpoint_name(self.state.epoch, self.state.step)
+                if written.is_file():
+                    written.replace(written.with_name(DIVERGED_NAME))
                 told = f"{name} is {value} after epoch {epoch}: training has diverged; stopped, the epoch is not saved"
-                raise RunError(f"{told}; lower optimizer.args.lr" if self.distributed.is_main else "")
+                raise RunError(f"{told}; lower optimizer.args.lr")
 
     def _check_losses(self) -> None:
         if not self._pending:
