@@ -19,20 +19,6 @@ from utils.errors import ConfigError, Problem
 
 PLATEAU: dict[str, Any] = {"type": "ReduceLROnPlateau", "args": {"mode": "max"}}
 
-WARM_UP: dict[str, Any] = {"type": "LinearLR", "args": {"start_factor": 0.1, "total_iters": 5}}
-COSINE: dict[str, Any] = {"type": "CosineAnnealingLR", "args": {"T_max": 7}}
-ONE_CYCLE: dict[str, Any] = {"type": "OneCycleLR", "args": {"max_lr": 0.1, "total_steps": 99}}
-
-
-def sequence(schedulers: list[dict[str, Any]], milestones: list[int]) -> dict[str, Any]:
-    args = {"schedulers": schedulers, "milestones": milestones}
-    return {"lr_scheduler": {"type": "SequentialLR", "args": args}}
-
-
-def chain(schedulers: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"lr_scheduler": {"type": "ChainedScheduler", "args": {"schedulers": schedulers}}}
-
-
 # changes to a sound configuration, the path that the one line begins with, and a word that it must hold
 MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     "too many τ": ({"loss__args__tau_list": [0, 1, 2]}, "loss.args.tau_list", "num_experts is 2"),
@@ -53,58 +39,6 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     "an optimiser of closures": ({"optimizer": {"type": "LBFGS"}}, "optimizer.type", "LBFGS"),
     "an optimiser of sparse gradients": ({"optimizer": {"type": "SparseAdam"}}, "optimizer.type", "SparseAdam"),
     "an optimiser of matrices": ({"optimizer": {"type": "Muon"}}, "optimizer.type", "Muon"),
-    "a schedule that lacks its rate": ({"lr_scheduler": {"type": "OneCycleLR"}}, "lr_scheduler.args.max_lr", "missing"),
-    "a schedule that counts seconds": ({"lr_scheduler__step_unit": "second"}, "lr_scheduler.step_unit", "'step'"),
-    "a plateau of steps": (
-        {
-            "lr_scheduler": {"type": "ReduceLROnPlateau", "step_unit": "step"},
-            "trainer__monitor": "min val_loss",
-            "trainer__validate": True,
-        },
-        "lr_scheduler.step_unit",
-        "each epoch",
-    ),
-    "milestones that don't ascend": (sequence([WARM_UP, COSINE, COSINE], [5, 5]), "lr_scheduler", "[5, 5]"),
-    "a milestone too many": (sequence([WARM_UP, COSINE], [5, 9]), "lr_scheduler", "milestone"),
-    "a milestone of nothing": (sequence([WARM_UP, COSINE], [0]), "lr_scheduler.args.milestones[0]", "at least 1"),
-    "a part of an unknown type": (
-        sequence([WARM_UP, {"type": "CosineLR"}], [5]),
-        "lr_scheduler.args.schedulers[1].type",
-        "CosineAnnealingLR",
-    ),
-    "a part that lacks its length": (
-        sequence([WARM_UP, {"type": "CosineAnnealingLR"}], [5]),
-        "lr_scheduler.args.schedulers[1].args.T_max",
-        "missing",
-    ),
-    "a part of a negative length": (
-        sequence([WARM_UP, {"type": "CosineAnnealingLR", "args": {"T_max": -3}}], [5]),
-        "lr_scheduler.args.schedulers[1].args.T_max",
-        "at least 1",
-    ),
-    "a part that counts by itself": (
-        sequence([{**WARM_UP, "step_unit": "step"}, COSINE], [5]),
-        "lr_scheduler.args.schedulers[0].step_unit",
-        "unknown key",
-    ),
-    "an optimiser for a part": (
-        sequence([{"type": "LinearLR", "args": {"optimizer": 1}}, COSINE], [5]),
-        "lr_scheduler.args.schedulers[0].args.optimizer",
-        "program",
-    ),
-    "a cycle within a sequence": (sequence([WARM_UP, ONE_CYCLE], [5]), "lr_scheduler", "OneCycleLR"),
-    "a plateau within a sequence": (sequence([WARM_UP, PLATEAU], [5]), "lr_scheduler", "ReduceLROnPlateau"),
-    "a sequence within a sequence": (
-        sequence([WARM_UP, sequence([WARM_UP, COSINE], [5])["lr_scheduler"]], [5]),
-        "lr_scheduler",
-        "nested once",
-    ),
-    "a chain of which the last sets the rate": (
-        chain([WARM_UP, {"type": "CosineAnnealingWarmRestarts", "args": {"T_0": 5}}]),
-        "lr_scheduler",
-        "CosineAnnealingWarmRestarts sets the rate",
-    ),
-    "a chain of nothing": (chain([]), "lr_scheduler", "at least one"),
     "an unrecorded monitor": ({"trainer__monitor": "max val_acc"}, "trainer.monitor", "val_accuracy"),
     "a monitor without direction": ({"trainer__monitor": "val_accuracy"}, "trainer.monitor", "max NAME"),
     "a monitor of a metric left out": (
@@ -222,11 +156,6 @@ def test_the_small_configuration_itself_has_no_problem() -> None:
     [
         {"lr_scheduler": PLATEAU, "trainer__monitor": "max val_accuracy", "trainer__validate": True},
         {"lr_scheduler": {"type": "ReduceLROnPlateau"}, "trainer__monitor": "min val_loss", "trainer__validate": True},
-        {"lr_scheduler": {"type": "OneCycleLR", "args": {"max_lr": 0.1}}},
-        {"lr_scheduler": {"type": "OneCycleLR", "args": {"max_lr": 0.1, "pct_start": 0.1}}, "trainer__epochs": 10},
-        sequence([WARM_UP, COSINE, {"type": "CustomLR", "args": {"step1": 3, "step2": 5}}], [5, 9]),
-        sequence([WARM_UP, {"type": "CosineAnnealingWarmRestarts", "args": {"T_0": 5}}], [5]),
-        chain([WARM_UP, COSINE]),
         {"combiner__mixup__target_mix_strategy": "mix_logits"},
         {"trainer__monitor": "min loss"},
         {"method": {"type": "EMA", "args": {"decay": 0.99, "method": {"type": "Supervised"}}}},

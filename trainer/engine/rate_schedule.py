@@ -104,8 +104,9 @@ def build_rate_schedule(section: Section, optimizer: Optimizer, *, epochs: int, 
         ConfigError: the schedule can't be built, or ends before the run does.
     """
     unit = step_unit(section)
-    if section.extras["step_unit"] is None and unit == "step":
-        logger.info("%s moves on after each step, not each epoch: lr_scheduler.step_unit is step.", section.type)
+    if section.type in _BY_STEP:
+        text = "%s moves on after each %s (lr_scheduler.step_unit), and sets the rate: optimizer.args.lr has no effect."
+        logger.info(text, section.type, unit)
     units = epochs * (steps_per_epoch if unit == "step" else 1)
     full = with_length(section, epochs, units // epochs)
     try:
