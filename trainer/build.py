@@ -194,7 +194,14 @@ def build_trainer(
     )
     if resumed is not None and _continues(config, parser, folder):
         go_on_from(
-            resumed, parser, parts=parts, optimizer=optimizer, schedule=schedule, state=state, monitor=config.monitor
+            resumed,
+            parser,
+            parts=parts,
+            method=method,
+            optimizer=optimizer,
+            schedule=schedule,
+            state=state,
+            monitor=config.monitor,
         )
     if not distributed.is_main:
         meters.reset()  # rank 0 goes on with what all had counted

@@ -19,6 +19,8 @@ from torch.optim import Optimizer
 from base import CheckpointParts, Monitor, RunState
 from trainer.config.run_config import RunConfig
 from trainer.engine.rate_schedule import RateSchedule
+from trainer.methods.base import Method
+from trainer.refused_changes import reason_against
 from utils.config.differences import Difference, differences
 from utils.config.parser import ConfigParser
 from utils.errors import CheckpointError, reason_of
@@ -28,15 +30,11 @@ WHERE_NOT_WHAT = ("n_gpu", "trainer.parallel", "data_loader.args.num_workers")
 """Keys with which a run may be continued in its own folder on another machine."""
 
 _WEIGHTS_ALONE = "set resume_state_dict_only=true to start a new run from its weights"
-_ONLY_AT_FIRST = {"Rprop": ("lr",), "Adagrad": ("initial_accumulator_value",), "ASGD": ("lr",)}
-"""Optimisers' arguments that make their first state, which is then adapted: changed later, they would do nothing."""
-_ORDER_OF_EPOCH = (
-    *("batch_size", "balanced", "retain_epoch_size", "shuffle", "training", "validation_split"),
-    *("imb_factor", "imb_type", "max_per_class", "train_txt", "data_dir"),
+_NETWORK_AND_LOSS = {"state_dict", "criterion"}
+_MEMORY = (
+    *("data_loader.args.batch_size", "data_loader.args.image_size"),
+    *("trainer.precision", "trainer.activation_checkpointing"),
 )
-"""Arguments of data loaders on which the steps of an epoch depend."""
-
-_MEMORY = ("data_loader.args.batch_size", "trainer.precision", "trainer.activation_checkpointing")
 """Keys that decide how many micro-batches fit into memory."""
 
 
@@ -55,6 +53,7 @@ def go_on_from(
     parser: ConfigParser,
     *,
     parts: CheckpointParts,
+    method: Method,
     optimizer: Optimizer,
     schedule: RateSchedule,
     state: RunState,
@@ -66,6 +65,7 @@ def go_on_from(
         content: the checkpoint's.
         parser: the run's configuration; its `resume` is the checkpoint's file.
         parts: of the run, as they were built.
+        method: whose parts are among them.
         optimizer: one of them.
         schedule: one of them, at its beginning.
         state: one of them.
@@ -81,7 +81,10 @@ def go_on_from(
     if not changes:
         parts.load(content, checkpoint)
         return
-    _require_meaning(content, checkpoint, changes)
+    method_state = method.checkpoint_parts().keys() - _NETWORK_AND_LOSS
+    for change in changes:
+        if reason := reason_against(change, content, method_state=method_state):
+            raise CheckpointError(f"{checkpoint}: can't be continued with {change}: {reason}; {_WEIGHTS_ALONE}")
     state.load_state_dict(copy.deepcopy(content["progress"]))
     changed = {change.path for change in changes}
     if "trainer.monitor" in changed:
@@ -94,44 +97,15 @@ def go_on_from(
     except ValueError as error:
         told = f"the schedule of the configuration can't be brought to epoch {state.epoch}: {reason_of(error)}"
         raise CheckpointError(f"{checkpoint}: {told}") from None
-    groups = [
-        {**group, "params": saved["params"]}
-        for group, saved in zip(
-            optimizer.state_dict()["param_groups"], content["optimizer"]["param_groups"], strict=False
-        )
-    ]
-    if len(groups) != len(content["optimizer"]["param_groups"]):
-        raise CheckpointError(f"{checkpoint}: its 'optimizer' has another number of parameter groups; {_WEIGHTS_ALONE}")
+    own, saved = optimizer.state_dict()["param_groups"], content["optimizer"]["param_groups"]
+    if [len(group["params"]) for group in own] != [len(group["params"]) for group in saved]:
+        raise CheckpointError(f"{checkpoint}: its 'optimizer' has the moments of other parameters; {_WEIGHTS_ALONE}")
+    groups = [{**group, "params": old["params"]} for group, old in zip(own, saved, strict=True)]
     # what the new configuration says of the schedule and the loss stays as it was built
     built = {"lr_scheduler", "criterion"}
     learnt = {**content, "progress": progress, "optimizer": {**content["optimizer"], "param_groups": groups}}
     parts.load(learnt, checkpoint, without=built)
     _try_update(optimizer, checkpoint)
-
-
-def _require_meaning(content: Mapping[str, Any], checkpoint: Path, changes: list[Difference]) -> None:
-    """Refuse what can't be given a meaning, in one line."""
-    for change in changes:
-        section, _, name = change.path.rpartition(".")
-        kind = content["config"]["optimizer"]["type"]
-        reason = ""
-        if change.path == "optimizer.type":
-            reason = "another optimiser can't go on from the moments of this one"
-        elif change.path == "trainable":
-            reason = "the optimiser's moments are those of other parameters"
-        elif change.path.partition(".")[0] == "initialise" and change.new is not None:
-            reason = "it would have no effect: the checkpoint's weights are taken"
-        elif section == "optimizer.args" and name in _ONLY_AT_FIRST.get(kind, ()):
-            reason = f"{kind} uses it at the beginning only"
-        elif content["progress"]["step"] and _is_order_of_epoch(section, name):
-            reason = "the checkpoint is from within an epoch, whose steps would be others: take one of an epoch's end"
-        if reason:
-            raise CheckpointError(f"{checkpoint}: can't be continued with {change}: {reason}; {_WEIGHTS_ALONE}")
-
-
-def _is_order_of_epoch(section: str, name: str) -> bool:
-    of_loader = section == "data_loader.args" or (section.startswith("loaders.") and section.endswith(".args"))
-    return of_loader and name in _ORDER_OF_EPOCH
 
 
 def _find_best(state: RunState, monitor: Monitor) -> None:

@@ -24,7 +24,7 @@ from utils.errors import ConfigError, Problem, nearest, reason_of
 if TYPE_CHECKING:
     from trainer.config.run_config import RunConfig
 
-_UNFIT_OPTIMIZERS = {
+UNFIT_OPTIMIZERS = {
     "LBFGS": "evaluates the loss several times a step",
     "Muon": "takes matrices only, and a convolution's weight is none",
     "SparseAdam": "takes sparse gradients only",
@@ -91,8 +91,8 @@ def _optimizer_and_schedule_can_be_built(config: RunConfig) -> list[Problem]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         name = config.optimizer.type
-        if name in _UNFIT_OPTIMIZERS:
-            found += [Problem("optimizer.type", f"{name} can't train here: it {_UNFIT_OPTIMIZERS[name]}")]
+        if name in UNFIT_OPTIMIZERS:
+            found += [Problem("optimizer.type", f"{name} can't train here: it {UNFIT_OPTIMIZERS[name]}")]
         elif not found:
             found += _trial("optimizer", one_step)
         return found + (_schedule_lengths_are_positive(config) or _trial("lr_scheduler", all_epochs))

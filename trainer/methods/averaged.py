@@ -162,10 +162,12 @@ class SWA(Averaged):
     def finish_epoch(self, epoch: int, images: Callable[[], Iterable[Tensor]]) -> None:
         """Count the epoch, unless it has been counted before the run was interrupted."""
         super().finish_epoch(epoch, images)
+        counted = self.count.epoch >= epoch  # before the run was interrupted
+        if epoch <= self.first_epoch and not counted:
+            self.count.value = 0  # a continued run may count from a later epoch on than the one before it
         if epoch < self.first_epoch:
             self.move(1.0)
-            self.count.value = 0  # a continued run may count from a later epoch on than the one before it
-        elif (epoch - self.first_epoch) % self.every == 0 and self.count.epoch < epoch:
+        elif (epoch - self.first_epoch) % self.every == 0 and not counted:
             self.count.value, self.count.epoch = self.count.value + 1, epoch
             self.move(1 / self.count.value)
             self.reestimate_statistics(images)

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
-from utils.config.components import Component, component_of, fields_of
+from utils.config.components import Argument, Component, component_of, fields_of
 from utils.config.sections import Section
 from utils.config.wording import joined, shown
 
@@ -85,18 +85,21 @@ def _full(value: Mapping[str, Any], constructor: Any) -> dict[str, Any]:
     """The arguments of a constructor, those left out at their defaults."""
     full = dict(value)
     for name, argument in fields_of(constructor).items():
-        default = full.get(name, _plain(_default(constructor, name, argument.default)))
+        default = full.get(name, _plain(_default(constructor, name, argument)))
         if default is not ABSENT:
             full[name] = with_defaults(default, argument.annotation)
     return full
 
 
-def _default(constructor: Any, name: str, default: Any) -> Any:
+def _default(constructor: Any, name: str, argument: Argument) -> Any:
     if dataclasses.is_dataclass(constructor):
         entry = next((one for one in dataclasses.fields(constructor) if one.name == name), None)
         if entry is not None and entry.default_factory is not dataclasses.MISSING:
             return entry.default_factory()
-    return ABSENT if default is inspect.Parameter.empty else default
+    if argument.default is not inspect.Parameter.empty:
+        return argument.default
+    component = component_of(argument.annotation)
+    return Section(component.default) if component is not None and component.default else ABSENT
 
 
 def _plain(value: Any) -> Any:

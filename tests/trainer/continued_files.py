@@ -1,0 +1,71 @@
+"""Data sets in files that the runs of `continued_keys.py` are begun on, and others in their place."""
+
+from __future__ import annotations
+
+import shutil
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tests.data_loader.cifar_files import write_cifar
+from tests.data_loader.image_trees import Tree, write_imagenet_lt, write_inaturalist, write_user_folder
+
+_IN_FILES = {"batch_size": 32, "num_workers": 0, "image_size": 16}
+_IN_MEMORY = {"batch_size": 100, "num_workers": 0, "verify": False, "imb_factor": 0.5}
+
+
+class DataSets:
+    """Sections `data_loader` by name; what they need is written at the first use.
+
+    Args:
+        folder: to write into.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def section(self, name: str) -> dict[str, Any]:
+        """The section of that name."""
+        section: dict[str, Any] = getattr(self, name)
+        return section
+
+    def other(self, path: str) -> str:
+        """A folder or list with other images in it, in place of the one at `path`."""
+        source, target = Path(path), Path(f"{path}-other")
+        if source.is_file():
+            target.write_text("".join(source.read_text().splitlines(keepends=True)[:-1]))
+        elif not target.exists():
+            shutil.copytree(source, target)
+            if any(source.glob("cifar*")):
+                write_cifar(target, 10, seed=1, train_images=100, test_images=10)
+            for picture in target.glob("*/*_00.jpg"):
+                picture.unlink()
+        return str(target)
+
+    @cached_property
+    def cifar(self) -> dict[str, Any]:
+        folder = write_cifar(self.folder / "cifar", 10, train_images=100, test_images=10)
+        return {"type": "ImbalanceCIFAR10DataLoader", "args": {**_IN_MEMORY, "data_dir": str(folder)}}
+
+    @cached_property
+    def shifted(self) -> dict[str, Any]:
+        folder = write_cifar(self.folder / "cifar", 100, train_images=200, test_images=200)
+        return {"type": "TestAgnosticImbalanceCIFAR100DataLoader", "args": {**_IN_MEMORY, "data_dir": str(folder)}}
+
+    @cached_property
+    def lists(self) -> dict[str, Any]:
+        tree = write_imagenet_lt(self.folder / "lists", train_counts=[3] * 10, val_per_class=1, test_per_class=1)
+        return _section("ImageNetLTDataLoader", tree)
+
+    @cached_property
+    def inaturalist(self) -> dict[str, Any]:
+        tree = write_inaturalist(self.folder / "inaturalist", train_counts=[3] * 10, eval_per_class=1)
+        return _section("iNaturalistDataLoader", tree)
+
+    @cached_property
+    def folders(self) -> dict[str, Any]:
+        return _section("ImageFolderDataLoader", write_user_folder(self.folder / "folders", broken=False))
+
+
+def _section(kind: str, tree: Tree) -> dict[str, Any]:
+    return {"type": kind, "args": {**_IN_FILES, **tree.args}}
