@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint on the uniform test split: `python test.py -r CHECKPOINT`."""
+"""Evaluate a checkpoint on its test split: `python test.py -r CHECKPOINT`."""
 
 from trainer.evaluation.scripts import run_test
 from utils.errors import run_main

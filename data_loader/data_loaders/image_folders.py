@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -39,6 +39,8 @@ class ImageFolderDataLoader(FileDataLoader):
     Attributes:
         skipped_files: files that are no images, by extension; known once the folders have been walked through.
     """
+
+    shifts_are_listed: ClassVar[bool] = False  # there is no benchmark whose images they would have to be
 
     test_fraction: Annotated[float, Range(low=0, high=0.8, low_open=True)] = 0.2
     val_fraction: Annotated[float, Range(low=0, high=0.8)] = 0.1

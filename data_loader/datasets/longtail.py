@@ -76,6 +76,37 @@ def shift_factor(ratio: float, decimals: int = 4) -> float:
     return round(1 / ratio, decimals)
 
 
+def longtail_shares(num_classes: int, factor: float) -> np.ndarray:
+    """f^(i/(C−1)) for class i, float64 [C]: the proportions of an exponential long tail."""
+    return factor ** (np.arange(num_classes) / max(num_classes - 1, 1))
+
+
+def proportional_counts(sizes: np.ndarray, shares: np.ndarray, *, all_classes: bool = True) -> np.ndarray:
+    """⌊M · share⌋ images of each class, M the largest number for which no class needs more than it has.
+
+    Args:
+        sizes: images that each class has, [C].
+        shares: proportions wanted, ≥ 0 and not all 0, [C].
+        all_classes: whether each class with a share must have an image.
+
+    Returns:
+        int64, shape [C].
+
+    Raises:
+        ValueError: a class would be without an image that must have one.
+    """
+    wanted = shares > 0
+    bound = ((sizes[wanted] + 1) / shares[wanted]).min()  # from here on a class would need one image more than it has
+    counts = np.floor(bound * (1 - 1e-9) * shares).astype(np.int64)
+    if all_classes and counts[wanted].min() == 0:
+        rarest = int(sizes[wanted].min())
+        raise ValueError(
+            f"the test images don't allow it: with {rarest} image{'s' * (rarest != 1)} of the rarest class, others "
+            "would have none"
+        )
+    return counts
+
+
 def shifted_indices(
     targets: np.ndarray, class_counts: Sequence[int] | np.ndarray, *, factor: float, backward: bool
 ) -> np.ndarray:

@@ -40,10 +40,8 @@ CASES = {
     "Places-LT": Case(
         write_places_lt, "configs/places/config_places_lt_resnet50_bs-experts.json", "test_all_imagenet.py", ELEVEN
     ),
-    "a user's folder": Case(
-        write_user_folder, "configs/own_images/config_image_folder_bs-experts.json", "test_all_imagenet.py", ELEVEN
-    ),
 }
+OWN_IMAGES = ROOT / "configs/own_images/config_image_folder_bs-experts.json"
 
 
 def naming(tree: Tree) -> list[str]:
@@ -80,14 +78,35 @@ def test_image_files_are_trained_on_tested_and_swept(tmp_path: Path, shell: Shel
 def test_a_users_folder_is_reported_by_class_name_and_empty_groups_by_a_dash(tmp_path: Path, shell: Shell) -> None:
     tree = write_user_folder(tmp_path / "data")
     flags = (*SMALL, *QUICK, "--data_dir", tree.data_dir, "--save_dir", tmp_path / "saved")
-    config = ROOT / "configs/own_images/config_image_folder_bs-experts.json"
-    assert shell("train.py", "-c", config, *flags).code == 0
+    assert shell("train.py", "-c", OWN_IMAGES, *flags).code == 0
     (checkpoint,) = (tmp_path / "saved").glob("models/*/*/checkpoint-epoch1.pth")
     tested = shell("test.py", "-r", checkpoint)
     for folder in tree.data_dir.iterdir():
         assert f"\n{folder.name} " in tested.out
     ensemble = next(line for line in tested.out.splitlines() if line.startswith("ensemble"))
     assert ensemble.split()[5] == "–"  # no class has more than 100 training images
+    assert "11 test images as split, not uniform: 8 to 1 a class" in tested.out
+
+
+def test_the_held_out_part_of_a_users_folder_is_no_uniform_test(tmp_path: Path, shell: Shell) -> None:
+    """8, 2 and 1 images are held out: backward sets and those of a larger imbalance can't be drawn."""
+    tree = write_user_folder(tmp_path / "data")
+    flags = (*SMALL, *QUICK, "--data_dir", tree.data_dir, "--save_dir", tmp_path / "saved")
+    assert shell("train.py", "-c", OWN_IMAGES, *flags).code == 0
+    (checkpoint,) = (tmp_path / "saved").glob("models/*/*/checkpoint-epoch1.pth")
+    assert shell("test.py", "-r", checkpoint).code == 0
+    swept = shell("test_all_imagenet.py", "-r", checkpoint)
+    assert (swept.code, swept.err) == (0, "")
+    rows = json.loads((checkpoint.parent / "results.json").read_text(encoding="utf8"))["results"]
+    assert [(row["distribution"], row["images"]) for row in rows if row["predictor"] == "ensemble"] == [
+        ("as split", 11),
+        ("as split", 11),
+        ("forward5", 9),
+        ("forward2", 6),
+        ("uniform", 3),
+    ]
+    assert "Left out: forward50, forward25, forward10, backward2" in swept.out
+    assert "benchmark" not in swept.out
 
 
 def test_an_unreadable_training_image_ends_the_run_in_one_line_that_names_it(tmp_path: Path, shell: Shell) -> None:
@@ -107,13 +126,12 @@ def test_one_image_in_every_class_is_trained_on_and_neither_validated_nor_tested
         if picture.stem.partition("_")[2] not in {"00"}:
             picture.unlink()
     flags = (*SMALL, *QUICK, "--data_dir", tree.data_dir, "--save_dir", tmp_path / "runs of 'one'")
-    config = ROOT / "configs/own_images/config_image_folder_bs-experts.json"
-    validated = shell("train.py", "-c", config, *flags, "--validate")
+    validated = shell("train.py", "-c", OWN_IMAGES, *flags, "--validate")
     assert (validated.code, len(validated.err.splitlines())) == (2, 1)
     assert "trainer.validate: there are no validation images" in validated.err
     assert not list((tmp_path / "runs of 'one'").glob("models/*/*"))
 
-    trained = shell("train.py", "-c", config, *flags, "--set", "trainer.validate=false")
+    trained = shell("train.py", "-c", OWN_IMAGES, *flags, "--set", "trainer.validate=false")
     assert trained.code == 0
     (checkpoint,) = (tmp_path / "runs of 'one'").glob("models/*/*/checkpoint-epoch1.pth")
     printed = trained.out.splitlines()[-1].partition("evaluate with: ")[2]

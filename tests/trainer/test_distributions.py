@@ -10,7 +10,7 @@ import pytest
 from data_loader.loader import ListedImages
 from tests.trainer.cifar_splits import cifar_split, plain_subset
 from trainer.evaluation.distributions import DISTRIBUTIONS, TestSplit, checked_name, choices, remark, select
-from trainer.evaluation.presets import SWEEPS, UNIFORM
+from trainer.evaluation.presets import SWEEPS, WHOLE
 from utils.errors import UserError
 
 ORDER = [
@@ -67,7 +67,7 @@ def test_presets_are_those_of_the_scripts() -> None:
         "inat": inat,
     }
     assert {preset.protocol for preset in SWEEPS.values()} == {"shifts"}
-    assert (UNIFORM.protocol, UNIFORM.distributions) == ("test", ("uniform",))
+    assert (WHOLE.protocol, WHOLE.distributions) == ("test", ("as_split",))
 
 
 def test_classes_are_ranked_by_training_frequency_ties_by_label() -> None:
@@ -86,13 +86,13 @@ def test_a_list_comes_before_the_rule_and_what_stands_in_for_one_is_said(caplog:
         "backward3": ListedImages(np.array([0, 31]), published=False),
     }
     split = TestSplit(np.repeat(np.arange(4), 8), [9, 8, 7, 6], listed.get, shifts_are_listed=True)
-    selected = select(["forward5", "forward2.5", "forward1", "uniform", "backward2", "backward3"], split)
-    forward, ratio_without_lists, everything, uniform, backward, own = selected
+    selected = select(["forward5", "forward2.5", "uniform", "backward2", "backward3"], split)
+    forward, ratio_without_lists, uniform, backward, own = selected
     np.testing.assert_array_equal(backward.indices, [31, 0, 5])
     assert len(forward.indices) > 3
-    assert len(uniform.indices) == len(everything.indices) == 32
-    assert [distribution.selection for distribution in selected] == [*4 * ["by rule"], "published list", "list file"]
-    assert [distribution.stands_in for distribution in selected] == [True, *5 * [False]]
+    assert len(uniform.indices) == 32
+    assert [distribution.selection for distribution in selected] == [*3 * ["by rule"], "published list", "list file"]
+    assert [distribution.stands_in for distribution in selected] == [True, *4 * [False]]
     (record,) = caplog.records
     assert record.getMessage() == (
         "No list files for forward5: selecting the test images by the benchmark's rule "
@@ -108,6 +108,66 @@ def test_where_the_rule_is_the_benchmark_nothing_stands_in(caplog: pytest.LogCap
     assert {distribution.selection for distribution in selected} == {"by rule"}
     assert remark(selected) == ""
     assert not caplog.records
+
+
+# -- splits that are not uniform ------------------------------------------------------------------------------------
+
+
+def split_of(*sizes: int) -> TestSplit:
+    """Test images of each class; the training images have the same proportions."""
+    return TestSplit(np.repeat(np.arange(len(sizes)), sizes), [4 * size for size in sizes])
+
+
+@pytest.mark.parametrize(("sizes", "name"), [((5, 5, 5), "uniform"), ((6, 5, 6), "uniform"), ((7, 5, 5), "as split")])
+def test_a_whole_split_is_called_what_it_is(sizes: tuple[int, ...], name: str) -> None:
+    (whole,) = select(["as_split"], split_of(*sizes))
+    assert (whole.name, len(whole.indices)) == (name, sum(sizes))
+
+
+def test_from_a_long_tailed_split_the_sets_are_drawn_in_the_ladders_proportions_as_far_as_its_counts_allow() -> None:
+    """Shares of imbalance 4 over three classes are 1, ½, ¼, backward ¼, ½, 1."""
+    split = split_of(40, 12, 4)
+    assert counts_of("uniform", split).tolist() == [4, 4, 4]
+    assert counts_of("forward4", split).tolist() == [19, 9, 4]  # ⌊19⌋, ⌊9.5⌋, ⌊4.75⌋
+    assert counts_of("forward10", split).tolist() == [40, 12, 4]  # ⌊40⌋, ⌊12.6⌋, ⌊4⌋
+    assert counts_of("backward4", split).tolist() == [1, 2, 4]
+    # of the six orders: 1 ½ ¼, 1 ¼ ½, ½ 1 ¼, ¼ 1 ½, ½ ¼ 1, ¼ ½ 1
+    orders = [(19, 9, 4), (9, 2, 4), (6, 12, 3), (2, 9, 4), (2, 1, 4), (1, 2, 4)]
+    drawn = {tuple(counts_of(f"shuffled4-{seed}", split)) for seed in range(20)}
+    assert drawn <= set(orders)
+    assert len(drawn) > 3
+
+
+def test_what_the_counts_do_not_allow_is_an_error_where_it_was_asked_for_else_left_out_in_a_line(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    split = split_of(40, 12, 4)
+    with pytest.raises(UserError, match="'backward50': the test images don't allow it: with 4 images of the rarest"):
+        select(["backward50"], split)
+    selected = select(["backward50", "uniform", "backward25"], split, leave_out=True)
+    assert [distribution.name for distribution in selected] == ["uniform"]
+    (record,) = caplog.records
+    assert record.getMessage().startswith("Left out: backward50, backward25: the test images don't allow it")
+
+
+def test_a_class_without_test_images_leaves_the_whole_split_alone() -> None:
+    selected = select(["as_split", "forward2", "uniform"], split_of(5, 0, 4), leave_out=True)
+    assert [(distribution.name, len(distribution.indices)) for distribution in selected] == [("as split", 9)]
+    with pytest.raises(UserError, match="none of the test distributions is possible"):
+        select(["forward2", "uniform"], split_of(5, 0, 4), leave_out=True)
+
+
+def test_distributions_of_the_same_images_are_one_with_both_names() -> None:
+    selected = select(["forward5", "forward2", "uniform"], split_of(2, 2))
+    # ⌊2/5⌋ = 0 and ⌊2/2⌋ = 1
+    assert [(distribution.name, len(distribution.indices)) for distribution in selected] == [
+        ("forward5", 2),
+        ("forward2", 3),
+        ("uniform", 4),
+    ]
+    selected = select(["forward10", "forward5", "uniform", "forward1"], split_of(2, 2))
+    assert [distribution.name for distribution in selected] == ["forward10 = forward5", "uniform = forward1"]
 
 
 # -- drawn at random ------------------------------------------------------------------------------------------------

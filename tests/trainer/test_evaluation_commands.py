@@ -14,7 +14,7 @@ from data_loader.loader import ListedImages
 from model.metrics import METRICS
 from trainer.evaluation.commands import TestRun, weights_in
 from trainer.evaluation.predictions import Predictions
-from trainer.evaluation.presets import SWEEPS, UNIFORM
+from trainer.evaluation.presets import SWEEPS, WHOLE
 from trainer.evaluation.priors import PRIORS
 
 TARGETS = np.repeat(np.arange(4), 8)
@@ -44,7 +44,7 @@ def test_a_checkpoints_networks_are_its_raw_and_its_averaged_weights() -> None:
 
 
 def test_the_uniform_test_has_ensemble_and_experts_of_each_of_the_weights(run: TestRun) -> None:
-    rows = run.rows(UNIFORM, run.selected(UNIFORM))
+    rows = run.rows(WHOLE, run.selected(WHOLE))
     names = ("ensemble", "expert 0", "expert 1")
     assert [(row["weights"], row["predictor"]) for row in rows] == [(w, n) for w in ("raw", "averaged") for n in names]
     assert {(row["checkpoint"], row["protocol"], row["prior"]) for row in rows} == {

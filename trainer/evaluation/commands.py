@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from trainer.evaluation.aggregations import predictors
 from trainer.evaluation.distributions import LISTED, Distribution, TestSplit, remark, select
 from trainer.evaluation.home import home_priors
 from trainer.evaluation.predictions import Predictions, predict, stored_predictions
-from trainer.evaluation.presets import UNIFORM, Preset
+from trainer.evaluation.presets import WHOLE, Preset
 from trainer.evaluation.prior_flags import assumption, chosen_prior
 from trainer.evaluation.priors import NONE, TestPrior
 from trainer.evaluation.protocol import evaluate
@@ -60,10 +61,22 @@ class TestRun:
 
     def selected(self, preset: Preset) -> list[Distribution]:
         """The test distributions of a preset."""
-        return select(
-            preset.distributions,
-            TestSplit(self.predictions.targets, self.loader.cls_num_list, self._listed, self.loader.shifts_are_listed),
-        )
+        whole = () if self.split.is_uniform or not preset.by_default else ("as_split",)
+        return select((*whole, *preset.distributions), self.split, leave_out=preset.by_default)
+
+    @cached_property
+    def split(self) -> TestSplit:
+        """The whole test split."""
+        counts, shifts_are_listed = self.loader.cls_num_list, self.loader.shifts_are_listed
+        return TestSplit(self.predictions.targets, counts, self._listed, shifts_are_listed)
+
+    @property
+    def split_in_words(self) -> str:
+        """A line on a test split that is not uniform, which the balanced accuracy makes good for; else nothing."""
+        if self.split.is_uniform:
+            return ""
+        sizes = self.split.sizes
+        return f"{sizes.sum()} test images as split, not uniform: {sizes.max()} to {sizes.min()} a class\n"
 
     def rows(
         self, preset: Preset, distributions: Sequence[Distribution], *, prior: TestPrior = NONE
@@ -159,7 +172,7 @@ def _predicted(
 
 
 def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: argparse.Namespace) -> None:
-    """Evaluate on the uniform test split: the ensemble, each expert alone, every class.
+    """Evaluate on the test split: the ensemble, each expert alone, every class.
 
     Args:
         parser: the configuration, with the checkpoint.
@@ -170,10 +183,10 @@ def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: 
     run = open_run(parser, environment, log_config=arguments.log_config)
     if run is None:
         return
-    rows = run.rows(UNIFORM, run.selected(UNIFORM), prior=prior)
+    rows = run.rows(WHOLE, run.selected(WHOLE), prior=prior)
     assumed = assumption(prior, rows)
     written = run.store(rows)  # before anything is printed: whoever reads may be gone
-    print(f"{run.description}\n{assumed}")
+    print(f"{run.description}\n{run.split_in_words}{assumed}")
     if run.loader.num_classes <= _MOST_CLASSES_SHOWN:
         ensembles = [row for row in rows if row["predictor"] == "ensemble"]
         print(f"\n{class_table(ensembles, run.loader.class_names, run.loader.cls_num_list)}")
@@ -188,11 +201,12 @@ def print_sweep(
     run = open_run(parser, environment, log_config=arguments.log_config)
     if run is None:
         return
-    preset = replace(preset, distributions=tuple(arguments.distributions))
+    if arguments.distributions is not None:
+        preset = replace(preset, distributions=tuple(arguments.distributions), by_default=False)
     distributions = run.selected(preset)
     rows = run.rows(preset, distributions, prior=prior)
     assumed = assumption(prior, rows)
     written = run.store(rows)
-    print(f"{run.description}\n{assumed}")
+    print(f"{run.description}\n{run.split_in_words}{assumed}")
     below = f"\n{text}" if (text := remark(distributions)) else ""
     print(f"\n{results_table(rows, first='distribution')}{below}\n\n{written}")

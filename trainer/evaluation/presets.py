@@ -17,12 +17,15 @@ class Preset:
         protocol: in the results' column of that name.
         distributions: names, see `trainer.evaluation.distributions`, in the order of report.
         aggregations: names, see `trainer.evaluation.aggregations`.
+        by_default: the distributions are those that nobody asked for: what a test split doesn't allow is left out, and
+            the split itself is added where it is not uniform.
     """
 
     title: str
     protocol: str
     distributions: tuple[str, ...]
     aggregations: tuple[str, ...]
+    by_default: bool = True
 
 
 def ladder(ratios: Sequence[int]) -> tuple[str, ...]:
@@ -32,7 +35,7 @@ def ladder(ratios: Sequence[int]) -> tuple[str, ...]:
     return (*forward, "uniform", *backward)
 
 
-UNIFORM = Preset("any data set", "test", ("uniform",), ("mean", "experts"))
+WHOLE = Preset("any data set", "test", ("as_split",), ("mean", "experts"))
 
 SWEEPS = {
     "cifar": Preset(

@@ -112,8 +112,13 @@ def _values(row: Mapping[str, Any], names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _shift(distribution: str) -> float:
-    """Where a distribution stands between forward and backward: −50 for "forward50", 0 for "uniform"; others last."""
-    match = _SHIFT.fullmatch(distribution)
+    """Where a distribution stands between forward and backward: −50 for "forward50", 0 for "uniform"; others last.
+
+    The split as it is comes first.
+    """
+    match = _SHIFT.match(distribution)  # of a row with two names the first
+    if distribution.startswith("as split"):
+        return -math.inf
     if match is None:
         return 0 if distribution == "uniform" else math.inf
     return float(match[2]) * (-1 if match[1] == "forward" else 1)

@@ -33,9 +33,9 @@ def evaluation_parser(description: str, examples: str) -> argparse.ArgumentParse
 
 
 def run_test() -> None:
-    """`test.py`: the uniform test split, the ensemble and each expert alone, every class."""
+    """`test.py`: the test split, the ensemble and each expert alone, every class."""
     flags = evaluation_parser(
-        "Evaluate a checkpoint on the uniform test split: the ensemble, each expert alone, every class.",
+        "Evaluate a checkpoint on its test split: the ensemble, each expert alone, every class.",
         "  python test.py -r saved/digits/ir40/models/NAME/RUN/checkpoint-epoch60.pth",
     )
     parser, environment, arguments = _read(flags)
@@ -59,7 +59,6 @@ def run_sweep(preset_name: str) -> None:
         nargs="+",
         metavar="NAME",
         type=checked_name,
-        default=preset.distributions,
         help=f"test distributions, {', '.join(choices())}; default: {' '.join(preset.distributions)}",
     )
     parser, environment, arguments = _read(flags)

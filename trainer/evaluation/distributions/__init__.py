@@ -11,7 +11,7 @@ import inspect
 import logging
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 DISTRIBUTIONS: dict[str, Callable[..., np.ndarray]] = collect(__name__, __path__)
 
 BY_RULE, LIST_FILE, PUBLISHED_LIST = "by rule", "list file", "published list"
+_WHOLE = "as_split"
 LISTED = re.compile(r"(forward|backward)(\d+)")
 """Names of distributions that list files may name images for: direction and ratio."""
 _NUMBER = r"\d+(?:\.\d+)?"
@@ -49,15 +50,33 @@ class Distribution:
     stands_in: bool = False
 
 
-def select(names: Iterable[str], split: TestSplit) -> list[Distribution]:
-    """Test distributions by their names, in the order of the names.
+def select(names: Iterable[str], split: TestSplit, *, leave_out: bool = False) -> list[Distribution]:
+    """Test distributions by their names, in the order of the names; those with the very same images are one.
 
-    A list file of a distribution's images comes before its rule.
+    A list file of a distribution's images comes before its rule. A test split that is not uniform is called `as split`.
+
+    Args:
+        names: "forward50", "uniform", …
+        split: the whole test split.
+        leave_out: whether distributions that the split's counts don't allow are left out with a line, not an error.
 
     Raises:
         UserError: a name that is not in the table, numbers that its function doesn't take, or an empty distribution.
     """
-    selected = [_selected(name, split) for name in dict.fromkeys(names)]
+    selected, impossible = [], []
+    for name in dict.fromkeys(names):
+        try:
+            selected.append(_selected(name, split))
+        except UserError as error:
+            if not leave_out:
+                raise
+            impossible.append(name)
+            reason = str(error).partition(": ")[2]
+    if impossible:
+        logger.info("Left out: %s: %s", ", ".join(impossible), reason)
+    if not selected:
+        raise UserError(f"none of the test distributions is possible: {reason}")
+    selected = _merged(selected)
     if derived := [distribution.name for distribution in selected if distribution.stands_in]:
         text = (
             "No list files for %s: selecting the test images by the benchmark's rule (not the benchmark's own images)."
@@ -88,6 +107,19 @@ def choices() -> list[str]:
     return [_form(entry) for entry in DISTRIBUTIONS]
 
 
+def _merged(selected: list[Distribution]) -> list[Distribution]:
+    """Distributions of the same images become one that has both names."""
+    by_images: dict[bytes, Distribution] = {}
+    for distribution in selected:
+        images = np.sort(distribution.indices).astype(np.int64).tobytes()
+        if images in by_images:
+            first = by_images[images]
+            by_images[images] = replace(first, name=f"{first.name} = {distribution.name}")
+        else:
+            by_images[images] = distribution
+    return list(by_images.values())
+
+
 def _selected(name: str, split: TestSplit) -> Distribution:
     function, numbers = _rule(name)
     listed = split.listed(name)
@@ -100,6 +132,8 @@ def _selected(name: str, split: TestSplit) -> Distribution:
             raise UserError(f"test distribution {name!r}: {error}") from None
         could_be_listed = split.shifts_are_listed and LISTED.fullmatch(name) and len(indices) < len(split.targets)
         found = Distribution(name, indices, stands_in=bool(could_be_listed))
+    if name == _WHOLE:
+        found = replace(found, name="uniform" if split.is_uniform else "as split")
     if not len(found.indices):
         raise UserError(f"test distribution {name!r}: holds none of the {len(split.targets)} test images")
     return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_loader.datasets.longtail import select_per_class
+from data_loader.datasets.longtail import proportional_counts, select_per_class
 from trainer.evaluation.distributions.split import TestSplit
 from utils.random_streams import Stream, generator
 
@@ -19,13 +19,9 @@ def dirichlet(split: TestSplit, alpha: float, seed: int) -> np.ndarray:
     """
     if not alpha > 0:
         raise ValueError(f"alpha must be above 0, not {alpha}")
-    sizes = np.bincount(split.targets, minlength=len(split.class_counts))
+    sizes = split.sizes
     weights = generator(int(seed), Stream.TEST_PRIOR).gamma(alpha, size=len(sizes)) * (sizes > 0)
     if not weights.sum() > 0:  # an alpha so small that every draw is 0: the limit is one class alone
         weights = np.zeros(len(sizes))
         weights[generator(int(seed), Stream.TEST_PRIOR).choice(np.flatnonzero(sizes))] = 1
-    prior = weights / weights.sum()
-    drawn = prior > 0
-    total = (sizes[drawn] / prior[drawn]).min()
-    counts = np.floor(total * prior * (1 + 1e-12)).astype(np.int64)
-    return select_per_class(split.targets, np.minimum(counts, sizes))
+    return select_per_class(split.targets, proportional_counts(sizes, weights, all_classes=False))

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_loader.datasets.longtail import shift_factor, shifted_indices
+from data_loader.datasets.longtail import (
+    longtail_shares,
+    proportional_counts,
+    select_per_class,
+    shift_factor,
+    shifted_indices,
+)
 from trainer.evaluation.distributions.split import TestSplit
 
 __all__ = ["backward", "forward"]
@@ -28,5 +34,11 @@ def checked_ratio(ratio: float) -> float:
 
 
 def _shifted(split: TestSplit, ratio: float, *, backward: bool) -> np.ndarray:
+    """By the published rule from a uniform split; else in the same proportions, as far as the counts allow."""
     factor = shift_factor(checked_ratio(ratio))
-    return shifted_indices(split.targets, split.class_counts, factor=factor, backward=backward)
+    if split.is_uniform:
+        return shifted_indices(split.targets, split.class_counts, factor=factor, backward=backward)
+    order = np.argsort(-np.asarray(split.class_counts), kind="stable")
+    shares = np.empty(len(order))
+    shares[order[::-1] if backward else order] = longtail_shares(len(order), factor)
+    return select_per_class(split.targets, proportional_counts(split.sizes, shares))

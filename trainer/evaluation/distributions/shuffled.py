@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from data_loader.datasets.longtail import longtail_counts, select_per_class, shift_factor
+from data_loader.datasets.longtail import (
+    longtail_counts,
+    longtail_shares,
+    proportional_counts,
+    select_per_class,
+    shift_factor,
+)
 from trainer.evaluation.distributions.ladder import checked_ratio
 from trainer.evaluation.distributions.split import TestSplit
 from utils.random_streams import Stream, generator
@@ -13,10 +19,11 @@ __all__ = ["shuffled"]
 
 
 def shuffled(split: TestSplit, ratio: float, seed: int) -> np.ndarray:
-    """Imbalance `ratio` over classes permuted by `seed`; the largest class has all its images."""
-    num_classes = len(split.class_counts)
-    largest = int(np.bincount(split.targets, minlength=num_classes).max())
-    factor = shift_factor(checked_ratio(ratio))
-    counts = longtail_counts(largest, num_classes, imb_type="exp", imb_factor=factor)
+    """Imbalance `ratio` over classes permuted by `seed`; from a uniform split the largest class has all its images."""
+    num_classes, factor = len(split.sizes), shift_factor(checked_ratio(ratio))
     order = generator(int(seed), Stream.TEST_PRIOR).permutation(num_classes)
-    return select_per_class(split.targets, counts[order])
+    if split.is_uniform:
+        counts = longtail_counts(int(split.sizes.max()), num_classes, imb_type="exp", imb_factor=factor)[order]
+    else:
+        counts = proportional_counts(split.sizes, longtail_shares(num_classes, factor)[order])
+    return select_per_class(split.targets, counts)

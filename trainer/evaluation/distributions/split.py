@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:  # PyTorch takes seconds to import, and the distributions' names are checked without it
     from data_loader.loader import ListedImages
+
+
+_NEARLY = 1.2
 
 
 def _no_lists(name: str) -> None:
@@ -33,3 +37,13 @@ class TestSplit:
     class_counts: Sequence[int]
     listed: Callable[[str], ListedImages | None] = _no_lists
     shifts_are_listed: bool = False
+
+    @cached_property
+    def sizes(self) -> np.ndarray:
+        """Test images of each class, int64, shape [C]."""
+        return np.bincount(self.targets, minlength=len(self.class_counts))
+
+    @property
+    def is_uniform(self) -> bool:
+        """Whether every class has as many images, or nearly: the largest up to a fifth more than the smallest."""
+        return bool(0 < self.sizes.max() <= _NEARLY * self.sizes.min())
