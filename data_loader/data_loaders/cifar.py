@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
-import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,8 @@ from data_loader.array_loaders import (
     ImbalanceArrayDataLoader,
     ShiftedTestArrayDataLoader,
 )
-from data_loader.datasets.labelled_images import LabelledImages, check_labels, download
+from data_loader.datasets.labelled_images import LabelledImages, check_labels, download, refuse_what_is_no_file
+from data_loader.datasets.plain_pickles import read_plain_pickle
 from utils.errors import UserError
 
 __all__ = [
@@ -28,6 +27,7 @@ __all__ = [
     "TestAgnosticImbalanceCIFAR100DataLoader",
 ]
 
+_LARGE_LABEL = 1 << 31
 _CIFAR_CLASSES = {10: datasets.CIFAR10, 100: datasets.CIFAR100}
 
 
@@ -46,49 +46,62 @@ def read_cifar(data_dir: str, num_classes: int, *, train: bool, verify: bool) ->
     kind = _CIFAR_CLASSES[num_classes]
     root = Path(data_dir)
     folder = root / kind.base_folder
+    files = [folder / name for name, _ in (*kind.train_list, *kind.test_list)]
+    meta = folder / kind.meta["filename"]
+    refuse_what_is_no_file(*files, meta)
     if verify:  # files that are there and differ are somebody's: they are refused, never replaced by a download
         fetches = not folder.exists()
         download(lambda: kind(data_dir, train=train, download=fetches), f"CIFAR-{num_classes}", root)
-    parts = [_read_cifar_file(folder / name) for name, _ in (kind.train_list if train else kind.test_list)]
-    label_key = "labels" if "labels" in parts[0] else "fine_labels"
-    try:
-        images = np.concatenate([np.asarray(part["data"], np.uint8) for part in parts]).reshape(-1, 3, 32, 32)
-        targets = np.concatenate([np.asarray(part[label_key], np.int64) for part in parts])
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise UserError(f"{folder}: not CIFAR-{num_classes}: no images and labels of its form ({error!r})") from None
+    of_split = files[: len(kind.train_list)] if train else files[len(kind.train_list) :]
+    content = [(path, read_plain_pickle(path, "CIFAR")) for path in of_split]
+    images = np.concatenate([_pixels(path, part) for path, part in content]).reshape(-1, 3, 32, 32)
+    targets = np.concatenate([_labels(path, part) for path, part in content])
     check_labels(folder, f"CIFAR-{num_classes}", images, targets, num_classes, train=train)
-    meta = folder / kind.meta["filename"]
-    names = list(_read_cifar_file(meta).get(kind.meta["key"], ())) if meta.is_file() else []
-    if len(names) != num_classes:
-        names = [str(label) for label in range(num_classes)]
-    return LabelledImages(torch.from_numpy(images), targets, names)
+    return LabelledImages(torch.from_numpy(images), targets, _class_names(meta, kind.meta["key"], num_classes))
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Admits what CIFAR's files hold, NumPy arrays and plain containers, and nothing that could run code."""
+def _pixels(path: Path, part: dict[str, Any]) -> np.ndarray:
+    """The images of a file: uint8, shape [N, 3072]."""
+    pixels = part.get("data")
+    if not isinstance(pixels, np.ndarray) or pixels.shape[1:] not in ((3072,), (3, 32, 32)):
+        found = f"of shape {pixels.shape}" if isinstance(pixels, np.ndarray) else f"a {type(pixels).__name__}"
+        raise UserError(f"{path}: not in CIFAR's format: 'data' must be an array of shape (N, 3072); it is {found}")
+    wrong = f"{path}: not in CIFAR's format: the pixels in 'data' must be whole numbers from 0 to 255; they are"
+    if pixels.dtype.kind not in "iu":
+        raise UserError(f"{wrong} of type {pixels.dtype}")
+    if pixels.size and (pixels.min() < 0 or pixels.max() > 255):
+        raise UserError(f"{wrong} {pixels.min()} to {pixels.max()}")
+    return pixels.reshape(len(pixels), 3072).astype(np.uint8)
 
-    _ADMITTED = frozenset(
-        (f"numpy.{core}.multiarray", name) for core in ("core", "_core") for name in ("_reconstruct", "scalar")
-    ) | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
 
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._ADMITTED:
-            raise pickle.UnpicklingError(f"refused: it holds a {module}.{name}")
-        return super().find_class(module, name)
+def _labels(path: Path, part: dict[str, Any]) -> np.ndarray:
+    """The labels of a file: int64, shape [N]."""
+    key = "labels" if "labels" in part else "fine_labels"
+    labels = part.get(key)
+    if isinstance(labels, np.ndarray) and labels.ndim == 1 and labels.dtype.kind in "iu":
+        labels = labels.tolist()
+    if not isinstance(labels, list):
+        raise UserError(f"{path}: not in CIFAR's format: no list of whole numbers in {key!r}")
+    for label in labels:
+        if not isinstance(label, int | np.integer) or isinstance(label, bool):
+            told = f"got a {type(label).__name__}"
+            raise UserError(f"{path}: not in CIFAR's format: the labels in {key!r} must be whole numbers; {told}")
+        if abs(int(label)) > _LARGE_LABEL:
+            raise UserError(f"{path}: not in CIFAR's format: a label in {key!r} is beyond all classes")
+    return np.array(labels, np.int64)
 
 
-def _read_cifar_file(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file, warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message=r".*align.*")
-            content = _PlainUnpickler(file, encoding="latin1").load()
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file (data_loader.args.data_dir)") from None
-    except Exception as error:  # a damaged pickle raises nearly anything
-        raise UserError(f"{path}: damaged or not in CIFAR's format ({error})") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: not in CIFAR's format: it holds a {type(content).__name__}")
-    return content
+def _class_names(meta: Path, key: str, num_classes: int) -> list[str]:
+    """The classes' names in a file that may be missing: numbers then."""
+    if not meta.exists():
+        return [str(label) for label in range(num_classes)]
+    names = read_plain_pickle(meta, "CIFAR").get(key)
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) and name for name in names):
+        raise UserError(f"{meta}: not in CIFAR's format: {key!r} must be a list of names")
+    if len(names) != num_classes or len(set(names)) != num_classes:
+        told = f"{len(set(names))} different names; expected {num_classes}"
+        raise UserError(f"{meta}: not in CIFAR's format: {key!r} holds {told}")
+    return list(names)
 
 
 _MEAN, _STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)

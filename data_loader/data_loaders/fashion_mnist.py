@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import struct
 import zlib
 from pathlib import Path
@@ -12,8 +13,16 @@ import torch
 from torchvision import datasets
 
 from data_loader.array_loaders import ArrayDatasetSpec, ImbalanceArrayDataLoader
-from data_loader.datasets.labelled_images import LabelledImages, check_labels, download
+from data_loader.datasets.labelled_images import (
+    MOST_BYTES,
+    LabelledImages,
+    check_labels,
+    download,
+    refuse_what_is_no_file,
+)
 from utils.errors import UserError
+
+_BYTES = 0x0800  # an IDX file's first number: 8 for unsigned bytes, then the dimensions
 
 __all__ = ["ImbalanceFashionMNISTDataLoader"]
 
@@ -28,34 +37,46 @@ def read_fashion_mnist(data_dir: str, *, train: bool, verify: bool) -> LabelledI
         UserError: the files are missing and can't be downloaded, or are damaged.
     """
     root, prefix = Path(data_dir), "train" if train else "t10k"
-    files = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
-    if not all((root / f"{name}.gz").is_file() for name in files):
+    names = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
+    below = root / "FashionMNIST" / "raw"
+    refuse_what_is_no_file(
+        *(folder / f"{name}{ending}" for folder in (root, below) for name in names for ending in ("", ".gz"))
+    )
+    if not all((root / f"{name}.gz").is_file() for name in names):
         if verify:
             download(lambda: datasets.FashionMNIST(data_dir, train=train, download=True), "Fashion-MNIST", root)
-        root = root / "FashionMNIST" / "raw"
-    pixels, labels = (_read_idx(root / name) for name in files)
-    if pixels.ndim != 3:
-        raise UserError(f"{root}: not Fashion-MNIST: {pixels.shape} pixels and {labels.shape} labels")
-    names = list(datasets.FashionMNIST.classes)
-    check_labels(root, "Fashion-MNIST", pixels, labels, len(names), train=train)
+        root = below
+    pixels, labels = (_read_idx(root / name, dimensions) for name, dimensions in zip(names, (3, 1), strict=True))
+    classes = list(datasets.FashionMNIST.classes)
+    check_labels(root, "Fashion-MNIST", pixels, labels, len(classes), train=train)
     images = torch.from_numpy(pixels)[:, None].repeat(1, 3, 1, 1)
-    return LabelledImages(images, labels.astype(np.int64), names)
+    return LabelledImages(images, labels.astype(np.int64), classes)
 
 
-def _read_idx(path: Path) -> np.ndarray:
-    """An array of unsigned bytes in MNIST's IDX format, from `path` or `path`.gz."""
+def _read_idx(path: Path, dimensions: int) -> np.ndarray:
+    """An array of unsigned bytes in MNIST's IDX format, from `path`.gz or `path`; images have 3 dimensions, labels 1.
+
+    Its size is known from the header before its bytes are unpacked, and no more than these are.
+    """
     packed = path.with_name(f"{path.name}.gz")
+    source = packed if packed.is_file() else path
     try:
-        content = gzip.decompress(packed.read_bytes()) if packed.is_file() else path.read_bytes()
-        zeros, kind, dimensions = struct.unpack(">HBB", content[:4])
-        shape = struct.unpack(f">{dimensions}I", content[4 : 4 + 4 * dimensions])
-        if (zeros, kind) != (0, 8):
-            raise ValueError("not an IDX file of bytes")
-        return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy()
+        with gzip.open(source) if source == packed else source.open("rb") as file:
+            magic, *shape = struct.unpack(f">{1 + dimensions}I", file.read(4 + 4 * dimensions))
+            if magic != _BYTES | dimensions:
+                raise ValueError(f"its magic number is {magic:#06x}, not {_BYTES | dimensions:#06x}")
+            size = math.prod(shape)
+            if size > MOST_BYTES or size == 0:
+                raise ValueError(f"its shape is {tuple(shape)}")
+            content = file.read(size + 1)
+            if len(content) != size:
+                more = "more than " * (len(content) > size)
+                raise ValueError(f"its shape is {tuple(shape)}, and it holds {more}{min(len(content), size)} bytes")
+        return np.frombuffer(content, np.uint8).reshape(shape).copy()
     except FileNotFoundError:
         raise UserError(f"{path}: no such file, nor with .gz behind it (data_loader.args.data_dir)") from None
     except (OSError, EOFError, ValueError, struct.error, zlib.error) as error:
-        raise UserError(f"{path}: damaged or not in MNIST's format ({error})") from None
+        raise UserError(f"{source}: damaged or not in MNIST's format ({error})") from None
 
 
 class ImbalanceFashionMNISTDataLoader(ImbalanceArrayDataLoader):

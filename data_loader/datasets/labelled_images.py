@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import warnings
 from collections.abc import Callable
@@ -14,6 +15,10 @@ import numpy as np
 from torch import Tensor
 
 from utils.errors import UserError
+from utils.files.reading import regular_file
+
+MOST_BYTES = 1 << 31
+"""Of a data set's file, and of what it unpacks to: ten times the largest of the published ones."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,13 @@ class LabelledImages:
     images: Tensor
     targets: np.ndarray
     class_names: list[str]
+
+
+def refuse_what_is_no_file(*paths: Path) -> None:
+    """Raise a `UserError` for a pipe, a device or the like in place of a data set's file; it may be missing."""
+    for path in paths:
+        if os.path.lexists(path):
+            regular_file(path, "data set's file (data_loader.args.data_dir)")
 
 
 def check_labels(

@@ -20,6 +20,7 @@ from torchvision import datasets
 from data_loader.data_loaders.cifar import read_cifar
 from tests.data_loader.cifar_files import write_cifar, write_python2_pickle
 from tests.data_loader.refusals import refusal
+from tests.odd_files import ODD_KINDS, put_odd
 
 pytestmark = pytest.mark.usefixtures("no_network")
 
@@ -127,7 +128,8 @@ def test_a_cut_file_is_refused(own_files: Path, num_classes: int) -> None:
         line = refusal(lambda: read_cifar(str(own_files), num_classes, train=True, verify=False))
         assert str(path) in line, length
     path.unlink()
-    assert f"{path}: no such file" in refusal(lambda: read_cifar(str(own_files), num_classes, train=True, verify=False))
+    line = refusal(lambda: read_cifar(str(own_files), num_classes, train=True, verify=False))
+    assert line.startswith(f"{path}: no such CIFAR file")
 
 
 def labelled(labels: Any, count: int = 2, width: int = 3072) -> dict[str, Any]:
@@ -157,6 +159,100 @@ def test_a_file_with_other_content_is_refused(own_files: Path, content: Any) -> 
     write_python2_pickle(own_files / "cifar-100-python" / "test", content)
     line = refusal(lambda: read_cifar(str(own_files), 100, train=False, verify=False))
     assert "cifar-100-python" in line
+
+
+def pixels_of(array: np.ndarray) -> dict[str, Any]:
+    return {"data": array, "fine_labels": [0, 1]}
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (pixels_of(np.full((2, 3072), 0.5)), "whole numbers from 0 to 255; they are of type float64"),
+        (pixels_of(np.full((2, 3072), np.nan, np.float32)), "they are of type float32"),
+        (pixels_of(np.full((2, 3072), 256)), "they are 256 to 256"),
+        (pixels_of(np.full((2, 3072), -1, np.int8)), "they are -1 to -1"),
+        (pixels_of(np.ones((2, 3072), bool)), "they are of type bool"),
+        (pixels_of(np.full((2, 3072), None)), "they are of type object"),
+        (pixels_of(np.zeros((2, 32, 32, 3), np.uint8)), "it is of shape (2, 32, 32, 3)"),
+        ({"data": [[0] * 3072] * 2, "fine_labels": [0, 1]}, "it is a list"),
+        ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0.5, 1]}, "must be whole numbers; got a float"),
+        ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [True, 1]}, "got a bool"),
+        ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": np.array([0.0, 1.0])}, "no list of whole numbers"),
+        ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": [0, 10**30]}, "beyond all classes"),
+        ({"data": np.zeros((2, 3072), np.uint8), "fine_labels": {0: 1}}, "no list of whole numbers in 'fine_labels'"),
+    ],
+)
+def test_what_is_no_pixel_and_no_label_is_refused(own_files: Path, content: Any, reason: str) -> None:
+    path = own_files / "cifar-100-python" / "test"
+    path.write_bytes(pickle.dumps(content, protocol=2))
+    line = refusal(lambda: read_cifar(str(own_files), 100, train=False, verify=False))
+    assert line.startswith(f"{path}: not in CIFAR's format")
+    assert reason in line
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.uint16])
+def test_whole_numbers_of_any_type_are_pixels_and_labels(own_files: Path, kind: type) -> None:
+    pixels = np.arange(2 * 3072).reshape(2, 3072) % 256
+    content = {"data": pixels.astype(kind), "fine_labels": np.array([7, 99], kind)}
+    (own_files / "cifar-100-python" / "test").write_bytes(pickle.dumps(content, protocol=2))
+    split = read_cifar(str(own_files), 100, train=False, verify=False)
+    assert np.array_equal(split.images.reshape(2, 3072).numpy(), pixels)
+    assert split.targets.tolist() == [7, 99]
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        ({}, "must be a list of names"),
+        ({"label_names": "abcdefghij"}, "must be a list of names"),
+        ({"label_names": [0] * 10}, "must be a list of names"),
+        ({"label_names": [*"abcdefghi", ""]}, "must be a list of names"),
+        ({"label_names": [*"abcdefghi"]}, "9 different names; expected 10"),
+        ({"label_names": [*"abcdefghia"]}, "9 different names; expected 10"),
+        (["a"], "it holds a list"),
+    ],
+)
+def test_names_of_another_form_are_refused(own_files: Path, names: Any, reason: str) -> None:
+    path = own_files / FOLDERS[10] / "batches.meta"
+    path.write_bytes(pickle.dumps(names))
+    line = refusal(lambda: read_cifar(str(own_files), 10, train=False, verify=False))
+    assert line.startswith(f"{path}: not in CIFAR's format")
+    assert reason in line
+
+
+BOMBS = {  # each would take gigabytes out of some bytes
+    "a place in the memo far away": b"\x80\x02}r\xff\xff\xff\x7f.",
+    "the same as text": b"}p2147483647\n.",
+    "bytes that double": b"\x80\x02}U\x04datac_codecs\nencode\nU\x02abU\x03hex\x86Rs.",
+    "a shape alone": b"\x80\x02}U\x04datacnumpy\nndarray\nJ\xff\xff\xff\x7f\x85U\x02u1\x86Rs.",
+}
+
+
+@pytest.mark.parametrize("content", BOMBS.values(), ids=BOMBS)
+def test_a_small_file_takes_no_large_memory(own_files: Path, content: bytes) -> None:
+    path = own_files / "cifar-100-python" / "test"
+    path.write_bytes(content)
+    line = refusal(lambda: read_cifar(str(own_files), 100, train=False, verify=False))
+    assert "refused" in line or "can't hold an array of shape (2147483647,)" in line
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("kind", ODD_KINDS)
+@pytest.mark.parametrize("name", ["train", "test", "meta"])
+def test_what_is_no_file_is_refused_by_name(own_files: Path, name: str, kind: str, verify: bool) -> None:
+    path = own_files / "cifar-100-python" / name
+    path.unlink()
+    put_odd(path, kind)
+    line = refusal(lambda: read_cifar(str(own_files), 100, train=True, verify=verify))
+    assert line.startswith(f"{path}: ")
+    assert ODD_KINDS[kind] in line
+
+
+def test_a_file_of_terabytes_is_refused_unread(own_files: Path) -> None:
+    with (own_files / "cifar-100-python" / "train").open("r+b") as file:
+        file.truncate(1 << 40)
+    assert "too many" in refusal(lambda: read_cifar(str(own_files), 100, train=True, verify=False))
 
 
 def test_a_class_without_training_images_is_refused(own_files: Path) -> None:

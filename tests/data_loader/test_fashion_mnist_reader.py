@@ -13,6 +13,7 @@ import torch
 from data_loader.data_loaders.fashion_mnist import read_fashion_mnist
 from tests.data_loader.cifar_files import write_fashion_mnist, write_idx
 from tests.data_loader.refusals import refusal
+from tests.odd_files import ODD_KINDS, put_odd
 from utils.errors import UserError
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -102,7 +103,51 @@ def test_damaged_fashion_mnist_is_refused_or_right(fashion: Path, name: str) -> 
 def test_fashion_mnist_with_other_content_is_refused(fashion: Path, images: np.ndarray, labels: np.ndarray) -> None:
     write_idx(fashion / "train-images-idx3-ubyte.gz", images)
     write_idx(fashion / "train-labels-idx1-ubyte.gz", labels.astype(np.uint8))
-    assert "not Fashion-MNIST" in refusal(lambda: read_fashion_mnist(str(fashion), train=True, verify=False))
+    line = refusal(lambda: read_fashion_mnist(str(fashion), train=True, verify=False))
+    assert "not Fashion-MNIST" in line or "not in MNIST's format" in line
+
+
+@pytest.mark.parametrize(
+    ("header", "size", "reason"),
+    [
+        ((0x0803, 20, 28, 28), 20 * 784 + 1, "holds more than 15680 bytes"),
+        ((0x0803, 20, 28, 28), 20 * 784 - 1, "it holds 15679 bytes"),
+        ((0x0801, 15680), 15680, "magic number is 0x0801, not 0x0803"),
+        ((0x0D03, 20, 28, 28), 15680, "magic number is 0x0d03, not 0x0803"),
+        ((0x01000803, 20, 28, 28), 15680, "not 0x0803"),
+        ((0x0803, 0xFFFFFFFF, 0xFFFFFFFF, 0xFFFFFFFF), 10, "its shape is (4294967295, "),
+        ((0x0803, 20, 0, 28), 0, "its shape is (20, 0, 28)"),
+        ((0x0803, 20), 0, "requires a buffer"),
+    ],
+)
+@pytest.mark.parametrize("packed", [True, False])
+def test_an_idx_file_holds_what_its_header_says(
+    fashion: Path, header: tuple[int, ...], size: int, reason: str, packed: bool
+) -> None:
+    path = fashion / "t10k-images-idx3-ubyte.gz"
+    content = struct.pack(f">{len(header)}I", *header) + bytes(size)
+    path.write_bytes(gzip.compress(content))
+    if not packed:
+        raw = fashion / "FashionMNIST" / "raw"
+        raw.mkdir(parents=True)
+        for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+            (raw / name).write_bytes(gzip.decompress((fashion / f"{name}.gz").read_bytes()))
+        path.unlink()
+        path = raw / path.stem
+    line = refusal(lambda: read_fashion_mnist(str(fashion), train=False, verify=False))
+    assert line.startswith(f"{path}: damaged or not in MNIST's format")
+    assert reason in line
+
+
+@pytest.mark.parametrize("verify", [True, False])
+@pytest.mark.parametrize("kind", ODD_KINDS)
+def test_what_is_no_file_is_refused_by_name(fashion: Path, kind: str, verify: bool) -> None:
+    path = fashion / "train-labels-idx1-ubyte.gz"
+    path.unlink()
+    put_odd(path, kind)
+    line = refusal(lambda: read_fashion_mnist(str(fashion), train=True, verify=verify))
+    assert line.startswith(f"{path}: ")
+    assert ODD_KINDS[kind] in line
 
 
 def test_an_idx_file_of_another_type_is_refused(fashion: Path) -> None:

@@ -2,43 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.odd_files import ODD_KINDS, put_odd
 from utils.errors import UserError
 from utils.files.checkpoint import CheckpointError, load_checkpoint, read_weights
 from utils.files.inert_pickle import load_inertly
 from utils.files.reading import read_regular_file, regular_file
 
 
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    """A socket's name may have a hundred letters at most."""
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
-
-
 def odd(folder: Path, kind: str) -> Path:
     path = folder / "odd"
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "socket":
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(path))
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "loop":
-        path.symlink_to(folder / "other")
-        (folder / "other").symlink_to(path)
-    elif kind == "dangling":
-        path.symlink_to(folder / "nothing")
-    elif kind == "device":
-        path.symlink_to("/dev/zero")
+    if kind in ODD_KINDS:
+        put_odd(path, kind)
     elif kind == "NUL":
         path = folder / "a\0b"
     elif kind == "long":
@@ -50,12 +28,7 @@ def odd(folder: Path, kind: str) -> Path:
 
 
 KINDS = {
-    "pipe": "can't be read as a checkpoint: it is a pipe",
-    "socket": "can't be read as a checkpoint: it is a socket",
-    "folder": "can't be read as a checkpoint: it is a folder",
-    "loop": "a symbolic link that leads back to itself",
-    "dangling": "a symbolic link to a file that isn't there",
-    "device": "can't be read as a checkpoint: it is a device",
+    **ODD_KINDS,
     "NUL": "no file can have this name",
     "long": "File name too long",
     "below a file": "no such checkpoint",
@@ -64,8 +37,8 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_no_file_is_refused_by_name_by_every_reader(short_folder: Path, kind: str) -> None:
-    path = odd(short_folder, kind)
+def test_what_is_no_file_is_refused_by_name_by_every_reader(tmp_path: Path, kind: str) -> None:
+    path = odd(tmp_path, kind)
     for read in (load_checkpoint, load_inertly, read_weights):
         with pytest.raises(CheckpointError, match=KINDS[kind]) as caught:
             read(path)
