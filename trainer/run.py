@@ -19,7 +19,7 @@ from data_loader.loader import ImageDataLoader
 from trainer.build import build_trainer
 from trainer.config.config_warnings import find_config_warnings
 from trainer.config.run_config import RunConfig
-from trainer.data_checks import require_images, require_normalisable_batches
+from trainer.data_checks import find_data_warnings, how_sure, require_images, require_normalisable_batches
 from trainer.engine.memory_fit import fit_memory
 from trainer.engine.precision import slow_precision
 from trainer.loaders import build_loaders
@@ -89,7 +89,8 @@ def train_run(
     if distributed.is_main:
         newest = next(iter(folder.checkpoints()), parser.resume)
         best = folder.path / BEST_NAME
-        or_best = f" (or the best epoch: {shlex.quote(str(best))})" if best.is_file() else ""
+        sureness = how_sure(trainer.monitor.name, trainer.state.best, len(loaders["train"].splits["validation"]))
+        or_best = f" (or the best epoch: {shlex.quote(str(best))}{sureness})" if best.is_file() else ""
         print(f"Run saved to {folder.path}; evaluate with: python test.py -r {shlex.quote(str(newest))}{or_best}")
 
 
@@ -109,6 +110,8 @@ def _introduce(
             "warning: validating on the test split; to hold out training images instead, set "
             "data_loader.args.validation_split"
         )
+    for told in find_data_warnings(loader, validates=config.trainer.validate):
+        logger.warning("warning: %s", told)
     if config.trainer.sync_batchnorm and (device.type != "cuda" or distributed.group is None):
         logger.warning("warning: trainer.sync_batchnorm has no effect: it needs several processes on GPUs")
     if config.trainer.compile:

@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from data_loader.datasets.image_sets import ArraySet
+from data_loader.datasets.splits import Splits
 from data_loader.loader import ImageDataLoader
+from model.intervals import wilson_interval
 from tests.trainer.small_runs import small_config
 from trainer.config.run_config import RunConfig, run_config
-from trainer.data_checks import require_images, require_normalisable_batches
+from trainer.data_checks import find_data_warnings, how_sure, require_images, require_normalisable_batches
 from trainer.loaders import build_loader
 from utils.config.parser import ConfigParser
 from utils.errors import ConfigError
@@ -75,3 +77,42 @@ def test_single_images_of_more_pixels_are_trained_on() -> None:
     """The last stage of the CIFAR networks sees 4×4 pixels of a digit."""
     config, loader = built(data_loader__args__batch_size=1)
     require_normalisable_batches(config, loader, processes=1, parts=1)
+
+
+def test_what_is_to_be_known_of_classes_and_of_the_validation() -> None:
+    """78 images: 20 of the first class down to 2; a tenth of each held out."""
+    _, loader = built(data_loader__args__validation_split=0.1)
+    held_out = len(loader.splits["validation"])
+    *others, told = find_data_warnings(loader, validates=True)
+    assert (
+        find_data_warnings(loader, validates=False) == others == ["2 of 10 classes (8, 9) have a single training image"]
+    )
+    assert told.startswith(f"the best epoch is chosen by {held_out} validation images: an accuracy is then known to ±")
+    low, high = wilson_interval(0.5, held_out)
+    assert f"±{50 * (high - low):.0f} points (95 %)" in told
+    assert find_data_warnings(built()[1], validates=True) == [], "500 test images"
+
+
+def test_classes_with_one_image_and_without_test_images_are_named() -> None:
+    _, loader = built(data_loader__args__max_per_class=1, data_loader__args__imb_factor=1.0)
+    test = loader.splits["test"]
+    loader.splits = loader.splits.replaced(test=test.subset(np.flatnonzero(test.targets != 3)))
+    single, untested = find_data_warnings(loader, validates=False)
+    names = ", ".join(loader.class_names[:5])
+    assert single == f"10 of 10 classes ({names}, …) have a single training image"
+    assert untested == f"1 of 10 classes ({loader.class_names[3]}) have no test image: their accuracy stays unknown"
+
+
+def test_a_single_class_is_told() -> None:
+    _, loader = built()
+    nothing_else = {
+        name: loader.splits[name].subset(np.flatnonzero(loader.splits[name].targets == 0)) for name in ("train", "test")
+    }
+    loader.splits = Splits({**nothing_else, "validation": nothing_else["test"]}, ["zero"])
+    assert find_data_warnings(loader, validates=False) == ["there is a single class: nothing to tell apart"]
+
+
+def test_of_the_best_accuracy_it_is_said_how_sure_it_is() -> None:
+    said = how_sure("val_accuracy", 0.8, 21)
+    assert said == ", val_accuracy 0.800 of 21 images, 95 % within 0.590 … 0.918"  # Wilson's formula by hand
+    assert how_sure("val_loss", 0.8, 21) == how_sure("val_accuracy", None, 21) == ""

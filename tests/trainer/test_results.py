@@ -62,7 +62,7 @@ def test_an_empty_group_is_null_in_json_empty_in_csv_and_a_dash_in_the_table(tmp
     assert line["few"] == ""
     assert float(line["many"]) == 0.9
     assert "per_class" not in line
-    for shown in (results_table([row()], first="distribution"), class_table([row()], "abc", [9, 5, 1])):
+    for shown in (results_table([row()], first="distribution"), class_table([row()], "abc", [9, 5, 1], [2, 0, 8])):
         assert "–" in shown
         assert "nan" not in shown.lower()
 
@@ -169,11 +169,11 @@ def test_averaged_weights_have_rows_of_their_own_and_a_column_that_tells_them_ap
     shown = [line.split()[:4] for line in results_table(rows, first="distribution").splitlines()]
     assert shown[0] == ["distribution", "weights", "images", "top-1"]
     assert shown[2:] == [["uniform", "raw", "10", "50.00"], ["uniform", "averaged", "10", "75.00"]]
-    classes = class_table([row(), row(weights="averaged", per_class=[0.5, 0.25, NAN])], "abc", [9, 5, 1])
+    classes = class_table([row(), row(weights="averaged", per_class=[0.5, 0.25, NAN])], "abc", [9, 5, 1], [2, 0, 8])
     assert [line.split() for line in classes.splitlines()][2:] == [
-        ["a", "9", "100.00", "50.00"],
-        ["b", "5", "–", "25.00"],
-        ["c", "1", "12.50", "–"],
+        ["a", "9", "2", "100.00", "50.00"],
+        ["b", "5", "0", "–", "25.00"],
+        ["c", "1", "8", "12.50", "–"],
     ]
     assert classes.splitlines()[0].split()[-4:] == ["raw", "%", "averaged", "%"]
 
@@ -225,12 +225,12 @@ def test_columns_of_the_csv_are_those_of_the_rows_the_registrys_in_its_order(tmp
 
 
 def test_the_class_table_by_hand() -> None:
-    assert class_table([row()], ["plane", "car", "bird"], [120, 7, 3]).splitlines() == [
-        "class  training images  accuracy %",
-        "-----  ---------------  ----------",
-        "plane              120      100.00",
-        "car                  7           –",
-        "bird                 3       12.50",
+    assert class_table([row()], ["plane", "car", "bird"], [120, 7, 3], [10, 0, 8]).splitlines() == [
+        "class  training images  test images  accuracy %",
+        "-----  ---------------  -----------  ----------",
+        "plane              120           10      100.00",
+        "car                  7            0           –",
+        "bird                 3            8       12.50",
     ]
 
 

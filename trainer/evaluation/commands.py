@@ -189,7 +189,7 @@ def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: 
     print(f"{run.description}\n{run.split_in_words}{assumed}")
     if run.loader.num_classes <= _MOST_CLASSES_SHOWN:
         ensembles = [row for row in rows if row["predictor"] == "ensemble"]
-        print(f"\n{class_table(ensembles, run.loader.class_names, run.loader.cls_num_list)}")
+        print(f"\n{class_table(ensembles, run.loader.class_names, run.loader.cls_num_list, run.split.sizes)}")
     print(f"\n{results_table(rows, first='predictor')}\n\n{written}")
 
 

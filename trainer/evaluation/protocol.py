@@ -43,8 +43,8 @@ def evaluate(
 
     Yields:
         prior, home (the predictor's, in words), distribution, predictor, selection (how the distribution's images were
-        chosen), images (M), every metric of `model.metrics.METRICS` by its name, and per_class, the class accuracies
-        [C]; what is not defined (an empty group or class) is nan.
+        chosen), images (M), every metric of `model.metrics.METRICS` by its name, per_class, the class accuracies [C],
+        and per_class_images, the images that they are of; what is not defined (an empty group or class) is nan.
     """
     counts = np.asarray(class_counts)
     names = class_names or [str(label) for label in range(len(counts))]
@@ -67,4 +67,5 @@ def evaluate(
                     "images": len(context.targets),
                     **{name: metric.of_set(labelled) for name, metric in METRICS.items()},
                     "per_class": labelled.class_accuracies.tolist(),
+                    "per_class_images": np.bincount(context.targets, minlength=len(counts)).tolist(),
                 }

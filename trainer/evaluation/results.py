@@ -7,11 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from model.metrics import METRICS
 from utils.reporting.tables import decimal, percent, table
 
 RAW = "raw"
-PER_CLASS = "per_class"
+PER_CLASS, CLASS_IMAGES = "per_class", "per_class_images"
 
 
 def result_row(scores: Mapping[str, Any], *, checkpoint: Path, protocol: str, weights: str) -> dict[str, Any]:
@@ -47,14 +49,19 @@ def results_table(rows: Sequence[Mapping[str, Any]], *, first: str) -> str:
     )
 
 
-def class_table(rows: Sequence[Mapping[str, Any]], class_names: Sequence[str], class_counts: Sequence[int]) -> str:
-    """Accuracy by class, a column for each row (each of other weights), with each class's training images."""
+def class_table(
+    rows: Sequence[Mapping[str, Any]],
+    class_names: Sequence[str],
+    class_counts: Sequence[int],
+    test_counts: Sequence[int] | np.ndarray,
+) -> str:
+    """Accuracy by class, a column for each row (each of other weights), with the images that each class has."""
     titles = ["accuracy %"] if len(rows) == 1 else [f"{row['weights']} %" for row in rows]
     lines = [
-        [name, str(count), *(percent(row[PER_CLASS][index]) for row in rows)]
-        for index, (name, count) in enumerate(zip(class_names, class_counts, strict=True))
+        [name, str(trained), str(tested), *(percent(row[PER_CLASS][index]) for row in rows)]
+        for index, (name, trained, tested) in enumerate(zip(class_names, class_counts, test_counts, strict=True))
     ]
-    return table(["class", "training images", *titles], lines)
+    return table(["class", "training images", "test images", *titles], lines)
 
 
 def _without_nan(value: Any) -> Any:
