@@ -216,7 +216,8 @@ def test_a_logging_configuration_writes_into_the_runs_folder_only(
         "handlers": {"file": {"class": "logging.FileHandler", "filename": "own.log", "level": "INFO"}},
         "root": {"level": "INFO", "handlers": ["file"]},
     }
-    (tmp_path / "logging.json").write_text(json.dumps(logging_file))
+    with_mark = "utf-8-sig"  # as Windows' editors write it
+    (tmp_path / "logging.json").write_text(json.dumps(logging_file), encoding=with_mark)
     (tmp_path / "small.json").write_text(json.dumps(small_config(trainer__epochs=1)))
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import socket
 import warnings
@@ -98,16 +99,9 @@ def test_a_run_stopped_once_ends_as_the_uninterrupted_one(tmp_path: Path, uninte
 
 
 def test_what_the_network_draws_takes_part(tmp_path: Path, uninterrupted: Path) -> None:
-    """Else the tests above say nothing about it: a step that is seeded otherwise ends elsewhere."""
-    config = small_config(**STRONG)
-    trainer = small_trainer(tmp_path, config)
-    stop_at(trainer, {(0, 1, 0)})
-    with pytest.raises(RunStopped):
-        trainer.train()
-    (stopped,) = trainer.folder.checkpoints()
-    continued = small_trainer(tmp_path, {**config, "seed": 2}, resume=stopped)
-    continued.train()
-    other = load_checkpoint(tmp_path / "checkpoint-epoch2.pth")
+    """Else the tests above say nothing about it: an epoch that is seeded otherwise ends elsewhere."""
+    config = small_config(**STRONG, seed=2)
+    other = run(tmp_path, config, resume=uninterrupted / "checkpoint-epoch1.pth")
     assert not same_weights(other, load_checkpoint(uninterrupted / "checkpoint-epoch2.pth"))
 
 
@@ -212,3 +206,13 @@ def test_an_epoch_recorded_before_a_crash_is_in_the_curves_once(
     assert {tag: [step for step, _ in points] for tag, points in curves(tmp_path).items()} == {
         tag: [1, 2] for tag in ("loss", "accuracy", "lr")
     }
+
+
+def test_the_command_to_continue_with_is_quoted_for_the_shell(tmp_path: Path) -> None:
+    folder = tmp_path / "it's a run"
+    trainer = small_trainer(folder, small_config())
+    stop_at(trainer, {(0, 1, 0)})
+    with pytest.raises(RunStopped) as stopped:
+        trainer.train()
+    command = str(stopped.value).partition("continue with: ")[2]
+    assert shlex.split(command) == ["python", "train.py", "-r", str(trainer.folder.checkpoints()[0])]

@@ -12,7 +12,7 @@ import pytest
 from base import RunFolder
 from benchmarks.crash_campaign import differences
 from tests.scripts.command_line import Ended, Shell, the_run
-from tests.trainer.small_runs import same_weights, small_config, small_trainer
+from tests.trainer.small_runs import same_weights, small_config, small_trainer, with_changes
 from tests.trainer.stopped_runs import checkpoint_names
 from trainer.continuation import WHERE_NOT_WHAT
 from trainer.run_folders import read_resumed
@@ -255,3 +255,37 @@ def test_a_damaged_newest_run_with_no_good_checkpoint_is_started_again_not_belie
     with caplog.at_level(logging.WARNING):
         assert trained(train("-r", "auto")) == [1, 2]
     assert differences(load_checkpoint(runs()[0] / "checkpoint-epoch2.pth"), whole) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seed", 3),
+        ("optimizer.args.lr", 0.5),
+        ("loss.args.tau_list", [0, 1]),
+        ("lr_scheduler", {"type": "StepLR", "args": {"step_size": 1}}),
+    ],
+)
+def test_a_configuration_edited_beside_its_checkpoint_begins_a_new_run_and_is_told_key_by_key(
+    train: Train, path: str, value: object
+) -> None:
+    """The old run stays what it was, and `-r auto` does not take it for one of the edited configuration."""
+    train()
+    (begun,) = runs()
+    before = load_checkpoint(begun / "checkpoint-epoch2.pth")
+    edited = with_changes(json.loads((begun / "config.json").read_text()), {path: value})
+    (begun / "config.json").write_text(json.dumps(edited))
+    ended = train("-r", begun / "checkpoint-epoch1.pth", config=None)
+    assert trained(ended) == [2]
+    assert "The configuration differs from that of" in ended.out
+    assert f"  {path}" in ended.out
+    assert len(runs()) == 2
+    assert differences(load_checkpoint(begun / "checkpoint-epoch2.pth"), before) == []
+
+    Path("edited.json").write_text(json.dumps(edited))
+    for checkpoint in runs()[1].glob("*.pth"):
+        checkpoint.unlink()
+    runs()[1].rename("elsewhere")
+    automatic = train("-r", "auto", config="edited.json")
+    assert trained(automatic) == [1, 2]
+    assert "is of another configuration than the one beside it: passed over." in automatic.out

@@ -61,7 +61,7 @@ def set_up_logging(verbosity: int, *, folder: Path | None = None, config_file: s
 
 def _from_file(path: Path, folder: Path | None) -> None:
     try:
-        content = json.loads(path.read_text(encoding="utf8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
         handlers = content.get("handlers", {})
         for name in [name for name, handler in handlers.items() if "filename" in handler]:
             if folder is None:
