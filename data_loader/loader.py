@@ -7,6 +7,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple, Self, cast
 
 import numpy as np
@@ -18,6 +19,7 @@ from base import VIEWS, BaseDataLoader, Batch, View
 from data_loader.datasets.image_sets import BatchDataset, ImageSet, ReadBatch
 from data_loader.datasets.longtail import stratified_split
 from data_loader.datasets.splits import EVALUATED_SPLITS, Splits
+from data_loader.run_data import RunData
 from data_loader.sampling import (
     BatchPlanner,
     balanced_epoch_length,
@@ -97,6 +99,15 @@ class ImageDataLoader(BaseDataLoader):
     @abstractmethod
     def image_side(self) -> int:
         """Pixels along a side of what the network sees."""
+
+    def take_up(self, known: RunData) -> None:
+        """Before anything is read: what the run that is continued or evaluated knows of its images.
+
+        Most data sets are what they are, and pass it over.
+        """
+
+    def freeze(self, folder: Path) -> None:
+        """Keep in a new run's folder what `take_up` will need of it."""
 
     def __post_init__(self) -> None:
         self.split = "train" if self.training else "test"

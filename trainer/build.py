@@ -223,7 +223,12 @@ def build_trainer(
         folder=folder,
         recorder=_recorder(parser, folder, state, wandb=options.wandb) if distributed.is_main else SilentRecorder(),
         parts=parts,
-        metadata={"arch": config.arch.type, "config": parser.config, "class_names": loader.class_names},
+        metadata={
+            "arch": config.arch.type,
+            "config": parser.config,
+            "class_names": loader.class_names,
+            "class_counts": loader.cls_num_list,
+        },
         state=state,
         distributed=distributed,
     )

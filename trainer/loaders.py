@@ -5,24 +5,28 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from data_loader.loader import ImageDataLoader
+from data_loader.run_data import RunData
 from trainer.config.components import DATA_LOADER
 from trainer.config.run_config import RunConfig
 from utils.config.sections import Section, build
 from utils.errors import ConfigError, Problem
 
 
-def build_loader(config: RunConfig, *, processes: int = 1) -> ImageDataLoader:
+def build_loader(config: RunConfig, *, processes: int = 1, known: RunData | None = None) -> ImageDataLoader:
     """The loader of the training split (or whichever the configuration asks for), its data read.
 
     Args:
         config: of the run.
         processes: of this run on this machine; `num_workers` is for all of them together.
+        known: what the run that is continued or evaluated knows of its images.
 
     Raises:
         ConfigError: the network has another number of classes than the data.
         UserError: the data are missing or damaged.
     """
     loader = _build(config.data_loader, "data_loader", config, processes)
+    if known is not None:
+        loader.take_up(known)
     expected = config.arch.args["num_classes"]
     if loader.num_classes != expected:
         message = f"{expected} does not fit the data, which have {loader.num_classes} classes"
@@ -30,7 +34,7 @@ def build_loader(config: RunConfig, *, processes: int = 1) -> ImageDataLoader:
     return loader
 
 
-def build_loaders(config: RunConfig, *, processes: int = 1) -> dict[str, ImageDataLoader]:
+def build_loaders(config: RunConfig, *, processes: int = 1, known: RunData | None = None) -> dict[str, ImageDataLoader]:
     """All loaders to train from, by name: `data_loader` as "train", and the further ones that the method takes.
 
     Raises:
@@ -40,7 +44,9 @@ def build_loaders(config: RunConfig, *, processes: int = 1) -> dict[str, ImageDa
     sections = {"train": ("data_loader", config.data_loader)}
     sections |= {name: (f"loaders.{name}", section) for name, section in config.loaders.items()}
     loaders = {
-        name: build_loader(config, processes=processes) if name == "train" else _build(section, path, config, processes)
+        name: build_loader(config, processes=processes, known=known)
+        if name == "train"
+        else _build(section, path, config, processes)
         for name, (path, section) in sections.items()
     }
     test_files = {file for loader in loaders.values() for file in loader.splits["test"].files()}

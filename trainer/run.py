@@ -6,9 +6,10 @@ import logging
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,6 +17,7 @@ from base import RunFolder
 from base.batch_shards import groups
 from base.run_folder import BEST_NAME
 from data_loader.loader import ImageDataLoader
+from data_loader.run_data import RunData
 from trainer.build import build_trainer
 from trainer.config.config_warnings import find_config_warnings
 from trainer.config.run_config import RunConfig
@@ -58,7 +60,10 @@ def train_run(
     """
     with distributed.main_first():
         path, resumed = read_resumed(parser, distributed) if distributed.is_main else (None, None)
-        loaders = build_loaders(config, processes=distributed.local_size)
+        known = _known_images(parser, config, path, resumed)
+    known = distributed.from_main(known)
+    with distributed.main_first():
+        loaders = build_loaders(config, processes=distributed.local_size, known=known)
         require_images(config, loaders["train"])
         keep_last = config.trainer.keep_last
         folder = open_folder(parser, path, keep_last=keep_last) if distributed.is_main else RunFolder(Path())
@@ -68,6 +73,7 @@ def train_run(
             set_up_logging(verbosity(config, distributed), folder=folder.path, config_file=log_config)
             _introduce(config, loaders["train"], device, distributed)
             record_process(folder.path, device, config.seed, distributed)
+            loaders["train"].freeze(folder.path)
         with _nothing_left_behind(folder if distributed.is_main and path is None else None), _lack_of_memory_told():
             trainer = build_trainer(
                 config,
@@ -92,6 +98,16 @@ def train_run(
         sureness = how_sure(trainer.monitor.name, trainer.state.best, len(loaders["train"].splits["validation"]))
         or_best = f" (or the best epoch: {shlex.quote(str(best))}{sureness})" if best.is_file() else ""
         print(f"Run saved to {folder.path}; evaluate with: python test.py -r {shlex.quote(str(newest))}{or_best}")
+
+
+def _known_images(
+    parser: ConfigParser, config: RunConfig, path: Path | None, resumed: Mapping[str, Any] | None
+) -> RunData | None:
+    """What the run that is continued knows of its images; one that takes its weights alone has images of its own."""
+    if resumed is None or (path is None and (config.resume_state_dict_only or parser.resume is None)):
+        return None
+    folder = path or parser.resume.parent  # type: ignore[union-attr] # one of them there is
+    return RunData.of(resumed, folder, parser.config["data_loader"])
 
 
 def verbosity(config: RunConfig, distributed: LaunchEnvironment) -> int:

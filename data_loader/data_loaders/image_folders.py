@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -16,12 +18,14 @@ from data_loader.datasets.longtail import stratified_split
 from data_loader.datasets.splits import Splits
 from data_loader.file_loader import FileDataLoader
 from data_loader.lists.list_files import ImageList
+from data_loader.run_data import RunData, freeze_split
 from utils.config.ranges import Range
-from utils.errors import UserError
+from utils.errors import UserError, nearest
 
 __all__ = ["ImageFolderDataLoader"]
 
 _log = logging.getLogger(__name__)
+_LISTED = 5
 
 
 @dataclass(kw_only=True, eq=False)
@@ -48,12 +52,79 @@ class ImageFolderDataLoader(FileDataLoader):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.known: RunData | None = None
         if self.test_fraction + self.val_fraction > 0.9:
             total = self.test_fraction + self.val_fraction
             raise ValueError(f"args.test_fraction: with val_fraction it takes {total:g} of the images; at most 0.9")
 
+    def take_up(self, known: RunData) -> None:
+        """Labels follow the run's class names, and its split is the one that it has kept."""
+        self.known = known
+
+    def freeze(self, folder: Path) -> None:
+        """As list files: see `data_loader.run_data`."""
+        freeze_split(folder, self.find_files())
+
+    @cached_property
+    def cls_num_list(self) -> list[int]:
+        """Training images of each class, as the run counted them where they are not here."""
+        counts = np.bincount(self.splits["train"].targets, minlength=len(self.class_names)).tolist()
+        known = self.known.class_counts if self.known is not None else None
+        if not sum(counts) and known is None:
+            raise UserError(
+                f"{self.data_dir}: holds no training images, and the checkpoint doesn't say how many it had"
+            )
+        return counts if sum(counts) or known is None else known
+
     def find_files(self) -> Splits[ImageList]:
-        """Walk through the folders."""
+        """The run's own files, or those in the folders; they are looked for once."""
+        return self._files
+
+    @cached_property
+    def _files(self) -> Splits[ImageList]:
+        known, base = self.known, Path(self.data_dir)
+        if known is None:
+            return self._walk()
+        if known.files is not None:
+            self._tell_new_images(known)
+            return Splits(known.files, known.class_names)
+        if known.elsewhere and not (base / "train").is_dir():
+            return self._test_images(known)
+        found = self._walk()
+        if found.class_names != known.class_names:
+            raise UserError(f"{base}: {_differences(found.class_names, known.class_names)}")
+        return found
+
+    def _test_images(self, known: RunData) -> Splits[ImageList]:
+        """A folder for tests alone: all its images, under the run's labels; it need not have every class."""
+        base = Path(self.data_dir)
+        root = next((base / name for name in ("test", "val") if (base / name).is_dir()), base)
+        found = find_classes(root)
+        if set(found) - set(known.class_names):
+            raise UserError(f"{root}: {_differences(found, known.class_names)}")
+        if missing := [name for name in known.class_names if name not in found]:
+            _log.info("%s: no folder of %d of the run's classes: %s", root, len(missing), ", ".join(missing))
+        self.skipped_files.clear()
+        images = find_images(root, known.class_names, base=base, skipped_files=self.skipped_files)
+        self._log_skipped_files()
+        return Splits(
+            {"train": images.subset(np.empty(0, int)), "validation": images, "test": images}, known.class_names
+        )
+
+    def _tell_new_images(self, known: RunData) -> None:
+        """What has come into the folder since the run was split is left aside: it must not move other images."""
+        assert known.files is not None
+        walked = self._walk()
+        if walked.class_names != known.class_names:
+            raise UserError(f"{self.data_dir}: {_differences(walked.class_names, known.class_names)}")
+        ours = {path for images in known.files.values() for path in images.paths}
+        added = {path for images in walked.by_name.values() for path in images.paths} - ours
+        if added:
+            text = "%s: %d images are new since the run was split, and are left aside; a new run takes them in"
+            _log.warning(text, self.data_dir, len(added))
+
+    def _walk(self) -> Splits[ImageList]:
+        """The images in the folders, whatever a run knows."""
         base = Path(self.data_dir)
         root = base / "train" if (base / "train").is_dir() else base
         names = find_classes(root)
@@ -92,3 +163,13 @@ class ImageFolderDataLoader(FileDataLoader):
         fraction = self.val_fraction / (1 - self.test_fraction)
         train_indices, validation_indices = stratified_split(train.targets, fraction, num_classes)
         return {"train": train.subset(train_indices), "validation": train.subset(validation_indices), "test": test}
+
+
+def _differences(found: Sequence[str], known: Sequence[str]) -> str:
+    """How the class folders differ from the run's classes."""
+    missing = [name for name in known if name not in found]
+    new = [name for name in found if name not in known]
+    parts = [f"no folder of {', '.join(missing[:_LISTED])}"] if missing else []
+    parts += [f"new: {', '.join(new[:_LISTED])}{nearest(new[0], missing)}"] if new else []
+    told = "; ".join(parts) or "in another order"
+    return f"the class folders are not the run's ({told}); name them as they were, or start a new run"

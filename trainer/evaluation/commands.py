@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from data_loader.loader import ImageDataLoader, ListedImages
+from data_loader.run_data import RunData
 from trainer.build import build_model, build_precision
 from trainer.config.run_config import RunConfig, run_config
 from trainer.evaluation.aggregations import predictors
@@ -136,7 +137,8 @@ def _predicted(
         repair_results(checkpoint.parent)
     with distributed.main_first():
         read = read_checkpoint(checkpoint)
-        loader = build_loader(config, processes=distributed.local_size).of_split("test")
+        known = RunData.of(read.content, checkpoint.parent, parser.config["data_loader"])
+        loader = build_loader(config, processes=distributed.local_size, known=known).of_split("test")
 
     if not len(loader.targets):
         raise UserError("there are no test images: a class whose images are split keeps its last one for training")

@@ -124,6 +124,7 @@ def _check_structure(content: Mapping[str, Any], records: tuple[type, ...]) -> N
         "epoch": (_is_whole, "a whole number"),
         "monitor_best": (lambda value: value is None or _is_number(value), "a number or None"),
         "config": (lambda value: isinstance(value, dict) and all(isinstance(key, str) for key in value), "a dict"),
+        "class_counts": (lambda value: isinstance(value, list) and all(_is_whole(n) for n in value), "whole numbers"),
         "class_names": (lambda value: isinstance(value, list) and all(isinstance(n, str) for n in value), "texts"),
     }
     for name, (is_right, wanted) in published.items():

@@ -1,0 +1,115 @@
+"""A user's folder changes between training and evaluation: nothing is read under another label or split anew."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.data_loader.image_trees import write_user_folder
+from tests.scripts.command_line import Shell
+from tests.scripts.test_file_data_sets import OWN_IMAGES, QUICK, SMALL
+from utils.files.checkpoint import load_checkpoint
+
+FLAGS = (*SMALL, *QUICK, "--epochs", "2")
+
+
+@pytest.fixture
+def trained(tmp_path: Path, shell: Shell) -> tuple[Path, Path]:
+    """The folder of images, and the checkpoint of the first of two epochs."""
+    write_user_folder(tmp_path / "data", broken=False)
+    flags = (*FLAGS, "--data_dir", tmp_path / "data", "--save_dir", tmp_path / "saved", "--save_period", 1)
+    assert shell("train.py", "-c", OWN_IMAGES, *flags).code == 0
+    (checkpoint,) = (tmp_path / "saved").glob("models/*/*/checkpoint-epoch1.pth")
+    return tmp_path / "data", checkpoint
+
+
+def whole_split(checkpoint: Path) -> dict[str, Any]:
+    rows = json.loads((checkpoint.parent / "results.json").read_text(encoding="utf8"))["results"]
+    return next(row for row in rows if (row["predictor"], row["distribution"]) == ("ensemble", "as split"))
+
+
+def rename(data: Path) -> None:
+    (data / "apple").rename(data / "zapple")
+
+
+def lose(data: Path) -> None:
+    shutil.rmtree(data / "birch")
+
+
+def gain(data: Path) -> None:
+    shutil.copytree(data / "birch", data / "beech")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (rename, "no folder of apple; new: zapple; did you mean 'apple'?"),
+        (lose, "no folder of birch"),
+        (gain, "new: beech"),
+    ],
+)
+def test_classes_that_are_not_the_runs_are_told_by_name(
+    trained: tuple[Path, Path], shell: Shell, change: Callable[[Path], None], told: str
+) -> None:
+    data, checkpoint = trained
+    change(data)
+    before = set(checkpoint.parent.rglob("*"))
+    for ended in (shell("test.py", "-r", checkpoint), shell("train.py", "-r", checkpoint)):
+        assert (ended.code, ended.err.count("\n")) == (2, 1)
+        assert f"the class folders are not the run's ({told}); name them as they were" in ended.err
+    assert set(checkpoint.parent.rglob("*")) == before
+
+
+def test_a_folder_that_has_gained_images_is_not_split_anew(trained: tuple[Path, Path], shell: Shell) -> None:
+    data, checkpoint = trained
+    assert shell("test.py", "-r", checkpoint).code == 0
+    before = whole_split(checkpoint)
+    for number in range(30):
+        shutil.copy(data / "cedar" / "cedar_00.jpg", data / "birch" / f"a{number}.jpg")
+    (checkpoint.parent / "checkpoint-epoch1.predictions.npz").unlink()
+    ended = shell("test.py", "-r", checkpoint)
+    assert ended.code == 0
+    assert "30 images are new since the run was split, and are left aside" in ended.err + ended.out
+    assert whole_split(checkpoint) == before
+
+    undisturbed = load_checkpoint(checkpoint.with_name("checkpoint-epoch2.pth"))["state_dict"]
+    checkpoint.with_name("checkpoint-epoch2.pth").unlink()
+    assert shell("train.py", "-r", checkpoint).code == 0
+    continued = load_checkpoint(checkpoint.with_name("checkpoint-epoch2.pth"))["state_dict"]
+    assert all(bool((undisturbed[name] == continued[name]).all()) for name in undisturbed)
+
+
+@pytest.mark.parametrize("place", ["", "test"])
+def test_a_checkpoint_its_configuration_and_a_folder_of_test_images_suffice(
+    trained: tuple[Path, Path], shell: Shell, tmp_path: Path, place: str
+) -> None:
+    """Elsewhere, without a training image, without one of the classes, in another order: labels go by name."""
+    data, checkpoint = trained
+    assert shell("test.py", "-r", checkpoint).code == 0
+    elsewhere = tmp_path / "elsewhere"
+    for name in ("checkpoint-epoch1.pth", "config.json"):
+        (elsewhere / "run").mkdir(parents=True, exist_ok=True)
+        shutil.copy(checkpoint.with_name(name), elsewhere / "run")
+    frozen = (checkpoint.parent / "split" / "test.txt").read_text(encoding="utf8").splitlines()
+    tested = [line.rpartition(" ")[0] for line in frozen if not line.startswith("apple")]
+    for path in tested:
+        target = elsewhere / "images" / place / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(data / path, target)
+    shutil.rmtree(data)
+    config = json.loads((elsewhere / "run/config.json").read_text(encoding="utf8"))
+    config["data_loader"]["args"]["data_dir"] = str(elsewhere / "images")
+    (elsewhere / "own.json").write_text(json.dumps(config), encoding="utf8")
+
+    copied = elsewhere / "run/checkpoint-epoch1.pth"
+    ended = shell("test.py", "-c", elsewhere / "own.json", "-r", copied)
+    assert ended.code == 0, ended.err
+    assert "no folder of 1 of the run's classes: apple" in ended.out + ended.err
+    there, here = whole_split(checkpoint), whole_split(copied)
+    assert here["images"] == len(tested)
+    assert here["per_class"] == [None, *there["per_class"][1:]]
