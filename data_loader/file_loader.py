@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +12,11 @@ from typing import Annotated, ClassVar, Literal
 import numpy as np
 
 from base import View
+from data_loader.datasets.decoding import ImageReader
 from data_loader.datasets.file_set import FileSet
 from data_loader.datasets.image_sets import ImageSet
 from data_loader.datasets.longtail import select_per_class
+from data_loader.datasets.pixel_values import ValueRange
 from data_loader.datasets.splits import Splits
 from data_loader.lists.list_files import ImageList
 from data_loader.loader import ImageDataLoader
@@ -40,6 +43,9 @@ class FileDataLoader(ImageDataLoader):
         max_per_class: at most so many training images of a class.
         on_bad_image: what an unreadable training image is: an "error", or one to "skip": another of its class
             replaces it. Elsewhere it is always an error: a result must be on all images.
+        value_range: lowest and highest value of images of more than 8 bits, which become 0 and 255; null: the
+            range of their type. Images of 8 bits are read as they are.
+        apply_exif: turn images as their EXIF orientation says.
         mean: of each channel, on the scale 0 … 1.
         std: likewise.
     """
@@ -52,6 +58,8 @@ class FileDataLoader(ImageDataLoader):
     randaugm: bool = False
     max_per_class: PositiveInt | None = None
     on_bad_image: Literal["error", "skip"] = "error"
+    value_range: ValueRange | None = None
+    apply_exif: bool = False
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
@@ -65,6 +73,17 @@ class FileDataLoader(ImageDataLoader):
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != 3 or (name == "std" and min(values) <= 0):
                 raise ValueError(f"args.{name}: expected three {'positive ' * (name == 'std')}numbers; got {values}")
+
+        limits = self.value_range
+        if limits is not None and (
+            len(limits) != 2 or not math.isfinite(limits[1] - limits[0]) or limits[0] >= limits[1]
+        ):
+            raise ValueError(f"args.value_range: expected [LOW, HIGH] with LOW less than HIGH; got {list(limits)}")
+
+    @cached_property
+    def read_file(self) -> ImageReader:
+        """What decodes the files of every split."""
+        return ImageReader(self.value_range, self.apply_exif)
 
     @abstractmethod
     def find_files(self) -> Splits[ImageList]:
@@ -107,4 +126,4 @@ class FileDataLoader(ImageDataLoader):
 
     def _file_set(self, files: ImageList) -> ImageSet:
         crop: Crop = CentreCrop(self.image_size, round(self.image_size * _RESIZED))
-        return FileSet(self.data_dir, files.paths, files.targets, crop)
+        return FileSet(self.data_dir, files.paths, files.targets, crop, self.read_file)

@@ -39,6 +39,7 @@ class ImageFolderDataLoader(FileDataLoader):
     Args:
         test_fraction: part of each class held out for testing, where there is no `val/` or `test/`.
         val_fraction: likewise for validation; 0: the test images.
+        apply_exif: turn images as their EXIF orientation says.
 
     Attributes:
         skipped_files: files that are no images, by extension; known once the folders have been walked through.
@@ -48,6 +49,7 @@ class ImageFolderDataLoader(FileDataLoader):
 
     test_fraction: Annotated[float, Range(low=0, high=0.8, low_open=True)] = 0.2
     val_fraction: Annotated[float, Range(low=0, high=0.8)] = 0.1
+    apply_exif: bool = True
     skipped_files: Counter[str] = field(init=False, repr=False, default_factory=Counter)
 
     def __post_init__(self) -> None:

@@ -16,10 +16,12 @@ class ImageListDataLoader(ListDataLoader):
     Args:
         test_txt: list of the test images.
         val_txt: list of the validation images; null: the test images.
+        apply_exif: turn images as their EXIF orientation says.
     """
 
     test_txt: str
     val_txt: str | None = None
+    apply_exif: bool = True
 
     @property
     def validation_list(self) -> str:

@@ -2,64 +2,123 @@
 
 Plain JPEGs (grey or three components, 8 bits) go through torchvision's decoder, which is faster and leaves the pixels
 where they are needed; everything else (PNG, CMYK, palettes, 16 bits, …) and what that decoder refuses goes through
-Pillow. As with `ImageFolder`, an EXIF orientation is not applied, and alpha is dropped.
+Pillow. Alpha is dropped, as with `ImageFolder`. Unlike there, images of more than 8 bits are scaled, what can't be read
+rightly is refused, and an EXIF orientation is applied where it is asked for.
 """
 
 from __future__ import annotations
 
-import io
+import logging
 import os
 import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from data_loader.datasets.orientation import orientation_of, upright
+from data_loader.datasets.pixel_values import Depth, ValueRange, open_picture, pixels_of
+from data_loader.datasets.torchvision_decoder import decode_with_torchvision
 from utils.errors import UserError
+from utils.files.reading import regular_file
 
-try:
-    from torchvision.io import ImageReadMode, decode_image
-except ImportError:  # since 0.29 torchvision announces that its decoder will go
-    decode_image = None
+_log = logging.getLogger(__name__)
+
+MOST_BYTES = 1 << 30
+"""Of an image file."""
+MOST_PIXELS = 178_956_970
+"""Of an image: Pillow's limit, beyond which it takes a file for an attack."""
 
 _STANDALONE_MARKERS = frozenset((0x01, *range(0xD0, 0xD9)))  # JPEG markers without a length
 _NOT_A_FRAME = frozenset((0xC4, 0xC8, 0xCC))  # among 0xC0 … 0xCF, the frame headers
+_METADATA = 0xE1  # EXIF or XMP
 
 
 class UnreadableImageError(UserError):
-    """A file that is missing, empty, truncated or no image; the message names it and says which."""
+    """A file that is missing, empty, truncated, no image, or can't be read rightly; the message names it."""
 
 
-def read_image(path: str) -> Tensor:
-    """The pixels of an image file: uint8, shape [3, H, W].
+class DecodedImage(NamedTuple):
+    """What an image file holds.
+
+    Attributes:
+        pixels: uint8, shape [3, H, W].
+        kind: mode and depth in words: "8-bit colour".
+        depth: of more than 8 bits; else None.
+    """
+
+    pixels: Tensor
+    kind: str
+    depth: Depth | None
+
+
+def decode_file(path: str, *, value_range: ValueRange | None = None, apply_exif: bool = False) -> DecodedImage:
+    """Read an image file.
+
+    Args:
+        path: the file.
+        value_range: of images deeper than 8 bits, what becomes 0 and 255; None: the range of their type.
+        apply_exif: turn and mirror as the file's EXIF orientation says. A TIFF's own orientation always holds.
 
     Raises:
-        UnreadableImageError: the file is missing, empty, truncated or can't be decoded.
+        UnreadableImageError: the file is missing, no file, empty, too large, truncated, or can't be decoded rightly.
     """
     content = _read_bytes(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's of metadata and transparency, torchvision's of its future
-        if decode_image is not None and _is_plain_jpeg(content):
-            try:
-                return decode_image(torch.frombuffer(content, dtype=torch.uint8), ImageReadMode.RGB)
-            except RuntimeError:
-                pass  # Pillow has the last word on what can't be read
         try:
-            return _decode_with_pillow(content)
+            return _decode_plain_jpeg(content, apply_exif) or _decode_with_pillow(content, value_range, apply_exif)
         except Exception as error:  # a damaged file raises nearly anything
             reason = "not an image that Pillow knows" if isinstance(error, Image.UnidentifiedImageError) else error
             raise UnreadableImageError(f"{path}: can't be decoded ({reason})") from None
 
 
+def read_image(path: str, *, value_range: ValueRange | None = None, apply_exif: bool = False) -> Tensor:
+    """The pixels of an image file: uint8, shape [3, H, W]; see `decode_file` for arguments and errors."""
+    return decode_file(path, value_range=value_range, apply_exif=apply_exif).pixels
+
+
+@dataclass(frozen=True, eq=False)
+class ImageReader:
+    """Reads the image files of a data set all in one way; the workers share it.
+
+    Args:
+        value_range: as for `decode_file`.
+        apply_exif: likewise.
+    """
+
+    value_range: ValueRange | None = None
+    apply_exif: bool = False
+    _reported: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.bool).share_memory_(), repr=False)
+
+    def __call__(self, path: str) -> Tensor:
+        """The pixels [3, H, W] of a file; how deep images are scaled is said once a run."""
+        image = decode_file(path, value_range=self.value_range, apply_exif=self.apply_exif)
+        if image.depth is not None and not self._reported[0]:
+            self._reported[0] = True
+            _log.info("%s: %s", path, self.scaling_of(image))
+        return image.pixels
+
+    def scaling_of(self, image: DecodedImage) -> str:
+        """How an image of more than 8 bits is brought to 8, in one line."""
+        assert image.depth is not None
+        if self.value_range is None:
+            low, high, why = 0.0, image.depth.ceiling, "its type's range; data_loader.args.value_range states another"
+        else:
+            (low, high), why = self.value_range, "data_loader.args.value_range"
+        return f"{image.kind}; such images are scaled from {low:,g} … {high:,g} to 0 … 255 ({why})"
+
+
 def _read_bytes(path: str) -> bytearray:
+    regular_file(Path(path), "file", most_bytes=MOST_BYTES, error=UnreadableImageError)
     try:
         with open(path, "rb", buffering=0) as file:
-            content = bytearray(os.fstat(file.fileno()).st_size)
+            content = bytearray(min(os.fstat(file.fileno()).st_size, MOST_BYTES))
             filled = file.readinto(content)
-            rest = file.read() if filled == len(content) else None  # a file that has grown, or a pipe
-    except FileNotFoundError:
-        raise UnreadableImageError(f"{path}: no such file") from None
+            rest = file.read(MOST_BYTES) if filled == len(content) else None  # a file that has grown
     except OSError as error:
         raise UnreadableImageError(f"{path}: can't be read ({error.strerror or error})") from None
     del content[filled:]
@@ -69,11 +128,35 @@ def _read_bytes(path: str) -> bytearray:
     return content
 
 
-def _is_plain_jpeg(content: bytearray) -> bool:
-    """Whether this is a JPEG of 8 bits with one or three components: CMYK is read differently by every decoder."""
+def _decode_plain_jpeg(content: bytearray, apply_exif: bool) -> DecodedImage | None:
+    """A JPEG of 8 bits with one or three components; None for all others: every decoder reads CMYK differently."""
+    header = _jpeg_header(content)
+    if header is None or header.precision != 8 or header.components not in (1, 3):
+        return None
+    if header.height * header.width > MOST_PIXELS:
+        raise ValueError(f"{header.width} × {header.height} pixels; at most {MOST_PIXELS:,} are read")
+    pixels = decode_with_torchvision(content, to_rgb=True)
+    if pixels is None:
+        return None  # Pillow has the last word on what can't be read
+    if apply_exif and header.has_metadata:
+        with open_picture(content) as picture:
+            pixels = upright(pixels, orientation_of(picture))
+    return DecodedImage(pixels, "8-bit grey" if header.components == 1 else "8-bit colour", None)
+
+
+class _JpegHeader(NamedTuple):
+    precision: int
+    height: int
+    width: int
+    components: int
+    has_metadata: bool
+
+
+def _jpeg_header(content: bytearray) -> _JpegHeader | None:
+    """What the frame header of a JPEG says; None: there is none."""
     if content[:2] != b"\xff\xd8":
-        return False
-    position, end = 2, len(content) - 9
+        return None
+    position, end, has_metadata = 2, len(content) - 9, False
     while position < end and content[position] == 0xFF:
         marker = content[position + 1]
         if marker == 0xFF:  # padding
@@ -81,14 +164,21 @@ def _is_plain_jpeg(content: bytearray) -> bool:
         elif marker in _STANDALONE_MARKERS:
             position += 2
         elif 0xC0 <= marker <= 0xCF and marker not in _NOT_A_FRAME:
-            precision, components = content[position + 4], content[position + 9]
-            return precision == 8 and components in (1, 3)
+            height, width = (_number(content, position + offset) for offset in (5, 7))
+            return _JpegHeader(content[position + 4], height, width, content[position + 9], has_metadata)
         else:
-            position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-    return False
+            has_metadata = has_metadata or marker == _METADATA
+            position += 2 + _number(content, position + 2)
+    return None
 
 
-def _decode_with_pillow(content: bytearray) -> Tensor:
-    with Image.open(io.BytesIO(content)) as picture:
-        pixels = np.array(picture.convert("RGB"))
-    return torch.from_numpy(pixels).permute(2, 0, 1)  # [H, W, 3] → [3, H, W]
+def _number(content: bytearray, position: int) -> int:
+    """Two bytes, the larger one first."""
+    return int.from_bytes(content[position : position + 2], "big")
+
+
+def _decode_with_pillow(content: bytearray, value_range: ValueRange | None, apply_exif: bool) -> DecodedImage:
+    with open_picture(content) as picture:
+        rgb, kind, depth = pixels_of(picture, content, value_range)
+        orientation = orientation_of(picture) if apply_exif else 1  # asked after a TIFF has been turned by Pillow
+    return DecodedImage(upright(torch.from_numpy(rgb).permute(2, 0, 1), orientation), kind, depth)

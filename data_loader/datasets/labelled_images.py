@@ -40,7 +40,7 @@ def refuse_what_is_no_file(*paths: Path) -> None:
     """Raise a `UserError` for a pipe, a device or the like in place of a data set's file; it may be missing."""
     for path in paths:
         if os.path.lexists(path):
-            regular_file(path, "data set's file (data_loader.args.data_dir)")
+            regular_file(path, "file (data_loader.args.data_dir)")
 
 
 def check_labels(

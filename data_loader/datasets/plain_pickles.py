@@ -29,7 +29,7 @@ def read_plain_pickle(path: Path, kind: str) -> dict[str, Any]:
         UserError: the file is missing, no file, too large, damaged, holds something that could run code, or no
             dictionary; or it would take more memory than its size warrants.
     """
-    content = read_regular_file(path, f"{kind} file (data_loader.args.data_dir)", most_bytes=MOST_BYTES)
+    content = read_regular_file(path, "file (data_loader.args.data_dir)", most_bytes=MOST_BYTES)
     try:
         _check_memo(content)
         with warnings.catch_warnings():

@@ -129,7 +129,7 @@ def test_a_cut_file_is_refused(own_files: Path, num_classes: int) -> None:
         assert str(path) in line, length
     path.unlink()
     line = refusal(lambda: read_cifar(str(own_files), num_classes, train=True, verify=False))
-    assert line.startswith(f"{path}: no such CIFAR file")
+    assert line.startswith(f"{path}: no such file")
 
 
 def labelled(labels: Any, count: int = 2, width: int = 3072) -> dict[str, Any]:
