@@ -7,6 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from tests.data_loader.cifar_files import write_cifar
 from tests.data_loader.image_trees import Tree, write_imagenet_lt, write_inaturalist, write_user_folder
 
@@ -65,6 +68,19 @@ class DataSets:
     @cached_property
     def folders(self) -> dict[str, Any]:
         return _section("ImageFolderDataLoader", write_user_folder(self.folder / "folders", broken=False))
+
+    @cached_property
+    def microscope(self) -> dict[str, Any]:
+        """Images of 16 bits with values from 200 to 3,500, in files that say that they lie on their side."""
+        section, lying = self.folders, Image.Exif()
+        lying[0x0112] = 6
+        root = Path(shutil.copytree(section["args"]["data_dir"], self.folder / "microscope"))
+        for path in root.glob("*/*.*"):
+            with Image.open(path) as picture:
+                values = 200 + np.array(picture.convert("L")).astype(np.uint16) * 12
+            path.unlink()
+            Image.fromarray(values).save(path.with_suffix(".png"), exif=lying)
+        return {**section, "args": {**section["args"], "data_dir": str(root)}}
 
 
 def _section(kind: str, tree: Tree) -> dict[str, Any]:
