@@ -18,9 +18,10 @@ from trainer.config.run_config import run_config
 from trainer.evaluation.aggregations import predictors
 from trainer.evaluation.distributions import Distribution
 from trainer.evaluation.home import home_in_words, home_priors
-from trainer.evaluation.prior_flags import add_prior_flags, assumption, chosen_prior
+from trainer.evaluation.prior_flags import assumption, chosen_prior
 from trainer.evaluation.priors import PRIORS
 from trainer.evaluation.protocol import evaluate
+from trainer.evaluation.scripts import evaluation_parser
 from trainer.loaders import build_loader
 from utils.config.parser import ConfigParser
 from utils.errors import UserError
@@ -171,9 +172,7 @@ def test_a_prior_from_a_file_is_applied_to_the_classes_that_it_names(tmp_path: P
 
 
 def flags(*words: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    add_prior_flags(parser)
-    return parser.parse_args(words)
+    return evaluation_parser("of a test", "").parse_args(words)
 
 
 def test_the_flags_name_one_prior() -> None:
