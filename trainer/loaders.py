@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 from data_loader.loader import ImageDataLoader
 from data_loader.run_data import RunData
 from trainer.config.components import DATA_LOADER
 from trainer.config.run_config import RunConfig
+from utils.config.parser import ConfigParser
 from utils.config.sections import Section, build
 from utils.errors import ConfigError, Problem
 
@@ -58,12 +62,31 @@ def build_loaders(config: RunConfig, *, processes: int = 1, known: RunData | Non
     return loaders
 
 
+def known_images(
+    parser: ConfigParser, config: RunConfig, path: Path | None, resumed: Mapping[str, Any] | None
+) -> RunData | None:
+    """What a run that is continued knows of its images; None for a new one, and where its weights alone are taken.
+
+    Args:
+        parser: the configuration; its `resume` is the checkpoint's file.
+        config: the same, typed.
+        path: the run's folder; None: a new one.
+        resumed: the checkpoint's content.
+    """
+    if resumed is None or (path is None and (config.resume_state_dict_only or parser.resume is None)):
+        return None
+    folder = path or parser.resume.parent  # type: ignore[union-attr] # one of them there is
+    known = RunData.of(resumed, folder, parser.config["data_loader"])
+    # another folder, or other parts of it, are looked through like any that is trained on
+    return known and replace(known, elsewhere=False)
+
+
 def _what_says_test_images(loader: ImageDataLoader, test_files: Collection[str]) -> str:
     """The argument by which all images that a loader trains on are test images; empty where it trains on others."""
     if not loader.training:
         return "training"
     images = loader.splits[loader.split]
-    are_test_images = images.reads_files and all(file in test_files for file in images.files())
+    are_test_images = bool(len(images)) and images.reads_files and all(file in test_files for file in images.files())
     return loader.images_named_by if are_test_images else ""
 
 

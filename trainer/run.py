@@ -6,10 +6,9 @@ import logging
 import re
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -17,14 +16,13 @@ from base import RunFolder
 from base.batch_shards import groups
 from base.run_folder import BEST_NAME
 from data_loader.loader import ImageDataLoader
-from data_loader.run_data import RunData
 from trainer.build import build_trainer
 from trainer.config.config_warnings import find_config_warnings
 from trainer.config.run_config import RunConfig
 from trainer.data_checks import find_data_warnings, how_sure, require_images, require_normalisable_batches
 from trainer.engine.memory_fit import fit_memory
 from trainer.engine.precision import slow_precision
-from trainer.loaders import build_loaders
+from trainer.loaders import build_loaders, known_images
 from trainer.run_folders import open_folder, read_resumed
 from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext
@@ -60,7 +58,7 @@ def train_run(
     """
     with distributed.main_first():
         path, resumed = read_resumed(parser, distributed) if distributed.is_main else (None, None)
-        known = _known_images(parser, config, path, resumed)
+        known = known_images(parser, config, path, resumed)
     known = distributed.from_main(known)
     with distributed.main_first():
         loaders = build_loaders(config, processes=distributed.local_size, known=known)
@@ -98,16 +96,6 @@ def train_run(
         sureness = how_sure(trainer.monitor.name, trainer.state.best, len(loaders["train"].splits["validation"]))
         or_best = f" (or the best epoch: {shlex.quote(str(best))}{sureness})" if best.is_file() else ""
         print(f"Run saved to {folder.path}; evaluate with: python test.py -r {shlex.quote(str(newest))}{or_best}")
-
-
-def _known_images(
-    parser: ConfigParser, config: RunConfig, path: Path | None, resumed: Mapping[str, Any] | None
-) -> RunData | None:
-    """What the run that is continued knows of its images; one that takes its weights alone has images of its own."""
-    if resumed is None or (path is None and (config.resume_state_dict_only or parser.resume is None)):
-        return None
-    folder = path or parser.resume.parent  # type: ignore[union-attr] # one of them there is
-    return RunData.of(resumed, folder, parser.config["data_loader"])
 
 
 def verbosity(config: RunConfig, distributed: LaunchEnvironment) -> int:

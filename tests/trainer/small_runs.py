@@ -12,7 +12,7 @@ import torch
 from base import RunFolder
 from trainer.build import build_trainer
 from trainer.config.run_config import run_config
-from trainer.loaders import build_loaders
+from trainer.loaders import build_loaders, known_images
 from trainer.trainer import Trainer
 from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext
@@ -85,15 +85,19 @@ def small_trainer(
     folder.mkdir(parents=True, exist_ok=True)
     parser = ConfigParser(config, source="a test", resume=resume)
     typed = run_config(parser)
+    resumed = load_checkpoint(resume) if resume else None
+    own_folder = folder if resume is not None and resume.parent == folder else None
+    loaders = build_loaders(typed, known=known_images(parser, typed, own_folder, resumed))
     if distributed is None or distributed.is_main:
         parser.write(folder)
+        loaders["train"].freeze(folder)
     return build_trainer(
         typed,
         parser=parser,
-        loaders=build_loaders(typed),
+        loaders=loaders,
         device=CPU,
         folder=RunFolder(folder),
-        resumed=load_checkpoint(resume) if resume else None,
+        resumed=resumed,
         distributed=distributed,
     )
 
