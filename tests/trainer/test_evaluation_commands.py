@@ -12,7 +12,7 @@ import pytest
 
 from data_loader.loader import ListedImages
 from model.metrics import METRICS
-from trainer.evaluation.commands import TestRun, weights_in
+from trainer.evaluation.opened_run import TestRun, weights_in
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.presets import SWEEPS, WHOLE
 from trainer.evaluation.priors import PRIORS

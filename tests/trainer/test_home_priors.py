@@ -187,8 +187,8 @@ def test_the_flags_name_one_prior() -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ("knwon", r"--prior knwon: give none, known, or a CSV or JSON file; did you mean 'known'\?"),
-        ("posthoc", "--prior posthoc: give none, known"),
+        ("knwon", r"--prior knwon: give none, bbse, em, known, .*, or a CSV or JSON file; did you mean 'known'\?"),
+        ("posthoc", "--prior posthoc: give none, bbse, em"),
         ("missing.csv", "missing.csv: no such file of a prior"),
     ],
 )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from model.metrics import METRICS, set_metric
+from model.prior_estimation import HeldOut
 from tests.trainer.cifar_splits import cifar_split, plain_subset
 from trainer.evaluation.aggregations import AGGREGATIONS, predictors
 from trainer.evaluation.distributions import Distribution, select
@@ -157,9 +158,9 @@ def test_a_class_absent_from_the_test_set_is_never_predicted_under_its_known_pri
 def test_each_prior_leaves_shape_and_argument_alone_and_logits_finite(name: str) -> None:
     logits = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
     before = logits.copy()
-    adjusted = PRIORS[name].corrected(
-        logits, PriorContext(np.arange(20) % 3, [9, 5, 3, 1], "abcd", np.array([0.4, 0.3, 0.3, 0]))
-    )
+    held_out = HeldOut(logits[::2], np.arange(10) % 4)
+    context = PriorContext(np.arange(20) % 3, [9, 5, 3, 1], "abcd", np.array([0.4, 0.3, 0.3, 0]), held_out)
+    adjusted = PRIORS[name].corrected(logits, PRIORS[name].found(logits, context), context)
     assert adjusted.shape == (20, 4)
     assert np.isfinite(adjusted).all()
     np.testing.assert_array_equal(logits, before)

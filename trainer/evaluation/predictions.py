@@ -138,6 +138,7 @@ def stored_predictions(
     compute: Callable[[], dict[str, np.ndarray] | None],
     *,
     precision: str,
+    split: str = "test",
     distributed: DistributedContext | None = None,
 ) -> Predictions | None:
     """The predictions stored beside a checkpoint; computed, and stored, where there are none yet. None but in rank 0.
@@ -153,13 +154,15 @@ def stored_predictions(
         targets: labels of the test split as it is now, int64, shape [N].
         compute: runs the checkpoint's networks, name of the weights → logits [N, E, C]; returns None but in rank 0.
         precision: name of the one that the networks run in.
+        split: of the images: "test", or "validation", whose file is named so.
         distributed: the processes that run them; None: this one is alone.
 
     Raises:
         UserError: a network's logits are no finite numbers.
     """
     distributed = distributed or DistributedContext()
-    path = checkpoint.with_name(f"{checkpoint.stem}.predictions.npz")
+    suffix = "predictions" if split == "test" else f"{split}.predictions"
+    path = checkpoint.with_name(f"{checkpoint.stem}.{suffix}.npz")
     fingerprint = _fingerprint(digest, config, targets, precision)
     stored = _read_predictions(path, fingerprint) if distributed.is_main else None
     if distributed.from_main(stored is not None):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.evaluation.priors import NONE, PRIORS, PriorContext, TestPrior
+from trainer.evaluation.priors import NONE, PRIORS, FoundPrior, PriorContext, TestPrior
 from utils.errors import UserError, nearest
 from utils.files.class_tables import by_class, read_prior
 
@@ -47,8 +47,8 @@ def prior_of_file(path: Path) -> TestPrior:
     """
     written = read_prior(path)
 
-    def find(logits: np.ndarray, context: PriorContext) -> np.ndarray:
-        return by_class(path, written, context.class_names)
+    def find(logits: np.ndarray, context: PriorContext) -> FoundPrior:
+        return FoundPrior(by_class(path, written, context.class_names))
 
     told = f"the test prior is that of {path}: log π_test − log π_home is added to the logits of every predictor"
     return TestPrior(f"file {path.name}", find, told)

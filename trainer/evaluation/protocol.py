@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from model.metrics import METRICS, LabelledLogits
+from model.prior_estimation import HeldOut
 from trainer.evaluation.aggregations import Predictor
 from trainer.evaluation.distributions import Distribution
 from trainer.evaluation.home import home_in_words
-from trainer.evaluation.priors import NONE, PriorContext, TestPrior
+from trainer.evaluation.priors import NONE, FoundPrior, PriorContext, TestPrior
 
 
 def evaluate(
@@ -27,6 +28,7 @@ def evaluate(
     priors: Sequence[TestPrior] = (NONE,),
     homes: np.ndarray | None = None,
     class_names: Sequence[str] | None = None,
+    held_out: HeldOut | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Score every predictor under every prior on every distribution.
 
@@ -40,6 +42,7 @@ def evaluate(
         homes: the class prior under which each expert's logits are right [E, C], or their mean's [1, C]; None: unknown.
             A predictor without one is left out where a prior's correction starts from it.
         class_names: length C, for priors that name their classes; None: the indices.
+        held_out: each expert's logits [K, E, C] and labels [K] of images that the network was not trained on.
 
     Yields:
         prior, home (the predictor's, in words), distribution, predictor, selection (how the distribution's images were
@@ -53,11 +56,13 @@ def evaluate(
         for predictor in predictors:
             combined = predictor.combine(selected)  # [M, E, C] → [M, C]
             home = None if homes is None else predictor.home(homes)
-            context = PriorContext(targets[distribution.indices], class_counts, names, home)
+            ours = held_out and HeldOut(predictor.combine(np.asarray(held_out.logits)), held_out.labels)
+            context = PriorContext(targets[distribution.indices], class_counts, names, home, ours)
             for prior in priors:
                 if prior.from_home and home is None:
                     continue
-                labelled = LabelledLogits(prior.corrected(combined, context), context.targets, counts)
+                found = prior.found(combined, context)
+                labelled = LabelledLogits(prior.corrected(combined, found, context), context.targets, counts)
                 yield {
                     "prior": prior.name,
                     "home": home_in_words(home, counts),
@@ -68,4 +73,19 @@ def evaluate(
                     **{name: metric.of_set(labelled) for name, metric in METRICS.items()},
                     "per_class": labelled.class_accuracies.tolist(),
                     "per_class_images": np.bincount(context.targets, minlength=len(counts)).tolist(),
+                    **_in_columns(found, context.targets),
                 }
+
+
+def _in_columns(found: FoundPrior | None, targets: np.ndarray) -> dict[str, Any]:
+    """What a row has of an estimated prior: itself, its intervals, and its L1 distance from the test set's own."""
+    if found is None or found.interval is None:
+        return {}
+    low, high = found.interval
+    true = np.bincount(targets, minlength=len(found.prior)) / len(targets)
+    return {
+        "prior_l1": float(np.abs(found.prior - true).sum()),
+        "test_prior": found.prior.tolist(),
+        "test_prior_low": low.tolist(),
+        "test_prior_high": high.tolist(),
+    }

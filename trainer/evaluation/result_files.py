@@ -14,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from model.metrics import METRICS
-from trainer.evaluation.results import CLASS_IMAGES, PER_CLASS, RAW
+from trainer.evaluation.results import RAW
 from utils.errors import UserError
 from utils.files.locks import only_writer
 from utils.files.reading import read_regular_file
@@ -72,7 +72,7 @@ def repair_results(folder: Path) -> None:
 
 def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     ours = [*_KEY, "home", "selection", "images", *METRICS]  # before columns that only other rows have
-    columns = dict.fromkeys([*ours, *(name for row in rows for name in row if name not in (PER_CLASS, CLASS_IMAGES))])
+    columns = dict.fromkeys([*ours, *(name for row in rows for name in row if not isinstance(row[name], list))])
     return pd.DataFrame(rows, columns=list(columns)).to_csv(index=False, lineterminator="\n")
 
 

@@ -13,7 +13,7 @@ from model.metrics import METRICS
 from utils.reporting.tables import decimal, percent, table
 
 RAW = "raw"
-PER_CLASS, CLASS_IMAGES = "per_class", "per_class_images"
+PER_CLASS = "per_class"
 
 
 def result_row(scores: Mapping[str, Any], *, checkpoint: Path, protocol: str, weights: str) -> dict[str, Any]:
@@ -32,17 +32,21 @@ def result_row(scores: Mapping[str, Any], *, checkpoint: Path, protocol: str, we
 def results_table(rows: Sequence[Mapping[str, Any]], *, first: str) -> str:
     """Rows as an aligned table; `first` names the column that tells them apart.
 
-    Another column tells of which weights a row is, where there are more than the raw ones.
+    Another column tells of which weights a row is, where there are more than the raw ones, and one how far an estimated
+    test prior is from the true one.
     """
     named = [first, "weights"] if {row["weights"] for row in rows} != {RAW} else [first]
     shown = {name: metric for name, metric in METRICS.items() if metric.in_table}
+    estimated = ["prior_l1"] if any("prior_l1" in row for row in rows) else []
     header = [*named, "images", *(f"{metric.title} %" if metric.percent else metric.title for metric in shown.values())]
+    header += ["prior L1" for _ in estimated]
     return table(
         header,
         [
             [
                 *(str(row[name]) for name in (*named, "images")),
                 *((percent if metric.percent else decimal)(row[name]) for name, metric in shown.items()),
+                *(decimal(row[name]) for name in estimated),
             ]
             for row in rows
         ],

@@ -20,8 +20,9 @@ def evaluation_parser(description: str, examples: str) -> argparse.ArgumentParse
         "--prior",
         metavar="NAME|FILE",
         help="what is assumed of the test prior π_test: none (default); known: the test set's own class frequencies; "
-        "or a CSV or JSON of class,frequency. Then log π_test − log π_home is added to the logits, π_home being what "
-        "the predictor is right for",
+        "em, map-em or tilt: estimated from the test images without their labels; bbse or rlls: estimated with images "
+        "held out from training, too; or a CSV or JSON of class,frequency. Then log π_test − log π_home is added to "
+        "the logits, π_home being what the predictor is right for",
     )
     parser.add_argument(
         "--posthoc_bias_correction",

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
+from model.prior_estimation import HeldOut
 from model.priors import adjust_logits
+
+HeldOutUse = Literal["unused", "helpful", "needed"]
 
 
 @dataclass(frozen=True)
@@ -19,12 +23,28 @@ class PriorContext:
         class_counts: training images of each class, length C.
         class_names: length C.
         home: the class prior under which the predictor's logits are right, [C]; None where it is unknown.
+        held_out: the predictor's logits of labelled images that it was not trained on; None: there are none.
     """
 
     targets: np.ndarray
     class_counts: Sequence[int]
     class_names: Sequence[str]
     home: np.ndarray | None = None
+    held_out: HeldOut | None = None
+
+
+@dataclass(frozen=True)
+class FoundPrior:
+    """A test prior.
+
+    Args:
+        prior: [C], counts or frequencies.
+        interval: lower and upper ends [C] of what another draw of as many test images might have given; None where
+            the prior was not estimated.
+    """
+
+    prior: np.ndarray
+    interval: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclass(frozen=True)
@@ -32,34 +52,40 @@ class TestPrior:
     """A way to come by the test prior.
 
     Args:
-        name: in the results' column `prior`.
-        find: the predictor's logits on a test set [M, C] and what else is known → the test prior [C], as counts or
-            frequencies; None leaves the logits as they are.
+        name: in the results' column `prior`, and as `--prior` has it.
+        find: the predictor's logits on a test set [M, C] and what else is known → the test prior; None leaves the
+            logits as they are.
         assumption: what a table says of it.
         from_home: whether the predictor's own prior is taken out; without, it is taken for uniform.
+        held_out: whether labelled images that the network was not trained on are of use: "unused", "helpful" (an
+            estimate without them is a poorer one) or "needed".
     """
 
     __test__ = False
 
     name: str
-    find: Callable[[np.ndarray, PriorContext], np.ndarray | None]
+    find: Callable[[np.ndarray, PriorContext], FoundPrior | None]
     assumption: str
     from_home: bool = True
+    held_out: HeldOutUse = "unused"
 
-    def corrected(self, logits: np.ndarray, context: PriorContext) -> np.ndarray:
-        """Logits [M, C] under the test prior.
+    def found(self, logits: np.ndarray, context: PriorContext) -> FoundPrior | None:
+        """The test prior for a predictor's logits [M, C].
 
         Raises:
             ValueError: the predictor's own prior is needed and unknown.
         """
         if self.from_home and context.home is None:
             raise ValueError("the prior that the predictor is at home on is unknown")
-        prior = self.find(logits, context)
-        if prior is None:
+        return self.find(logits, context)
+
+    def corrected(self, logits: np.ndarray, found: FoundPrior | None, context: PriorContext) -> np.ndarray:
+        """Logits [M, C] under the test prior that was found."""
+        if found is None:
             return logits
-        return adjust_logits(logits, prior, home_prior=context.home if self.from_home else None)
+        return adjust_logits(logits, found.prior, home_prior=context.home if self.from_home else None)
 
 
-def class_frequencies(logits: np.ndarray, context: PriorContext) -> np.ndarray:
-    """The test set's own class counts, [C]."""
-    return np.bincount(context.targets, minlength=logits.shape[1])
+def class_frequencies(logits: np.ndarray, context: PriorContext) -> FoundPrior:
+    """The test set's own class counts."""
+    return FoundPrior(np.bincount(context.targets, minlength=logits.shape[1]))

@@ -1,0 +1,216 @@
+"""A trained run on its test split: opened by its checkpoint, predicted once, scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from data_loader.loader import ImageDataLoader, ListedImages
+from data_loader.run_data import RunData
+from model.prior_estimation import HeldOut
+from trainer.build import build_model, build_precision
+from trainer.config.run_config import RunConfig, run_config
+from trainer.evaluation.aggregations import predictors
+from trainer.evaluation.distributions import LISTED, Distribution, TestSplit, select
+from trainer.evaluation.home import home_priors
+from trainer.evaluation.predictions import Predictions, predict, stored_predictions
+from trainer.evaluation.presets import Preset
+from trainer.evaluation.priors import NONE, HeldOutUse, TestPrior
+from trainer.evaluation.protocol import evaluate
+from trainer.evaluation.result_files import repair_results, write_results
+from trainer.evaluation.results import RAW, result_row
+from trainer.loaders import build_loader
+from trainer.weights import load_weights
+from utils.config.parser import ConfigParser
+from utils.distributed.context import DistributedContext, process_group
+from utils.distributed.device import choose_device
+from utils.distributed.environment import LaunchEnvironment, report_once
+from utils.errors import UserError
+from utils.files.checkpoint import read_checkpoint
+from utils.reporting.logger import set_up_logging
+
+_FURTHER = "_state_dict"
+
+
+@dataclass(frozen=True)
+class TestRun:
+    """A trained run on its test split.
+
+    Args:
+        checkpoint: the networks' file.
+        loader: of the test split.
+        predictions: of the checkpoint's networks on the whole test split.
+        description: configuration, checkpoint and training images, in a line.
+        homes: the class prior that each expert, or their mean alone, is right under, [E, C] or [1, C]; None: unknown.
+        held_out: predictions of labelled images that it was not trained on; None: they were not asked for.
+    """
+
+    __test__ = False
+
+    checkpoint: Path
+    loader: ImageDataLoader
+    predictions: Predictions
+    description: str
+    homes: np.ndarray | None = None
+    held_out: Predictions | None = None
+
+    def selected(self, preset: Preset) -> list[Distribution]:
+        """The test distributions of a preset."""
+        whole = () if self.split.is_uniform or not preset.by_default else ("as_split",)
+        return select((*whole, *preset.distributions), self.split, leave_out=preset.by_default)
+
+    @cached_property
+    def split(self) -> TestSplit:
+        """The whole test split."""
+        counts, shifts_are_listed = self.loader.cls_num_list, self.loader.shifts_are_listed
+        return TestSplit(self.predictions.targets, counts, self._listed, shifts_are_listed)
+
+    @property
+    def split_in_words(self) -> str:
+        """A line on a test split that is not uniform, which the balanced accuracy makes good for; else nothing."""
+        if self.split.is_uniform:
+            return ""
+        sizes = self.split.sizes
+        return f"{sizes.sum()} test images as split, not uniform: {sizes.max()} to {sizes.min()} a class\n"
+
+    def rows(
+        self, preset: Preset, distributions: Sequence[Distribution], *, prior: TestPrior = NONE
+    ) -> list[dict[str, Any]]:
+        """The results of a preset on its selected distributions, those of the raw weights first."""
+        return [
+            result_row(scores, checkpoint=self.checkpoint, protocol=preset.protocol, weights=weights)
+            for weights, logits in self.predictions.logits.items()
+            for scores in evaluate(
+                logits,
+                self.predictions.targets,
+                self.loader.cls_num_list,
+                distributions=distributions,
+                predictors=predictors(preset.aggregations, logits.shape[1]),
+                priors=[prior],
+                homes=self.homes,
+                class_names=self.loader.class_names,
+                held_out=self._held_out_of(weights),
+            )
+        ]
+
+    def _held_out_of(self, weights: str) -> HeldOut | None:
+        held_out = self.held_out
+        return None if held_out is None else HeldOut(held_out.logits[weights], held_out.targets)
+
+    def store(self, rows: Sequence[Mapping[str, Any]]) -> str:
+        """Enter rows into the run's result files; returns the line that says where, or why they were not kept."""
+        try:
+            return "Results written to " + ", ".join(str(path) for path in write_results(self.checkpoint.parent, rows))
+        except UserError as error:
+            return f"Results not kept: {error}"
+
+    def _listed(self, distribution: str) -> ListedImages | None:
+        match = LISTED.fullmatch(distribution)
+        return self.loader.listed_shift(match[1], int(match[2])) if match else None
+
+
+def weights_in(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """A checkpoint's networks as state dicts by name: "raw", and that of each further part called NAME_state_dict."""
+    further = {name.removesuffix(_FURTHER): state for name, state in content.items() if name.endswith(_FURTHER)}
+    return {RAW: content["state_dict"], **further}
+
+
+def open_run(
+    parser: ConfigParser,
+    environment: LaunchEnvironment,
+    *,
+    log_config: str | None = None,
+    held_out: HeldOutUse = "unused",
+) -> TestRun | None:
+    """Load the checkpoint that `-r` names with the configuration beside it, and predict its test split once.
+
+    Processes that torchrun has started share the work, and all but rank 0 end with None.
+
+    Args:
+        parser: the configuration, with the checkpoint.
+        environment: the processes as they were launched.
+        log_config: file of a logging configuration.
+        held_out: whether to predict the images, too, that were held out from training for validation, where there are.
+
+    Raises:
+        UserError: what can't be read; held-out images are "needed", and the validation images are the test images.
+    """
+    assert parser.resume is not None, "the flags were read"
+    with report_once(environment):
+        config = run_config(parser)
+        set_up_logging(config.trainer.verbosity if environment.is_main else 0, config_file=log_config)
+        device = choose_device(config.n_gpu, environment)
+    with process_group(environment, device) as distributed:
+        return _predicted(parser, config, parser.resume, device, distributed, held_out=held_out)
+
+
+def _predicted(
+    parser: ConfigParser,
+    config: RunConfig,
+    checkpoint: Path,
+    device: torch.device,
+    distributed: DistributedContext,
+    *,
+    held_out: HeldOutUse,
+) -> TestRun | None:
+    if distributed.is_main:
+        repair_results(checkpoint.parent)
+    with distributed.main_first():
+        read = read_checkpoint(checkpoint)
+        known = RunData.of(read.content, checkpoint.parent, parser.config["data_loader"])
+        loader = build_loader(config, processes=distributed.local_size, known=known).of_split("test")
+        predicts_validation = held_out != "unused" and _has_held_out_images(loader, needed=held_out == "needed")
+
+    if not len(loader.targets):
+        raise UserError("there are no test images: a class whose images are split keeps its last one for training")
+    if len(set(distributed.gather(read.digest))) > 1:
+        raise UserError(f"{checkpoint}: was replaced while the processes read it; evaluate again")
+
+    def predictions_of(split: ImageDataLoader) -> Predictions | None:
+        def run_networks() -> dict[str, np.ndarray] | None:
+            network, logits = build_model(config, device), {}
+            for name, state in weights_in(read.content).items():
+                load_weights(network, state, checkpoint)
+                predicted = predict(network, split, device, distributed=distributed)
+                if predicted is not None:
+                    logits[name] = predicted[0]
+            return logits or None
+
+        return stored_predictions(
+            checkpoint,
+            read.digest,
+            parser.config,
+            split.targets,
+            run_networks,
+            precision=build_precision(config, device).name,
+            split=split.split,
+            distributed=distributed,
+        )
+
+    predictions = predictions_of(loader)
+    validation = predictions_of(loader.of_split("validation")) if predicts_validation else None
+    if predictions is None:
+        return None
+    description = (
+        f"{config.name}, {checkpoint.name} (epoch {read.content.get('epoch', 'unknown')}): trained on "
+        f"{sum(loader.cls_num_list)} images of {loader.num_classes} classes, {max(loader.cls_num_list)} to "
+        f"{min(loader.cls_num_list)} a class"
+    )
+    return TestRun(checkpoint, loader, predictions, description, home_priors(config, loader), validation)
+
+
+def _has_held_out_images(loader: ImageDataLoader, *, needed: bool) -> bool:
+    """Not so where they are test images: what is fitted to them would be tested on what it was fitted to."""
+    has_them = not loader.validates_on_test_split and len(loader.splits["validation"].targets) > 0
+    if needed and not has_them:
+        raise UserError(
+            "labelled images are needed that the network was not trained on, and the validation images are the test "
+            "images: hold some out when you train, with data_loader.args.validation_split=0.1"
+        )
+    return has_them

@@ -1,0 +1,43 @@
+"""The test prior is unknown, and estimated from the unlabelled test images: see `model.prior_estimation`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from model.prior_estimation import PriorEstimate, PriorEvidence, bbse, bootstrap, em, map_em, rlls, tilt
+from trainer.evaluation.priors.context import FoundPrior, HeldOutUse, PriorContext, TestPrior
+
+__all__ = ["bbse_prior", "em_prior", "map_em_prior", "rlls_prior", "tilt_prior"]
+
+_REPLICATES = 50
+_ROUGHLY = 1e-5  # tolerance of a replicate, far below what it is to show
+_ALL_THE_SAME = "the test prior is estimated from the test images without their labels, by"
+
+
+def _estimated(
+    name: str,
+    estimator: Callable[..., PriorEstimate],
+    by: str,
+    *,
+    iterates: bool = False,
+    held_out: HeldOutUse = "helpful",
+) -> TestPrior:
+    roughly = partial(estimator, tolerance=_ROUGHLY) if iterates else estimator
+
+    def find(logits: np.ndarray, context: PriorContext) -> FoundPrior:
+        assert context.home is not None
+        evidence = PriorEvidence(logits, context.home, training_prior=context.class_counts, held_out=context.held_out)
+        interval = bootstrap(roughly, evidence, replicates=_REPLICATES)
+        return FoundPrior(estimator(evidence).prior, (interval.low, interval.high))
+
+    return TestPrior(name, find, f"{_ALL_THE_SAME} {by}", held_out=held_out)
+
+
+em_prior = _estimated("em", em, "maximum likelihood (EM)", iterates=True)
+map_em_prior = _estimated("map-em", map_em, "MAP-EM", iterates=True)
+tilt_prior = _estimated("tilt", tilt, "maximum likelihood within the family π_train^γ")
+bbse_prior = _estimated("bbse", bbse, "black-box shift estimation (BBSE) with held-out images", held_out="needed")
+rlls_prior = _estimated("rlls", rlls, "regularised least squares (RLLS) with held-out images", held_out="needed")
