@@ -1,0 +1,1 @@
+"""Odd configurations, checkpoints and files, each with a verdict from the documentation."""
