@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader, Dataset
 import data_loader.data_loaders as module_data
 from base import BaseDataLoader
 from data_loader.data_loaders.image_folders import ImageFolderDataLoader
-from data_loader.datasets.class_folders import skipped_files_line
 from data_loader.datasets.decoding import UnreadableImageError, read_image
+from data_loader.datasets.folder_walk import skipped_files_line
 from data_loader.file_loader import FileDataLoader
 from utils.config.command_line import OneLineParser
 from utils.config.parser import ConfigParser
