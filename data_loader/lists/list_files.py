@@ -8,7 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import UserError
+from utils.files.reading import read_text_file
 from utils.files.writing import write_text
+
+_MOST_BYTES = 2**30
+_LONGEST_PATH = 4096  # as on Linux
+_MOST_CLASSES = 10_000_000
+_MOST_DIGITS = 18  # of a label that an int64 holds
+_SHOWN = 80  # letters of what is wrong
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +43,7 @@ def read_list(path: str | Path, num_classes: int | None = None) -> ImageList:
 
     Args:
         path: the file.
-        num_classes: C; labels are 0 … C − 1. None: any label.
+        num_classes: C; labels are 0 … C − 1. None: any label below ten million.
 
     Raises:
         UserError: there is no such file, it names no image, or a line is wrong.
@@ -57,18 +64,28 @@ def parse_list(path: str | Path, num_classes: int | None = None) -> tuple[ImageL
         UserError: there is no such file or it is no text.
     """
     paths, targets, problems = [], [], []
-    allowed = "0 or more" if num_classes is None else f"0 to {num_classes - 1} (num_classes is {num_classes})"
     for number, line in enumerate(_read_text(Path(path)).splitlines(), start=1):
         name, _, label = line.strip().replace("\t", " ").rpartition(" ")
-        if not name:
-            if line.strip():
-                problems.append(f"{path}, line {number}: expected `path LABEL`; got {line.strip()[:80]!r}")
-        elif not (label.isascii() and label.isdigit() and (num_classes is None or int(label) < num_classes)):
-            problems.append(f"{path}, line {number}: label {label} is not in the allowed range: {allowed}")
-        else:
+        if problem := _problem_of(line, name.rstrip(), label, num_classes):
+            problems.append(f"{path}, line {number}: {problem}")
+        elif name:
             paths.append(name.rstrip().encode())
-            targets.append(int(label))
+            targets.append(int(label.lstrip("0") or "0"))  # Python reads no number of thousands of digits
     return ImageList(np.array(paths, np.bytes_), np.array(targets, np.int64)), problems
+
+
+def _problem_of(line: str, name: str, label: str, num_classes: int | None) -> str:
+    """What is wrong with a line; empty where it is good or blank."""
+    if not name:
+        return f"expected `path LABEL`; got {line.strip()[:_SHOWN]!r}" if line.strip() else ""
+    if "\0" in name or len(name) > _LONGEST_PATH:
+        told = "holds a NUL character" if "\0" in name else f"has more than {_LONGEST_PATH} characters"
+        return f"the path {name[:_SHOWN]!r} {told}, as no file's can"
+    digits, highest = label.lstrip("0") or "0", (_MOST_CLASSES if num_classes is None else num_classes) - 1
+    if label.isascii() and label.isdigit() and len(digits) <= _MOST_DIGITS and int(digits) <= highest:
+        return ""
+    allowed = f"0 to {highest}" + (f" (num_classes is {num_classes})" if num_classes is not None else "")
+    return f"label {label[:_SHOWN]} is not in the allowed range: {allowed}"
 
 
 def write_list(path: str | Path, images: ImageList) -> None:
@@ -85,11 +102,5 @@ def positions(paths: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def _read_text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: no such list file; `python -m data_loader.lists fetch` gets the published ones"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: can't be read as a list file ({error})") from None
+    fetch = "; `python -m data_loader.lists fetch` gets the published ones"
+    return read_text_file(path, "list file", most_bytes=_MOST_BYTES, if_missing=fetch)

@@ -30,6 +30,30 @@ def test_a_label_out_of_range_is_told_with_file_line_and_range(tmp_path, label):
         read_list(tmp_path / "a.txt", 5)
 
 
+@pytest.mark.parametrize("num_classes", [5, None])
+@pytest.mark.parametrize("label", ["1" * 5000, "0" * 5000 + "5" * 9, "9" * 19, "10000000"])
+def test_a_label_of_many_digits_is_a_wrong_line_whatever_the_number_of_classes(tmp_path, label, num_classes):
+    (tmp_path / "a.txt").write_text(f"a.jpg 4\nb.jpg {label}\n")
+    with pytest.raises(
+        UserError, match=r"a\.txt, line 2: label \d{1,80} is not in the allowed range: 0 to \d+"
+    ) as caught:
+        read_list(tmp_path / "a.txt", num_classes)
+    assert len(str(caught.value)) < 400
+
+
+def test_zeros_before_a_label_are_none_of_its_digits(tmp_path):
+    (tmp_path / "a.txt").write_text(f"a.jpg {'0' * 5000}\nb.jpg {'0' * 5000}3\n")
+    assert read_list(tmp_path / "a.txt", 5).targets.tolist() == [0, 3]
+
+
+@pytest.mark.parametrize(("path", "told"), [("a\0b.jpg", "holds a NUL character"), ("x" * 1_000_000, "more than 4096")])
+def test_a_path_that_no_file_can_have_is_a_wrong_line(tmp_path, path, told):
+    (tmp_path / "a.txt").write_text(f"a.jpg 4\n{path} 1\n")
+    with pytest.raises(UserError, match=rf"a\.txt, line 2: .*{told}") as caught:
+        read_list(tmp_path / "a.txt", 5)
+    assert len(str(caught.value)) < 400
+
+
 def test_several_wrong_lines_are_one_line_of_error_but_all_are_found(tmp_path):
     (tmp_path / "a.txt").write_text("a.jpg 9\nb.jpg 1\nc.jpg\nd.jpg 7\n")
     with pytest.raises(UserError, match=r"line 1: .*\(and 2 more such lines\)$"):

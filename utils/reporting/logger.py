@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import logging.config
 import sys
 from pathlib import Path
 
+from utils.config.json_files import parse_json
 from utils.errors import UserError, reason_of
+from utils.files.reading import read_text_file, regular_file
 
 LOG_NAME = "info.log"
+_MOST_BYTES = 10_000_000
 LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 
 
@@ -49,6 +51,8 @@ def set_up_logging(verbosity: int, *, folder: Path | None = None, config_file: s
     handlers: list[logging.Handler] = [_Screen(sys.stdout)]
     handlers[0].setFormatter(logging.Formatter("%(message)s"))
     if folder is not None:
+        if (folder / LOG_NAME).exists():
+            regular_file(folder / LOG_NAME, "log")  # a pipe would wait for a reader
         try:
             handlers.append(_LogFile(folder / LOG_NAME, encoding="utf8"))
         except OSError as error:
@@ -60,8 +64,9 @@ def set_up_logging(verbosity: int, *, folder: Path | None = None, config_file: s
 
 
 def _from_file(path: Path, folder: Path | None) -> None:
+    text = read_text_file(path, "logging configuration", most_bytes=_MOST_BYTES)
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = parse_json(text)
         handlers = content.get("handlers", {})
         for name in [name for name, handler in handlers.items() if "filename" in handler]:
             if folder is None:
