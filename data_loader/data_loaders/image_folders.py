@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -18,7 +17,7 @@ from data_loader.datasets.folder_walk import FolderWalk, skipped_files_line
 from data_loader.datasets.longtail import stratified_split
 from data_loader.datasets.split_folders import SPLITS, SplitFolders, find_split_folders
 from data_loader.datasets.splits import Splits
-from data_loader.file_loader import FileDataLoader
+from data_loader.file_loader import FileDataLoader, Inventory
 from data_loader.lists.list_files import ImageList
 from data_loader.run_data import RunData, freeze_split
 from utils.config.ranges import Range
@@ -161,11 +160,9 @@ class ImageFolderDataLoader(FileDataLoader):
     def _find_splits(self, walk: FolderWalk) -> SplitFolders:
         return find_split_folders(Path(self.data_dir), self.split_folders, walk)
 
-    def inventory(self) -> tuple[list[str], list[str]]:
+    def inventory(self) -> Inventory:
         """Every image in the folders."""
-        files = self.find_files()
-        paths = dict.fromkeys(os.fsdecode(path) for images in files.by_name.values() for path in images.paths)
-        return [os.path.join(self.data_dir, path) for path in paths], []
+        return Inventory.of(self.data_dir, self.find_files().by_name)
 
     def _tell_skipped_files(self, walk: FolderWalk) -> None:
         self.skipped_files = walk.skipped

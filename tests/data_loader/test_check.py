@@ -1,10 +1,7 @@
-import json
-import sys
-
 import pytest
 
-from data_loader import check
 from tests.data_loader import image_trees
+from tests.data_loader.checked import check_in
 from utils.errors import ConfigError, UserError
 
 
@@ -15,17 +12,7 @@ def tree(tmp_path):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    def call(section, *flags):
-        (tmp_path / "config.json").write_text(json.dumps({"data_loader": section}))
-        command = ["check", str(tmp_path / "config.json"), "--out", str(tmp_path / "bad.txt"), *flags]
-        monkeypatch.setattr(sys, "argv", command)
-        try:
-            check.main()
-        except SystemExit as ended:
-            return ended.code, capsys.readouterr().out
-        return 0, capsys.readouterr().out
-
-    return call
+    return check_in(tmp_path, monkeypatch, capsys)
 
 
 def section_of(tree, kind="ImageNetLTDataLoader", **args):
@@ -91,4 +78,4 @@ def test_files_that_are_no_images_by_their_extension_are_mentioned(run, tmp_path
     (tree.data_dir / "apple" / "moving.gif").touch()
     code, out = run(section, "--workers", "0")
     assert code == 0
-    assert out.splitlines()[1:] == ["skipped: 1 file (.gif 1)"]
+    assert out.splitlines()[2:] == ["skipped: 1 file (.gif 1)"]
