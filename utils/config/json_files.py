@@ -16,6 +16,7 @@ EXTENDS = "extends"
 _COMMENT_KEY = "_comment"
 _DEEPEST = 100  # objects and lists within one another; no configuration comes near
 _MOST_BYTES = 10_000_000
+_MOST_FILES = 100  # that extend one another
 _TOO_DEEP = f"can't be read: nested more than {_DEEPEST} deep"
 _TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"?|//[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
 
@@ -93,6 +94,8 @@ def read_configuration(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 def _resolve(path: Path, extended_by: list[Path]) -> tuple[dict[str, Any], dict[str, str]]:
     own = _read_object(path, extended_by)
+    if len(extended_by) > _MOST_FILES:
+        raise UserError(f"{extended_by[0]}: more than {_MOST_FILES} files extend one another")
     if path.resolve() in [other.resolve() for other in extended_by]:
         chain = " → ".join(str(other) for other in [*extended_by, path])
         raise UserError(f"{path}: extends itself: {chain}")
