@@ -1,9 +1,9 @@
-"""Before a run of days: opens every image of a configuration and lists those that can't be read.
+"""Before a run of days: opens every image of a configuration, lists those that can't be read, and says what all are.
 
     python -m data_loader.check configs/mixup/standard_training/config_imagenet_lt_resnet50_bs-experts.json
 
-Finds missing, empty, truncated and undecodable images, lists without images, and list lines without a path or with a
-label out of range; training refuses them in the same words. Classes without images are warned of, as by training.
+Finds missing, empty, truncated and undecodable images, what is no file, images that are in two splits, and list lines
+without a path or with a label out of range; tells the images' modes and depths, and which will be nearly black.
 What is wrong goes into a file, one line each: the image or list line, a tab, the reason. Exit codes: 0 all is good,
 1 something is wrong, 2 the configuration or a list can't be read.
 """
@@ -16,52 +16,19 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from torch.utils.data import DataLoader, Dataset
-
 import data_loader.data_loaders as module_data
 from base import BaseDataLoader
-from data_loader.class_remarks import class_remarks
 from data_loader.data_loaders.image_folders import ImageFolderDataLoader
-from data_loader.datasets.class_folders import skipped_files_line
-from data_loader.datasets.decoding import UnreadableImageError, read_image
+from data_loader.datasets.folder_walk import skipped_files_line
 from data_loader.file_loader import FileDataLoader
+from data_loader.image_survey import kind_lines, shared_images, survey
 from utils.config.command_line import OneLineParser
 from utils.config.parser import ConfigParser
 from utils.config.schema import Component, problems
 from utils.errors import ConfigError, Problem, run_main
 from utils.files.writing import write_text
-from utils.reporting.progress import progress_bar
 
-_IMAGES_AT_ONCE = 32
 _SHOWN = 10  # lines on the screen; the file has all
-
-
-class _Reasons(Dataset[str]):
-    """Why each file can't be read, or ""; what torch's workers compute."""
-
-    def __init__(self, paths: list[str]) -> None:
-        self.paths = paths
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, index: int) -> str:
-        try:
-            read_image(self.paths[index])
-        except UnreadableImageError as error:
-            return str(error).removeprefix(f"{self.paths[index]}: ")
-        return ""
-
-
-def unreadable_images(paths: list[str], *, workers: int) -> dict[str, str]:
-    """Open every file; path → reason of those that can't be read, in the order given."""
-    batches = DataLoader(_Reasons(paths), batch_size=_IMAGES_AT_ONCE, num_workers=workers, collate_fn=list)
-    reasons: list[str] = []
-    with progress_bar("checking", len(paths)) as bar:
-        for batch in batches:
-            reasons += batch
-            bar.update(len(batch))
-    return {path: reason for path, reason in zip(paths, reasons, strict=True) if reason}
 
 
 def build_loader(config: ConfigParser) -> Any:
@@ -98,22 +65,31 @@ def main() -> None:
         counts = [len(loader.splits[name]) for name in ("train", "test")]
         print(f"{counts[0]:,} training and {counts[1]:,} test images are held in memory and could be read")
         return
-    paths, bad_lines = loader.inventory()
-    bad = unreadable_images(paths, workers=max(arguments.workers, 0))
-    lines = [line.replace(": ", "\t", 1) for line in bad_lines] + [f"{path}\t{reason}" for path, reason in bad.items()]
-    wrong = f"{len(bad_lines):,} list line{' is' if len(bad_lines) == 1 else 's are'} wrong"
+    files = loader.inventory()
+    paths = list(dict.fromkeys(path for split in files.by_split.values() for path in split))
+    findings = survey(paths, loader.reader, workers=max(arguments.workers, 0))
+    bad = {path: finding.reason for path, finding in findings.items() if finding.reason}
+    shared = shared_images(files.by_split, findings)
+    wrong = f"{len(files.bad_lines):,} list line{' is' if len(files.bad_lines) == 1 else 's are'} wrong"
     print(f"{len(paths):,} image{'s' * (len(paths) != 1)} checked: {len(bad):,} can't be read; {wrong}")
+    for line in kind_lines(list(findings.values()), loader.value_range):
+        print(line)
     if isinstance(loader, ImageFolderDataLoader) and loader.skipped_files:
         print(skipped_files_line(loader.skipped_files))
-    if not bad_lines:
-        for remark in class_remarks(loader):
-            print(f"warning: {remark}")
+    if shared:
+        print(f"{len(shared):,} image{' is' if len(shared) == 1 else 's are'} in two splits")
+    reasons = [f"{path}\t{reason}" for path, reason in (*bad.items(), *shared.items())]
+    _write([line.replace(": ", "\t", 1) for line in files.bad_lines] + reasons, arguments.out)
+
+
+def _write(lines: list[str], out: Path) -> None:
+    """Show some lines and write them all; end with 1 if there are any."""
     if not lines:
         return
     for line in lines[:_SHOWN]:
         print("  " + line.replace("\t", ": "))
-    write_text(arguments.out, "".join(f"{line}\n" for line in lines))
-    print(f"{arguments.out}: all {len(lines):,}")
+    write_text(out, "".join(f"{line}\n" for line in lines))
+    print(f"{out}: all {len(lines):,}")
     sys.exit(1)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+import os
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
@@ -29,6 +30,28 @@ from utils.config.ranges import PositiveInt, Range
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _JITTER = 0.4
 _RESIZED = 256 / 224  # a test image's shorter side before the central crop, relative to the crop
+
+
+class Inventory(NamedTuple):
+    """The files of a data set.
+
+    Attributes:
+        by_split: the paths of each split; a split that has the same files as one before is left out.
+        bad_lines: what is wrong with the lists, one line each.
+    """
+
+    by_split: dict[str, list[str]]
+    bad_lines: list[str]
+
+    @classmethod
+    def of(cls, data_dir: str, files: Mapping[str, ImageList], bad_lines: Sequence[str] = ()) -> Inventory:
+        """The files of some splits, by paths from `data_dir`."""
+        by_split: dict[str, list[str]] = {}
+        for split, images in files.items():
+            paths = [os.path.join(data_dir, os.fsdecode(path)) for path in dict.fromkeys(images.paths.tolist())]
+            if paths not in by_split.values():
+                by_split[split] = paths
+        return cls(by_split, list(bad_lines))
 
 
 @dataclass(kw_only=True, eq=False)
@@ -81,7 +104,7 @@ class FileDataLoader(ImageDataLoader):
             raise ValueError(f"args.value_range: expected [LOW, HIGH] with LOW less than HIGH; got {list(limits)}")
 
     @cached_property
-    def read_file(self) -> ImageReader:
+    def reader(self) -> ImageReader:
         """What decodes the files of every split."""
         return ImageReader(self.value_range, self.apply_exif)
 
@@ -90,8 +113,8 @@ class FileDataLoader(ImageDataLoader):
         """Which images each split has; none of them is opened."""
 
     @abstractmethod
-    def inventory(self) -> tuple[list[str], list[str]]:
-        """Every image file that a split names, once; and what is wrong with the lists, one line each."""
+    def inventory(self) -> Inventory:
+        """Every image file that a split names, and what is wrong with the lists; no image is opened."""
 
     def load_splits(self) -> Splits[ImageSet]:
         """Find the files and cap the training classes."""
@@ -126,4 +149,4 @@ class FileDataLoader(ImageDataLoader):
 
     def _file_set(self, files: ImageList) -> ImageSet:
         crop: Crop = CentreCrop(self.image_size, round(self.image_size * _RESIZED))
-        return FileSet(self.data_dir, files.paths, files.targets, crop, self.read_file)
+        return FileSet(self.data_dir, files.paths, files.targets, crop, self.reader)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 
 from data_loader.datasets.splits import Splits
-from data_loader.file_loader import FileDataLoader
+from data_loader.file_loader import FileDataLoader, Inventory
 from data_loader.lists.list_files import ImageList, parse_list, positions, read_list
 from data_loader.lists.manifest import is_published
 from data_loader.loader import ListedImages
@@ -50,12 +49,12 @@ class ListDataLoader(FileDataLoader):
         class_names = _class_names(lists[self.train_txt], self.num_classes)
         return Splits({split: lists[path] for split, path in list_files.items()}, class_names)
 
-    def inventory(self) -> tuple[list[str], list[str]]:
+    def inventory(self) -> Inventory:
         """Every image that a list names, and the lines that are wrong."""
-        names = dict.fromkeys((self.train_txt, self.validation_list, self.test_list))
-        parsed = [parse_list(name, self.num_classes) for name in names]
-        paths = dict.fromkeys(os.fsdecode(path) for images, _ in parsed for path in images.paths)
-        return [os.path.join(self.data_dir, path) for path in paths], [line for _, lines in parsed for line in lines]
+        list_files = {"train": self.train_txt, "validation": self.validation_list, "test": self.test_list}
+        parsed = {path: parse_list(path, self.num_classes) for path in dict.fromkeys(list_files.values())}
+        bad_lines = [line for _, lines in parsed.values() for line in lines]
+        return Inventory.of(self.data_dir, {split: parsed[path][0] for split, path in list_files.items()}, bad_lines)
 
     def listed_shift(self, direction: str, ratio: int) -> ListedImages | None:
         """The images that `<test list's prefix>_<direction><ratio>.txt`, beside the test list, names.
@@ -71,7 +70,7 @@ class ListDataLoader(FileDataLoader):
         wanted = read_list(shift_list, self.num_classes).paths
         indices = positions(read_list(test_list, self.num_classes).paths, wanted)
         if (indices < 0).any():
-            stray = os.fsdecode(wanted[np.argmin(indices)])
+            stray = wanted[np.argmin(indices)].decode()
             raise UserError(f"{shift_list}: {stray} is not among the test images of {test_list}")
         return ListedImages(indices, is_published(shift_list))
 
@@ -81,5 +80,5 @@ def _class_names(train: ImageList, num_classes: int) -> list[str]:
     names = [str(label) for label in range(num_classes)]
     labels, first = np.unique(train.targets, return_index=True)
     for label, path in zip(labels, train.paths[first], strict=True):
-        names[label] = Path(os.fsdecode(path)).parent.name
+        names[label] = Path(path.decode()).parent.name
     return names if len(set(names)) == num_classes else [str(label) for label in range(num_classes)]

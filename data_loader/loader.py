@@ -29,9 +29,12 @@ from data_loader.sampling import (
 )
 from data_loader.transforms.batch_transforms import BatchTransform, Normalise
 from data_loader.transforms.pipeline import Pipeline
-from utils.config.ranges import NonNegativeFloat, NonNegativeInt, PositiveInt, Range
+from utils.config.ranges import NonNegativeFloat, Range
 from utils.errors import UserError
 from utils.signals import leave_signals_to_the_parent
+
+_LARGEST_BATCH = 10_000_000
+_MOST_WORKERS = 10_000
 
 
 class ListedImages(NamedTuple):
@@ -73,9 +76,9 @@ class ImageDataLoader(BaseDataLoader):
     images_named_by: ClassVar[str] = "data_dir"
     """The argument that says which images the training split has, for messages."""
 
-    batch_size: PositiveInt
+    batch_size: Annotated[int, Range(low=1, high=_LARGEST_BATCH)]
     shuffle: bool = True
-    num_workers: NonNegativeInt = 1
+    num_workers: Annotated[int, Range(low=0, high=_MOST_WORKERS)] = 1
     training: bool = True
     balanced: bool = False
     retain_epoch_size: bool = True

@@ -17,7 +17,7 @@ from data_loader.lists.list_files import ImageList, read_list, write_list
 FOLDER = "split"
 """The folder, within a run's, of the list files `train.txt`, `validation.txt`, `test.txt`."""
 _ALL = ("train", "validation", "test")
-_DECISIVE = ("data_dir", "test_fraction", "val_fraction")
+_DECISIVE = ("data_dir", "split_folders", "test_fraction", "val_fraction")
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import os
+import select
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
@@ -59,9 +59,8 @@ class ConfigError(UserError):
 
 
 def reason_of(error: Exception) -> str:
-    """What an exception says, its first line only; its name where it says nothing; of the system's errors its words."""
-    told = getattr(error, "strerror", None) or (error.args[0] if error.args else "")
-    said = str(told).strip() or type(error).__name__
+    """What an exception says, its first line only; its name where it says nothing."""
+    said = str(error.args[0] if error.args else "").strip() or type(error).__name__
     return said.splitlines()[0]
 
 
@@ -75,11 +74,8 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 def run_main(main: Callable[[], object]) -> None:
     """Run a script's `main` and end the process: an `EarlyEnd` becomes one line a problem and its exit code.
 
-    A reader that has gone away (`… | head`) ends it without a word, an output that can't be written in one line.
-    Letters that the terminal hasn't got are written out.
+    A reader that has gone away (`… | head`) ends it without a word.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
-        sys.stdout.reconfigure(errors="backslashreplace")
     code: int | str | None = 0
     try:
         main()
@@ -91,21 +87,18 @@ def run_main(main: Callable[[], object]) -> None:
         code = EXIT_INTERRUPTED
     except SystemExit as ended:
         code = ended.code
-    except OSError as error:
-        code = _flush_output("\n")  # something to write, in case the output holds nothing back
-        if code != (EXIT_UNREAD if isinstance(error, BrokenPipeError) else EarlyEnd.exit_code):
-            raise  # another file, or another pipe
+    except BrokenPipeError:
+        if not _is_unread(sys.stdout):  # another pipe than the output's
+            raise
+        code = EXIT_UNREAD
     flushed = _flush_output()
     code = code or flushed
     if code:
         sys.exit(code)
 
 
-def _flush_output(more: str = "") -> int:
+def _flush_output() -> int:
     """Write what standard output holds back, which Python would do too late to tell a failure in one line.
-
-    Args:
-        more: written after it.
 
     Returns:
         the exit code: 0 where it could be written.
@@ -113,7 +106,6 @@ def _flush_output(more: str = "") -> int:
     if sys.stdout is None:
         return 0
     try:
-        sys.stdout.write(more)
         sys.stdout.flush()
         return 0
     except BrokenPipeError:
@@ -123,3 +115,12 @@ def _flush_output(more: str = "") -> int:
         code = EarlyEnd.exit_code
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
     return code
+
+
+def _is_unread(stream: TextIO) -> bool:
+    """Whether a stream is a pipe that nobody reads any more."""
+    if not hasattr(select, "poll"):  # Windows: it is the output, of all the pipes there may be
+        return True
+    poll = select.poll()
+    poll.register(stream.fileno(), 0)  # errors are reported without being asked for
+    return bool(poll.poll(0))

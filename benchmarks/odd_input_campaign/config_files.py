@@ -83,6 +83,16 @@ def chains(draft: Draft, random_: random.Random) -> None:
     draft.mark(f"a chain of {depth + 1} files{what}", legal)
 
 
+def long_chains(draft: Draft, random_: random.Random) -> None:
+    """Hundreds of files that extend one another."""
+    count = random_.choice([50, 300, 1500])
+    for number in range(count):
+        (draft.folder / f"{number}.json").write_text(json.dumps({"extends": f"{number + 1}.json", "seed": number}))
+    (draft.folder / f"{count}.json").write_text(to_json(draft.doc), encoding="utf8")
+    draft.file = "0.json"
+    draft.mark(f"a chain of {count + 1} files", count <= 100)
+
+
 def _spread(doc: Doc, count: int, random_: random.Random) -> list[Doc]:
     """A recipe's keys over several files, whole sections or key by key; the last one has something of all."""
     parts: list[Doc] = [{} for _ in range(count)]

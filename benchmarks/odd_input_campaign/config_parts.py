@@ -50,7 +50,7 @@ _SCHEDULES: list[tuple[dict[str, Any], bool]] = [
     ({"type": "StepLR", "args": {"step_size": -1}}, False),
     ({"type": "StepLR", "args": {}}, False),
     ({"type": "StepLR", "args": {"step_size": 3}, "step_unit": "batch"}, False),
-    ({"type": "StepLR", "args": {"step_size": 3}, "step_unit": None}, False),
+    ({"type": "StepLR", "args": {"step_size": 3}, "step_unit": None}, True),
     ({"type": "StepLR", "args": {"step1": 3, "step2": 4}}, False),
     ({"type": "MultiStepLR", "args": {"milestones": [2, 4], "gamma": 0.1}}, True),
     ({"type": "MultiStepLR", "args": {"milestones": []}}, True),

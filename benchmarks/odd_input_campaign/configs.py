@@ -21,6 +21,8 @@ FAMILIES: tuple[tuple[Family, int], ...] = (
     (config_values.unknown_keys, 9),
     (config_values.whole_sections, 5),
     (config_values.between_keys, 7),
+    (config_values.huge_values, 4),
+    (config_files.long_chains, 1),
     (config_parts.optimisers, 5),
     (config_parts.schedules, 8),
     (config_parts.tau_lists, 7),
@@ -52,5 +54,6 @@ def generate(random_: random.Random, folder: Path) -> Case:
         legal=draft.legal,
         command="train" if trained else "build",
         flags=["-c", draft.file, *draft.flags],
+        refusals=(2,) if draft.legal is not None else (1, 2),
         absent=("runs/models/*/*",) if draft.legal is False else (),
     )

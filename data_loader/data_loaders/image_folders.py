@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,10 +12,12 @@ from typing import Annotated, ClassVar
 
 import numpy as np
 
-from data_loader.datasets.class_folders import find_classes, find_images, skipped_files_line
+from data_loader.datasets.class_folders import find_classes, find_images
+from data_loader.datasets.folder_walk import FolderWalk, skipped_files_line
 from data_loader.datasets.longtail import stratified_split
+from data_loader.datasets.split_folders import SPLITS, SplitFolders, find_split_folders
 from data_loader.datasets.splits import Splits
-from data_loader.file_loader import FileDataLoader
+from data_loader.file_loader import FileDataLoader, Inventory
 from data_loader.lists.list_files import ImageList
 from data_loader.run_data import RunData, freeze_split
 from utils.config.ranges import Range
@@ -34,19 +35,24 @@ class ImageFolderDataLoader(FileDataLoader):
 
     Where `data_dir` holds `train/` and `val/` or `test/` (or all three) with the class folders in them, these are the
     splits; if `val/` or `test/` is missing, the other serves as both. Otherwise the class folders lie in `data_dir`
-    or in `train/`, and parts of every class are held out: the same ones whatever the seed.
+    or in `train/`, and parts of every class are held out: the same ones whatever the seed. Other usual spellings
+    (`Training`, `valid`, `dev`, …) are taken as well.
 
     Args:
+        split_folders: the folders of "train", "val" and "test" in `data_dir`, where their names don't say it; "." is
+            `data_dir` itself.
         test_fraction: part of each class held out for testing, where there is no `val/` or `test/`.
         val_fraction: likewise for validation; 0: the test images.
         apply_exif: turn images as their EXIF orientation says.
 
     Attributes:
-        skipped_files: files that are no images, by extension; known once the folders have been walked through.
+        skipped_files: files that are no images and what else is passed over, by kind; known once the folders have
+            been walked through.
     """
 
     shifts_are_listed: ClassVar[bool] = False  # there is no benchmark whose images they would have to be
 
+    split_folders: dict[str, str] | None = None
     test_fraction: Annotated[float, Range(low=0, high=0.8, low_open=True)] = 0.2
     val_fraction: Annotated[float, Range(low=0, high=0.8)] = 0.1
     apply_exif: bool = True
@@ -58,6 +64,8 @@ class ImageFolderDataLoader(FileDataLoader):
         if self.test_fraction + self.val_fraction > 0.9:
             total = self.test_fraction + self.val_fraction
             raise ValueError(f"args.test_fraction: with val_fraction it takes {total:g} of the images; at most 0.9")
+        if unknown := set(self.split_folders or {}) - set(SPLITS):
+            raise ValueError(f"args.split_folders: {min(unknown)!r} is no split; allowed: {', '.join(SPLITS)}")
 
     def take_up(self, known: RunData) -> None:
         """Labels follow the run's class names, and its split is the one that it has kept."""
@@ -90,7 +98,7 @@ class ImageFolderDataLoader(FileDataLoader):
         if known.files is not None:
             self._tell_new_images(known)
             return Splits(known.files, known.class_names)
-        if known.elsewhere and not (base / "train").is_dir():
+        if known.elsewhere and self._find_splits(FolderWalk()).train is None:
             return self._test_images(known)
         found = self._walk()
         if found.class_names != known.class_names:
@@ -100,15 +108,15 @@ class ImageFolderDataLoader(FileDataLoader):
     def _test_images(self, known: RunData) -> Splits[ImageList]:
         """A folder for tests alone: all its images, under the run's labels; it need not have every class."""
         base = Path(self.data_dir)
-        root = next((base / name for name in ("test", "val") if (base / name).is_dir()), base)
+        walk = FolderWalk()
+        root = next(reversed(self._find_splits(walk).held_out), base)
         found = find_classes(root)
         if set(found) - set(known.class_names):
             raise UserError(f"{root}: {_differences(found, known.class_names)}")
         if missing := [name for name in known.class_names if name not in found]:
             _log.info("%s: no folder of %d of the run's classes: %s", root, len(missing), ", ".join(missing))
-        self.skipped_files.clear()
-        images = find_images(root, known.class_names, base=base, skipped_files=self.skipped_files)
-        self._log_skipped_files()
+        images = find_images(root, known.class_names, base=base, walk=walk)
+        self._tell_skipped_files(walk)
         return Splits(
             {"train": images.subset(np.empty(0, int)), "validation": images, "test": images}, known.class_names
         )
@@ -127,32 +135,37 @@ class ImageFolderDataLoader(FileDataLoader):
 
     def _walk(self) -> Splits[ImageList]:
         """The images in the folders, whatever a run knows."""
-        base = Path(self.data_dir)
-        root = base / "train" if (base / "train").is_dir() else base
+        base, walk = Path(self.data_dir), FolderWalk()
+        folders = self._find_splits(walk)
+        if folders.train is None and folders.held_out:
+            told = (
+                "no folder for training beside it by its name; rename that one, or set data_loader.args.split_folders"
+            )
+            raise UserError(f"{folders.held_out[0]}: {told}")
+        root = folders.train or base
         names = find_classes(root)
-        self.skipped_files.clear()
-        images = find_images(root, names, base=base, skipped_files=self.skipped_files)
+        images = find_images(root, names, base=base, walk=walk)
         counts = np.bincount(images.targets, minlength=len(names))
         if counts.min() == 0:
             raise UserError(f"{root / names[int(counts.argmin())]}: holds no image; each class needs one")
-        given = [split for split in ("val", "test") if root != base and (base / split).is_dir()]
-        if not given:
-            self._log_skipped_files()
-            return Splits(self._cut(images, len(names)), names)
-        held_out = [find_images(base / split, names, base=base, skipped_files=self.skipped_files) for split in given]
-        for split, part in zip(given, held_out, strict=True):
+        held_out = [find_images(folder, names, base=base, walk=walk) for folder in folders.held_out]
+        for folder, part in zip(folders.held_out, held_out, strict=True):
             if not len(part):
-                raise UserError(f"{base / split}: holds no image")
-        self._log_skipped_files()
+                raise UserError(f"{folder}: holds no image")
+        self._tell_skipped_files(walk)
+        if not held_out:
+            return Splits(self._cut(images, len(names)), names)
         return Splits({"train": images, "validation": held_out[0], "test": held_out[-1]}, names)
 
-    def inventory(self) -> tuple[list[str], list[str]]:
-        """Every image in the folders."""
-        files = self.find_files()
-        paths = dict.fromkeys(os.fsdecode(path) for images in files.by_name.values() for path in images.paths)
-        return [os.path.join(self.data_dir, path) for path in paths], []
+    def _find_splits(self, walk: FolderWalk) -> SplitFolders:
+        return find_split_folders(Path(self.data_dir), self.split_folders, walk)
 
-    def _log_skipped_files(self) -> None:
+    def inventory(self) -> Inventory:
+        """Every image in the folders."""
+        return Inventory.of(self.data_dir, self.find_files().by_name)
+
+    def _tell_skipped_files(self, walk: FolderWalk) -> None:
+        self.skipped_files = walk.skipped
         if self.skipped_files:
             _log.info("%s: %s", self.data_dir, skipped_files_line(self.skipped_files))
 

@@ -55,18 +55,20 @@ class DecodedImage(NamedTuple):
     depth: Depth | None
 
 
-def decode_file(path: str, *, value_range: ValueRange | None = None, apply_exif: bool = False) -> DecodedImage:
-    """Read an image file.
+def decode(
+    content: bytearray, path: str, *, value_range: ValueRange | None = None, apply_exif: bool = False
+) -> DecodedImage:
+    """Decode an image file's content.
 
     Args:
-        path: the file.
+        content: as `read_file` returns it.
+        path: the file, for the message.
         value_range: of images deeper than 8 bits, what becomes 0 and 255; None: the range of their type.
         apply_exif: turn and mirror as the file's EXIF orientation says. A TIFF's own orientation always holds.
 
     Raises:
-        UnreadableImageError: the file is missing, no file, empty, too large, truncated, or can't be decoded rightly.
+        UnreadableImageError: it is truncated, no image, or can't be decoded rightly.
     """
-    content = _read_bytes(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's of metadata and transparency, torchvision's of its future
         try:
@@ -77,42 +79,16 @@ def decode_file(path: str, *, value_range: ValueRange | None = None, apply_exif:
 
 
 def read_image(path: str, *, value_range: ValueRange | None = None, apply_exif: bool = False) -> Tensor:
-    """The pixels of an image file: uint8, shape [3, H, W]; see `decode_file` for arguments and errors."""
-    return decode_file(path, value_range=value_range, apply_exif=apply_exif).pixels
+    """The pixels of an image file: uint8, shape [3, H, W]; see `read_file` and `decode` for arguments and errors."""
+    return decode(read_file(path), path, value_range=value_range, apply_exif=apply_exif).pixels
 
 
-@dataclass(frozen=True, eq=False)
-class ImageReader:
-    """Reads the image files of a data set all in one way; the workers share it.
+def read_file(path: str) -> bytearray:
+    """The content of an image file.
 
-    Args:
-        value_range: as for `decode_file`.
-        apply_exif: likewise.
+    Raises:
+        UnreadableImageError: it is missing, no file, empty, or too large.
     """
-
-    value_range: ValueRange | None = None
-    apply_exif: bool = False
-    _reported: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.bool).share_memory_(), repr=False)
-
-    def __call__(self, path: str) -> Tensor:
-        """The pixels [3, H, W] of a file; how deep images are scaled is said once a run."""
-        image = decode_file(path, value_range=self.value_range, apply_exif=self.apply_exif)
-        if image.depth is not None and not self._reported[0]:
-            self._reported[0] = True
-            _log.info("%s: %s", path, self.scaling_of(image))
-        return image.pixels
-
-    def scaling_of(self, image: DecodedImage) -> str:
-        """How an image of more than 8 bits is brought to 8, in one line."""
-        assert image.depth is not None
-        if self.value_range is None:
-            low, high, why = 0.0, image.depth.ceiling, "its type's range; data_loader.args.value_range states another"
-        else:
-            (low, high), why = self.value_range, "data_loader.args.value_range"
-        return f"{image.kind}; such images are scaled from {low:,g} … {high:,g} to 0 … 255 ({why})"
-
-
-def _read_bytes(path: str) -> bytearray:
     regular_file(Path(path), "file", most_bytes=MOST_BYTES, error=UnreadableImageError)
     try:
         with open(path, "rb", buffering=0) as file:
@@ -126,6 +102,41 @@ def _read_bytes(path: str) -> bytearray:
     if not content:
         raise UnreadableImageError(f"{path}: the file is empty")
     return content
+
+
+@dataclass(frozen=True, eq=False)
+class ImageReader:
+    """Reads the image files of a data set all in one way; the workers share it.
+
+    Args:
+        value_range: as for `decode`.
+        apply_exif: likewise.
+    """
+
+    value_range: ValueRange | None = None
+    apply_exif: bool = False
+    _reported: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.bool).share_memory_(), repr=False)
+
+    def __call__(self, path: str) -> Tensor:
+        """The pixels [3, H, W] of a file; how deep images are scaled is said once a run."""
+        image = self.decode(read_file(path), path)
+        if image.depth is not None and not self._reported[0]:
+            self._reported[0] = True
+            _log.info("%s: %s", path, self.scaling_of(image))
+        return image.pixels
+
+    def decode(self, content: bytearray, path: str) -> DecodedImage:
+        """The image that a file's content holds."""
+        return decode(content, path, value_range=self.value_range, apply_exif=self.apply_exif)
+
+    def scaling_of(self, image: DecodedImage) -> str:
+        """How an image of more than 8 bits is brought to 8, in one line."""
+        assert image.depth is not None
+        if self.value_range is None:
+            low, high, why = 0.0, image.depth.ceiling, "its type's range; data_loader.args.value_range states another"
+        else:
+            (low, high), why = self.value_range, "data_loader.args.value_range"
+        return f"{image.kind}; such images are scaled from {low:,g} … {high:,g} to 0 … 255 ({why})"
 
 
 def _decode_plain_jpeg(content: bytearray, apply_exif: bool) -> DecodedImage | None:

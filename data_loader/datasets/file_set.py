@@ -29,7 +29,7 @@ class FileSet(ImageSet):
         paths: an array of bytes of shape [N] (plain strings would be copied into every worker).
         targets: int64, shape [N].
         crop: what brings an image to the network's size.
-        read_file: what decodes a file.
+        reader: what decodes a file.
         unreadable_images: how unreadable images are replaced; without it such an image is an error.
     """
 
@@ -37,7 +37,7 @@ class FileSet(ImageSet):
     paths: np.ndarray
     targets: np.ndarray
     crop: Crop
-    read_file: ImageReader = field(default_factory=ImageReader)
+    reader: ImageReader = field(default_factory=ImageReader)
     unreadable_images: UnreadableImagePolicy | None = None
 
     reads_files = True
@@ -87,7 +87,7 @@ class FileSet(ImageSet):
         """Index and pixels [3, S, S] of the image of a sample id [3], or of its replacement, cropped by its params."""
         index = int(sample_id[1])
         try:
-            image = self.read_file(self.path(index))
+            image = self.reader(self.path(index))
         except UnreadableImageError as error:
             index, image = self._replacement(sample_id, error)
         return index, self.crop(image, params)
@@ -102,7 +102,7 @@ class FileSet(ImageSet):
         self.unreadable_images.report(int(sample_id[1]), error)
         for index in self.unreadable_images.candidates(sample_id, self.targets):
             try:
-                return index, self.read_file(self.path(index))
+                return index, self.reader(self.path(index))
             except UnreadableImageError:
                 continue
         raise UserError(f"{self.root}: not one of {len(self)} images can be read (data_loader.args.data_dir)")

@@ -1,13 +1,7 @@
-import json
-import sys
-from pathlib import Path
-
 import pytest
 
-from data_loader import check
-from data_loader.class_remarks import class_remarks
-from data_loader.data_loaders.imagenet_lt import ImageNetLTDataLoader
 from tests.data_loader import image_trees
+from tests.data_loader.checked import check_in
 from utils.errors import ConfigError, UserError
 
 
@@ -18,17 +12,7 @@ def tree(tmp_path):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    def call(section, *flags):
-        (tmp_path / "config.json").write_text(json.dumps({"data_loader": section}))
-        command = ["check", str(tmp_path / "config.json"), "--out", str(tmp_path / "bad.txt"), *flags]
-        monkeypatch.setattr(sys, "argv", command)
-        try:
-            check.main()
-        except SystemExit as ended:
-            return ended.code, capsys.readouterr().out
-        return 0, capsys.readouterr().out
-
-    return call
+    return check_in(tmp_path, monkeypatch, capsys)
 
 
 def section_of(tree, kind="ImageNetLTDataLoader", **args):
@@ -94,40 +78,4 @@ def test_files_that_are_no_images_by_their_extension_are_mentioned(run, tmp_path
     (tree.data_dir / "apple" / "moving.gif").touch()
     code, out = run(section, "--workers", "0")
     assert code == 0
-    assert out.splitlines()[1:] == ["skipped: 1 file (.gif 1)"]
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        ("", ": names no image"),
-        (
-            "a.jpg 1\n" + "b.jpg " + "9" * 5000 + "\n",
-            f", line 2: label {'9' * 20}… is not in the allowed range: 0 to 2",
-        ),
-        ("x" * 10**6 + " 1\n", ", line 1: its path has 1,000,000 bytes; at most 4,096 are allowed"),
-        ("a\0.jpg 1\n", ", line 1: holds a NUL; lists are text in UTF-8"),
-    ],
-    ids=["empty", "digits", "a long path", "NUL"],
-)
-def test_a_wrong_list_is_told_in_the_words_of_training(tree, run, tmp_path, content, told):
-    Path(tree.args["train_txt"]).write_text(content)
-    section = section_of(tree)
-    code, out = run(section, "--workers", "0")
-    assert (code, "list line is wrong" in out) == (1, True)
-    (line,) = (tmp_path / "bad.txt").read_text().splitlines()[:1]
-    assert line.replace("\t", ": ", 1).startswith(f"{tree.args['train_txt']}{told}")
-    with pytest.raises(UserError) as raised:
-        _ = ImageNetLTDataLoader(**section["args"]).splits
-    assert str(raised.value) == line.replace("\t", ": ", 1)
-
-
-def test_classes_without_images_are_told_as_by_training(tree, run):
-    lines = Path(tree.args["train_txt"]).read_text().splitlines()
-    kept = [line for line in lines if not line.endswith(" 1")]
-    Path(tree.args["train_txt"]).write_text("\n".join(kept))
-    section = section_of(tree)
-    code, out = run(section, "--workers", "0")
-    remarks = class_remarks(ImageNetLTDataLoader(**section["args"]))
-    assert (code, out.splitlines()[1:]) == (0, [f"warning: {remark}" for remark in remarks])
-    assert remarks == ["1 of 3 classes (1) have no training image: they can't be learnt"]
+    assert out.splitlines()[2:] == ["skipped: 1 file (.gif 1)"]

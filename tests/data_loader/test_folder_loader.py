@@ -4,7 +4,7 @@ import torch
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from data_loader.data_loaders.image_folders import ImageFolderDataLoader
-from data_loader.datasets.class_folders import IMAGE_EXTENSIONS
+from data_loader.datasets.folder_walk import IMAGE_EXTENSIONS
 from tests.data_loader import image_trees
 from utils.errors import UserError
 
@@ -130,8 +130,8 @@ def test_skipped_files_are_counted_and_logged(tmp_path, caplog):
     loader = loader_of(tmp_path)
     with caplog.at_level("INFO"):
         _ = loader.splits
-    assert sorted(loader.skipped_files.items()) == [(".gif", 2), (".txt", 1), ("no extension", 1)]
-    line = f"{tmp_path}: skipped: 4 files (.gif 2, .txt 1, no extension 1)"
+    assert sorted(loader.skipped_files.items()) == [*((".gif", 2), (".txt", 1), ("hidden", 1), ("no extension", 1))]
+    line = f"{tmp_path}: skipped: 5 files (.gif 2, .txt 1, hidden 1, no extension 1)"
     assert [record.getMessage() for record in caplog.records] == [line]
     loader.inventory()
-    assert loader.skipped_files.total() == 4
+    assert loader.skipped_files.total() == 5

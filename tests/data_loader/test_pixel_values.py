@@ -12,7 +12,7 @@ from PIL import Image
 
 from data_loader.data_loaders.image_folders import ImageFolderDataLoader
 from data_loader.datasets import torchvision_decoder
-from data_loader.datasets.decoding import ImageReader, UnreadableImageError, decode_file, read_image
+from data_loader.datasets.decoding import ImageReader, UnreadableImageError, decode, read_file, read_image
 from tests.data_loader.image_bytes import png16, tiff
 
 # of 16 bits → by the type's range (v / 257), and from 200 … 3,500 ((v − 200) · 255 / 3300, cut off)
@@ -54,7 +54,7 @@ def test_grey_of_16_bits_is_scaled_by_the_types_range_or_by_the_stated_one(tmp_p
     path = sixteen_bit_file(tmp_path, kind)
     assert channels(path) == grey(BY_TYPE)
     assert channels(path, value_range=MICROSCOPE) == grey(BY_RANGE)
-    image = decode_file(path)
+    image = decode(read_file(path), path)
     assert (image.kind, image.depth) == ("16-bit grey", (0, 65535, 65535))
 
 
@@ -192,7 +192,7 @@ def test_modes_of_8_bits_and_less(tmp_path: Path, mode: str, values: Any, expect
     path = save(tmp_path, f"a.{ending}", picture)
     assert channels(path) == [expected]
     assert channels(path, value_range=(100, 200)) == [expected], "a range is of deeper images"
-    assert decode_file(path).depth is None
+    assert decode(read_file(path), path).depth is None
 
 
 def test_how_deep_images_are_scaled_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -70,6 +70,14 @@ class DataSets:
         return _section("ImageFolderDataLoader", write_user_folder(self.folder / "folders", broken=False))
 
     @cached_property
+    def split_folders(self) -> dict[str, Any]:
+        """In `train/` and `test/`, which are the same images."""
+        root = self.folder / "splits"
+        for split in ("train", "test"):
+            shutil.copytree(self.folders["args"]["data_dir"], root / split)
+        return {**self.folders, "args": {**self.folders["args"], "data_dir": str(root)}}
+
+    @cached_property
     def microscope(self) -> dict[str, Any]:
         """Images of 16 bits with values from 200 to 3,500, in files that say that they lie on their side."""
         section, lying = self.folders, Image.Exif()

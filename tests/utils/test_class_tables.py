@@ -82,7 +82,7 @@ def test_each_mistake_is_one_line_that_names_the_file(tmp_path: Path, name: str,
 
 def test_what_is_no_text_or_no_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "p.csv").write_bytes(b"\xff\xfe\x00c")
-    with pytest.raises(UserError, match="is no text in UTF-8"):
+    with pytest.raises(UserError, match="no text in UTF-8"):
         read_prior(tmp_path / "p.csv")
     with pytest.raises(UserError, match="it is a folder"):
         read_prior(tmp_path)

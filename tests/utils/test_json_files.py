@@ -150,6 +150,14 @@ def test_files_that_extend_one_another_in_a_circle_are_told_with_the_chain(tmp_p
         read_json(write(tmp_path, alone={"extends": "./alone.json"}))
 
 
+def test_at_most_a_hundred_files_extend_one_another(tmp_path: Path) -> None:
+    chain = {f"f{number}": {"extends": f"f{number + 1}.json"} for number in range(101)}
+    first = write(tmp_path, **chain, f101=BASE)
+    with pytest.raises(UserError, match=r"f0\.json: more than 100 files extend one another$"):
+        read_json(first)
+    assert read_json(tmp_path / "f1.json") == BASE
+
+
 @pytest.mark.parametrize("name", [None, 3, "", ["base.json"], {}])
 def test_what_is_no_file_name_can_not_be_extended(tmp_path: Path, name: Any) -> None:
     with pytest.raises(UserError, match=r"own\.json: extends: expected the name of a file; got "):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from data_loader.lists.list_files import read_list
 from tests.odd_files import ODD_KINDS, put_odd
+from utils.config.json_files import read_json
 from utils.errors import UserError
 from utils.files.checkpoint import CheckpointError, load_checkpoint, read_weights
 from utils.files.inert_pickle import load_inertly
+from utils.files.provenance import read_processes
 from utils.files.reading import read_regular_file, regular_file
+from utils.reporting.logger import set_up_logging
 
 
 def odd(folder: Path, kind: str) -> Path:
@@ -44,6 +49,44 @@ def test_what_is_no_file_is_refused_by_name_by_every_reader(tmp_path: Path, kind
             read(path)
         assert "\n" not in str(caught.value)
         assert "odd" in str(caught.value) or kind in ("NUL", "long", "nothing")
+
+
+def _extended(path: Path) -> object:
+    own = path.parent / "own.json"
+    own.write_text(f'{{"extends": "{path.name}"}}')
+    return read_json(own)
+
+
+TEXTS: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "configuration": ("odd.json", read_json),
+    "extended configuration": ("odd.json", _extended),
+    "list": ("odd.txt", read_list),
+    "logging configuration": ("odd.json", lambda path: set_up_logging(1, config_file=str(path))),
+    "log": ("info.log", lambda path: set_up_logging(1, folder=path.parent)),
+    "record of a run": ("run.json", lambda path: read_processes(path.parent)),
+}
+"""What people, and earlier runs, have written: the file's name, and what reads or writes it."""
+
+
+ODD_TEXTS = sorted({(what, kind) for what in TEXTS for kind in ODD_KINDS} - {("log", "dangling")})  # which is written
+
+
+@pytest.mark.parametrize(("what", "kind"), ODD_TEXTS)
+def test_what_is_no_text_file_is_refused_by_name_wherever_one_is_read(tmp_path: Path, what: str, kind: str) -> None:
+    name, read = TEXTS[what]
+    put_odd(tmp_path / name, kind)
+    told = "can't be written: Too many levels" if (what, kind) == ("log", "loop") else ODD_KINDS[kind]
+    with pytest.raises(UserError, match=rf"{name}: .*{told}") as caught:
+        read(tmp_path / name)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("what", sorted(set(TEXTS) - {"log"}))
+def test_what_is_no_utf_8_is_refused_wherever_text_is_read(tmp_path: Path, what: str) -> None:
+    name, read = TEXTS[what]
+    (tmp_path / name).write_bytes(b"a\xff")
+    with pytest.raises(UserError, match=rf"{name}: can't be read as a .*: no text in UTF-8 \(at byte 1\)"):
+        read(tmp_path / name)
 
 
 def test_a_file_is_read_whole_and_only_up_to_what_is_allowed(tmp_path: Path) -> None:

@@ -10,10 +10,13 @@ from typing import Any
 
 from utils.config.wording import joined, shown
 from utils.errors import UserError
+from utils.files.reading import read_text_file
 
 EXTENDS = "extends"
 _COMMENT_KEY = "_comment"
 _DEEPEST = 100  # objects and lists within one another; no configuration comes near
+_MOST_BYTES = 10_000_000
+_MOST_FILES = 100  # that extend one another
 _TOO_DEEP = f"can't be read: nested more than {_DEEPEST} deep"
 _TOKEN = re.compile(r'"(?:[^"\\\n]|\\.)*"?|//[^\n]*|/\*.*?(?:\*/|\Z)', re.DOTALL)
 
@@ -90,10 +93,12 @@ def read_configuration(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _resolve(path: Path, extended_by: list[Path]) -> tuple[dict[str, Any], dict[str, str]]:
+    own = _read_object(path, extended_by)
+    if len(extended_by) > _MOST_FILES:
+        raise UserError(f"{extended_by[0]}: more than {_MOST_FILES} files extend one another")
     if path.resolve() in [other.resolve() for other in extended_by]:
         chain = " → ".join(str(other) for other in [*extended_by, path])
         raise UserError(f"{path}: extends itself: {chain}")
-    own = _read_object(path, extended_by)
     if EXTENDS not in own:
         return own, dict(_files_of(own, "", str(path)))
     parent = own.pop(EXTENDS)
@@ -143,15 +148,13 @@ def _read_object(path: Path, extended_by: list[Path]) -> dict[str, Any]:
     """The JSON object in a file, as it stands there."""
     named = f" (extended by {extended_by[-1]})" if extended_by else ""
     try:
-        content = parse_json(without_comments(path.read_text(encoding="utf-8-sig")))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such configuration file{named}") from None
+        content = parse_json(without_comments(read_text_file(path, "configuration file", most_bytes=_MOST_BYTES)))
     except json.JSONDecodeError as error:
         raise UserError(f"{path}: not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
     except UnreadableJsonError as error:
         raise UserError(f"{path}: {error}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: can't be read as a configuration ({error}){named}") from None
+    except UserError as error:
+        raise UserError(f"{error}{named}") from None
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected a JSON object with keys; got a {type(content).__name__}")
     return content

@@ -14,7 +14,7 @@ import numpy as np
 from utils.config.json_files import UnreadableJsonError, parse_json
 from utils.config.wording import shown
 from utils.errors import UserError, nearest
-from utils.files.reading import read_regular_file
+from utils.files.reading import read_text_file
 
 _MOST_BYTES = 10_000_000
 
@@ -32,11 +32,7 @@ def read_class_numbers(path: Path, what: str) -> list[tuple[str, float]]:
     Raises:
         UserError: in one line: unreadable, empty, a number that is none, or a class that stands twice.
     """
-    raw = read_regular_file(path, f"file of a {what}", most_bytes=_MOST_BYTES)
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UserError(f"{path}: is no text in UTF-8") from None
+    text = read_text_file(path, f"file of a {what}", most_bytes=_MOST_BYTES)
     pairs = _of_json(path, text) if path.suffix.lower() == ".json" else _of_csv(path, text)
     if not pairs:
         raise UserError(f"{path}: is empty; write one {what} for each class")

@@ -15,12 +15,15 @@ from typing import Any
 
 import torch
 
+from utils.config.json_files import parse_json
 from utils.distributed.context import DistributedContext
 from utils.errors import UserError
+from utils.files.reading import read_text_file
 from utils.files.writing import write_text
 
 RUN_FACTS_NAME = "run.json"
 _PACKAGES = ("torch", "torchvision", "numpy", "pandas", "scikit-learn", "pillow")
+_MOST_BYTES = 10_000_000
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -54,11 +57,11 @@ def read_processes(folder: Path) -> list[dict[str, Any]]:
         UserError: the folder is no run's, or its file is damaged.
     """
     path = folder / RUN_FACTS_NAME
+    asked = f"; is {folder} the folder of a run?"
+    text = read_text_file(path, "record of a run", most_bytes=_MOST_BYTES, if_missing=asked)
     try:
-        processes = json.loads(path.read_text(encoding="utf8"))["processes"]
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; is {folder} the folder of a run?") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        processes = parse_json(text)["processes"]
+    except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: can't be read ({error})") from None
     if not (isinstance(processes, list) and processes and all(isinstance(process, dict) for process in processes)):
         raise UserError(f"{path}: can't be read (it lists no processes)")

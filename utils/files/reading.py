@@ -22,7 +22,12 @@ _KINDS = {
 
 
 def regular_file(
-    path: Path, what: str, *, most_bytes: int | None = None, error: type[UserError] = UserError
+    path: Path,
+    what: str,
+    *,
+    most_bytes: int | None = None,
+    error: type[UserError] = UserError,
+    if_missing: str = "",
 ) -> os.stat_result:
     """Refuse what is no regular file (symbolic links are followed), without opening it.
 
@@ -31,6 +36,7 @@ def regular_file(
         what: it should be, for the message: "checkpoint".
         most_bytes: its size may be this at most; None: any.
         error: kind of the error.
+        if_missing: what is said besides where there is no such file.
 
     Returns:
         what `stat` says of the file.
@@ -41,7 +47,7 @@ def regular_file(
     try:
         status = path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        told = "a symbolic link to a file that isn't there" if path.is_symlink() else f"no such {what}"
+        told = "a symbolic link to a file that isn't there" if path.is_symlink() else f"no such {what}{if_missing}"
         raise error(f"{path}: {told}") from None
     except OSError as problem:
         loop = problem.errno == errno.ELOOP
@@ -58,12 +64,26 @@ def regular_file(
 
 
 def read_regular_file(
-    path: Path, what: str, *, most_bytes: int | None = None, error: type[UserError] = UserError
+    path: Path,
+    what: str,
+    *,
+    most_bytes: int | None = None,
+    error: type[UserError] = UserError,
+    if_missing: str = "",
 ) -> bytes:
     """The bytes of a regular file, read once; see `regular_file` for arguments and errors."""
-    regular_file(path, what, most_bytes=most_bytes, error=error)
+    regular_file(path, what, most_bytes=most_bytes, error=error, if_missing=if_missing)
     try:
         with path.open("rb") as file:
             return file.read() if most_bytes is None else file.read(most_bytes)
     except OSError as problem:
         raise error(f"{path}: can't be read: {problem.strerror}") from None
+
+
+def read_text_file(path: Path, what: str, *, most_bytes: int, if_missing: str = "") -> str:
+    """The text in a regular file, in UTF-8 with or without a byte order mark; see `regular_file` for the rest."""
+    try:
+        content = read_regular_file(path, what, most_bytes=most_bytes, if_missing=if_missing)
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise UserError(f"{path}: can't be read as a {what}: no text in UTF-8 (at byte {problem.start})") from None

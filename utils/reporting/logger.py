@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import logging.config
 import sys
 from pathlib import Path
 
+from utils.config.json_files import parse_json
 from utils.errors import UserError, reason_of
+from utils.files.reading import read_text_file, regular_file
 
 LOG_NAME = "info.log"
+_MOST_BYTES = 10_000_000
 LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 
-logger = logging.getLogger(__name__)
 
-
-class _Screen(logging.StreamHandler):
-    """Standard output; a line that can't be written is lost: there is nowhere to say so before the end."""
+class _LosesLines(logging.Handler):
+    """A line that can't be written is lost without a word: a full disk is told where it matters, at the checkpoint."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
         """Stay silent about the operating system's errors."""
@@ -25,20 +25,12 @@ class _Screen(logging.StreamHandler):
             super().handleError(record)
 
 
-class _LogFile(logging.FileHandler):
-    """The run's log, which ends with a warning where the disk is full."""
+class _Screen(_LosesLines, logging.StreamHandler):
+    pass
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path, encoding="utf8", errors="backslashreplace")
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
-        """Write no more of it, and say so on the screen."""
-        error = sys.exc_info()[1]
-        if not isinstance(error, OSError):
-            super().handleError(record)
-            return
-        logging.getLogger().removeHandler(self)
-        logger.warning("warning: %s ends here, it can't be written: %s", self.baseFilename, reason_of(error))
+class _LogFile(_LosesLines, logging.FileHandler):
+    pass
 
 
 def set_up_logging(verbosity: int, *, folder: Path | None = None, config_file: str | None = None) -> None:
@@ -51,30 +43,30 @@ def set_up_logging(verbosity: int, *, folder: Path | None = None, config_file: s
             the files it names lie in `folder`, and are not written where none is given.
 
     Raises:
-        UserError: the logging configuration can't be used.
+        UserError: the logging configuration can't be used, or the log can't be written.
     """
     if config_file is not None:
         _from_file(Path(config_file), folder)
         return
     handlers: list[logging.Handler] = [_Screen(sys.stdout)]
     handlers[0].setFormatter(logging.Formatter("%(message)s"))
-    unwritable = None
     if folder is not None:
+        if (folder / LOG_NAME).exists():
+            regular_file(folder / LOG_NAME, "log")  # a pipe would wait for a reader
         try:
-            handlers.append(_LogFile(folder / LOG_NAME))
-            handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+            handlers.append(_LogFile(folder / LOG_NAME, encoding="utf8"))
         except OSError as error:
-            unwritable = reason_of(error)
+            raise UserError(f"{folder / LOG_NAME}: can't be written: {error.strerror}") from None
+        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     for name in ("matplotlib", "PIL", "filelock", "torch"):  # their debug lines are nobody's concern here
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.basicConfig(level=LEVELS[verbosity], handlers=handlers, force=True)
-    if folder is not None and unwritable is not None:
-        logger.warning("warning: %s can't be written: %s", folder / LOG_NAME, unwritable)
 
 
 def _from_file(path: Path, folder: Path | None) -> None:
+    text = read_text_file(path, "logging configuration", most_bytes=_MOST_BYTES)
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = parse_json(text)
         handlers = content.get("handlers", {})
         for name in [name for name, handler in handlers.items() if "filename" in handler]:
             if folder is None:
@@ -83,4 +75,5 @@ def _from_file(path: Path, folder: Path | None) -> None:
                 handlers[name]["filename"] = str(folder / handlers[name]["filename"])
         logging.config.dictConfig(content)
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"{path}: not a valid logging configuration: {reason_of(error)}") from None
+        reason = error.strerror if isinstance(error, OSError) else reason_of(error)
+        raise UserError(f"{path}: not a valid logging configuration: {reason}") from None
