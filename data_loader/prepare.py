@@ -36,6 +36,7 @@ from data_loader.lists.list_files import read_list
 from data_loader.lists.manifest import MANIFEST
 from utils.config.command_line import OneLineParser
 from utils.errors import UserError, run_main
+from utils.files.reading import regular_file
 from utils.files.writing import write_atomically
 from utils.reporting.progress import progress_bar
 
@@ -103,6 +104,7 @@ def place_by_list(source: Path, data_dir: Path, test_list: Path) -> int:
 
 @contextmanager
 def _opened(archive: Path) -> Iterator[tarfile.TarFile]:
+    regular_file(archive, "tar archive")
     try:
         with tarfile.open(archive) as content:
             yield content

@@ -21,9 +21,13 @@ from torch import Tensor
 
 from data_loader.datasets.orientation import orientation_of, upright
 from data_loader.datasets.pixel_values import Depth, ValueRange, open_picture, pixels_of
-from data_loader.datasets.torchvision_decoder import decode_with_torchvision
-from utils.errors import UserError
+from utils.errors import UserError, reason_of
 from utils.files.reading import regular_file
+
+try:
+    from torchvision.io import ImageReadMode, decode_image
+except ImportError:  # since 0.29 torchvision announces that its decoder will go
+    decode_image = None
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +78,8 @@ def decode(
         try:
             return _decode_plain_jpeg(content, apply_exif) or _decode_with_pillow(content, value_range, apply_exif)
         except Exception as error:  # a damaged file raises nearly anything
-            reason = "not an image that Pillow knows" if isinstance(error, Image.UnidentifiedImageError) else error
+            unknown = isinstance(error, Image.UnidentifiedImageError)
+            reason = "not an image that Pillow knows" if unknown else reason_of(error)
             raise UnreadableImageError(f"{path}: can't be decoded ({reason})") from None
 
 
@@ -142,12 +147,13 @@ class ImageReader:
 def _decode_plain_jpeg(content: bytearray, apply_exif: bool) -> DecodedImage | None:
     """A JPEG of 8 bits with one or three components; None for all others: every decoder reads CMYK differently."""
     header = _jpeg_header(content)
-    if header is None or header.precision != 8 or header.components not in (1, 3):
+    if decode_image is None or header is None or header.precision != 8 or header.components not in (1, 3):
         return None
     if header.height * header.width > MOST_PIXELS:
         raise ValueError(f"{header.width} × {header.height} pixels; at most {MOST_PIXELS:,} are read")
-    pixels = decode_with_torchvision(content, to_rgb=True)
-    if pixels is None:
+    try:
+        pixels = decode_image(torch.frombuffer(content, dtype=torch.uint8), ImageReadMode.RGB)
+    except RuntimeError:
         return None  # Pillow has the last word on what can't be read
     if apply_exif and header.has_metadata:
         with open_picture(content) as picture:

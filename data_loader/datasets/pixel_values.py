@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -16,16 +17,14 @@ from PIL import Image
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from data_loader.datasets.torchvision_decoder import decode_with_torchvision
-
 ValueRange = tuple[float, float]
 
 _FORMATS = ("BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "PCX", "PNG", "PPM", "TGA", "TIFF", "WEBP", "AVIF")
 """What Pillow may try: among the others are some that start programs."""
 _KINDS = {"1": "1-bit", "L": "8-bit grey", "RGB": "8-bit colour", "P": "palette", "CMYK": "CMYK", "F": "float"}
 _WITH_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
-_DEEP_COLOUR = re.compile(r"(LA|RGB|CMYK)[AaX]*;16[BLN]")  # Pillow's names for 16 bits a channel, cut to 8 as read
-_SAMPLES, _SAMPLE_FORMAT, _BITS, _WHITE_OR_BLACK = 277, 339, 258, 262  # TIFF's tags
+_DEEP_COLOUR = re.compile(r"(?P<mode>LA|RGB|RGBA|RGBX);16(?P<order>[BLN])")  # Pillow's names for files' modes
+_BITS, _WHITE_OR_BLACK, _SAMPLES, _PLANES, _SAMPLE_FORMAT = 258, 262, 277, 284, 339  # TIFF's tags
 _UNSIGNED, _WHITE_IS_ZERO = (1,), 0
 _MOST_CHANNELS = 4
 
@@ -94,17 +93,37 @@ def pixels_of(picture: Image.Image, content: bytearray, value_range: ValueRange 
         values, ceiling = _grey_values(picture, largest)
         kind = "float" if picture.mode == "F" else f"{16 if ceiling else 32}-bit grey"
         return _scaled(values, kind, ceiling, value_range)
-    if not _DEEP_COLOUR.fullmatch(str(raw_mode)):
-        return Pixels(np.array(picture.convert("RGB")), kind, None)
-    kind = "16-bit grey with alpha" if str(raw_mode).startswith("LA") else "16-bit colour"
-    channels = decode_with_torchvision(content, to_rgb=False) if picture.format == "PNG" else None
-    if channels is not None:
-        values = channels[: 3 if len(channels) > 2 else 1].numpy()
-        return _scaled(np.moveaxis(values, 0, -1), kind, 65535, value_range)
-    if value_range is not None:
-        raise ValueError("value_range can't be applied to 16-bit colour here, of which 8 bits are read; save it as PNG")
-    rgb = np.array(picture.convert("RGB"))
-    return Pixels(rgb, kind, Depth(int(rgb.min()) * 256, int(rgb.max()) * 256 + 255, 65535))
+    if _tag(picture, _PLANES, 1) != 1 and max(_tag(picture, _BITS, (8,))) > 8:
+        raise ValueError("its channels of more than 8 bits lie one after another, which can't be read")
+    if deep := _DEEP_COLOUR.fullmatch(str(raw_mode)):
+        kind = "16-bit grey with alpha" if deep["mode"] == "LA" else "16-bit colour"
+        return _scaled(_colour_values(content, deep["mode"], deep["order"]), kind, 65535, value_range)
+    return Pixels(np.array(picture.convert("RGB")), kind, None)
+
+
+def _colour_values(content: bytearray, mode: str, order: str) -> np.ndarray:
+    """The values [H, W, 1 or 3] of a picture with 16 bits a channel.
+
+    Pillow unpacks 8 of them: the first byte where it is told that the larger comes first, else the second.
+    """
+    if mode == "LA":  # two bytes of grey and two of alpha: it takes four channels of 8 bits as well
+        first, second = np.split(_unpacked(content, "RGBA")[:, :, :2], 2, axis=2)
+    else:
+        first, second = (_unpacked(content, f"{mode};16{of}")[:, :, :3] for of in "BL")
+    larger_first = order == "B" or (order == "N" and sys.byteorder == "big")
+    larger, smaller = (first, second) if larger_first else (second, first)
+    return larger.astype(np.uint16) * 256 + smaller
+
+
+def _unpacked(content: bytearray, raw_mode: str) -> np.ndarray:
+    """The picture [H, W, C] in a file, unpacked as if its bytes were of another mode."""
+    with open_picture(content) as picture:
+        assert isinstance(picture, ImageFile)
+        picture.tile = [
+            tile._replace(args=(raw_mode, *tile.args[1:]) if isinstance(tile.args, tuple) else raw_mode)
+            for tile in picture.tile
+        ]
+        return np.asarray(picture)
 
 
 def _grey_values(picture: Image.Image, largest: int) -> tuple[np.ndarray, float]:

@@ -60,7 +60,7 @@ def find_split_folders(base: Path, stated: Mapping[str, str] | None, walk: Folde
         return _stated(base, stated)
     names, inside = walk.folders_in(base), cache(lambda name: _contents(base / name))
     spelt = {split: [name for name in names if split_of(name) == split] for split in SPLITS}
-    if names and not any(inside(name).folders for name in names) and all(map(split_of, names)):
+    if names and all(map(split_of, names)) and not any(inside(name).folders for name in names):
         raise UserError(f"{base}: {' and '.join(names)} hold no folder for each class (data_loader.args.data_dir)")
     spelt["train"] = [name for name in spelt["train"] if inside(name).folders]
     if not spelt["train"]:  # a class may have the name of a split

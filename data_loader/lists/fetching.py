@@ -11,6 +11,7 @@ from urllib.request import Request, urlopen
 
 from data_loader.lists.manifest import PublishedFile, git_blob_sha1
 from utils.errors import UserError
+from utils.files.reading import read_regular_file
 from utils.files.writing import write_bytes
 from utils.reporting.progress import progress_bar
 
@@ -60,10 +61,7 @@ def _get(file: PublishedFile, target: Path, source: str | Path) -> None:
     """Read or download the content, compare its hash, write it to its place."""
     if isinstance(source, Path):
         origin = str(source / file.path)
-        try:
-            content = (source / file.path).read_bytes()
-        except OSError as error:
-            raise UserError(f"{origin}: can't be read ({error.strerror}; --clone)") from None
+        content = read_regular_file(source / file.path, "file (--clone)")
     else:
         origin, part = f"{source.rstrip('/')}/{file.path}", target.with_name(f"{target.name}.part")
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from utils.files.reading import read_text_file
 from utils.files.writing import write_text
 
 _MOST_BYTES = 2**30
+_MOST_MEMORY = 2**32  # of a list's paths
 _LONGEST_PATH = 4096  # as on Linux
 _MOST_CLASSES = 10_000_000
 _MOST_DIGITS = 18  # of a label that an int64 holds
@@ -61,7 +62,7 @@ def parse_list(path: str | Path, num_classes: int | None = None) -> tuple[ImageL
     """A list file's good lines, and what is wrong with the others: "FILE, line N: …".
 
     Raises:
-        UserError: there is no such file or it is no text.
+        UserError: there is no such file, it is no text, or its paths would take too much memory.
     """
     paths, targets, problems = [], [], []
     for number, line in enumerate(_read_text(Path(path)).splitlines(), start=1):
@@ -71,6 +72,11 @@ def parse_list(path: str | Path, num_classes: int | None = None) -> tuple[ImageL
         elif name:
             paths.append(name.rstrip().encode())
             targets.append(int(label.lstrip("0") or "0"))  # Python reads no number of thousands of digits
+    longest = max(map(len, paths), default=0)
+    if longest * len(paths) > _MOST_MEMORY:  # every path takes as many bytes as the longest
+        raise UserError(
+            f"{path}: {len(paths)} paths, of which one has {longest} bytes: too many for the memory they take"
+        )
     return ImageList(np.array(paths, np.bytes_), np.array(targets, np.int64)), problems
 
 

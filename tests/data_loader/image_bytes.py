@@ -32,18 +32,22 @@ def tiff(
     photometric: int = 1,
     sample_format: int = 1,
     extra_samples: int = 0,
+    planes: int = 1,
+    compressed: bool = False,
 ) -> bytes:
-    """An uncompressed TIFF of one strip, little-endian; the last three are the tags 262, 339 and a count for 338."""
+    """A TIFF of one strip, little-endian: tags 262, 339, 338 (how many there are), 284 and 259 (8: zlib's)."""
+    data = zlib.compress(data) if compressed else data
     entries: list[tuple[int, str, tuple[int, ...]]] = [
         (256, "I", (width,)),
         (257, "I", (height,)),
         (258, "H", (bits,) * channels),
-        (259, "H", (1,)),
+        (259, "H", (8 if compressed else 1,)),
         (262, "H", (photometric,)),
         (273, "I", (8,)),
         (277, "H", (channels,)),
         (278, "I", (height,)),
         (279, "I", (len(data),)),
+        (284, "H", (planes,)),
         *([(338, "H", (0,) * extra_samples)] if extra_samples else []),
         (339, "H", (sample_format,) * channels),
     ]

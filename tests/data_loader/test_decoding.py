@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from data_loader.datasets import decoding, torchvision_decoder
+from data_loader.datasets import decoding
 from data_loader.datasets.decoding import UnreadableImageError, read_image
 from tests.data_loader.image_trees import digit_picture
 from tests.odd_files import ODD_KINDS, put_odd
@@ -84,7 +84,7 @@ def test_a_jpeg_of_another_name_is_still_a_jpeg(tmp_path):
 def test_without_torchvisions_decoder_pillow_reads_all(tmp_path, monkeypatch):
     path = tmp_path / "a.jpg"
     picture().save(path)
-    monkeypatch.setattr(torchvision_decoder, "decode_image", None)
+    monkeypatch.setattr(decoding, "decode_image", None)
     assert torch.equal(read_image(str(path)), as_image_folder_reads(path))
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from data_loader.lists import list_files
 from data_loader.lists.list_files import ImageList, parse_list, positions, read_list, write_list
 from utils.errors import UserError
 
@@ -52,6 +53,15 @@ def test_a_path_that_no_file_can_have_is_a_wrong_line(tmp_path, path, told):
     with pytest.raises(UserError, match=rf"a\.txt, line 2: .*{told}") as caught:
         read_list(tmp_path / "a.txt", 5)
     assert len(str(caught.value)) < 400
+
+
+def test_paths_that_would_take_gigabytes_are_refused_before_they_do(tmp_path, monkeypatch):
+    monkeypatch.setattr(list_files, "_MOST_MEMORY", 20 * 100)
+    (tmp_path / "a.txt").write_text(f"{'x' * 99}/ 1\n" + "a.jpg 1\n" * 19)
+    assert len(read_list(tmp_path / "a.txt")) == 20
+    (tmp_path / "a.txt").write_text(f"{'x' * 99}/ 1\n" + "a.jpg 1\n" * 20)
+    with pytest.raises(UserError, match=r"a\.txt: 21 paths, of which one has 100 bytes: too many"):
+        read_list(tmp_path / "a.txt")
 
 
 def test_several_wrong_lines_are_one_line_of_error_but_all_are_found(tmp_path):

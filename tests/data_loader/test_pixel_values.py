@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from data_loader.data_loaders.image_folders import ImageFolderDataLoader
-from data_loader.datasets import torchvision_decoder
 from data_loader.datasets.decoding import ImageReader, UnreadableImageError, decode, read_file, read_image
 from tests.data_loader.image_bytes import png16, tiff
 
@@ -80,19 +79,15 @@ def test_each_channel_of_a_16_bit_png_is_scaled_and_alpha_dropped(tmp_path: Path
     assert channels(path, value_range=MICROSCOPE) == expected_in_range.tolist()
 
 
-@pytest.mark.parametrize("kind", ["PNG without torchvision", "TIFF"])
-def test_16_bit_colour_of_which_8_can_be_read_is_not_scaled_by_a_stated_range(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    values = np.repeat(SIXTEEN[:, :, None], 3, axis=2)
-    if kind == "TIFF":
-        path = put(tmp_path, "a.tif", tiff(values.astype("<u2").tobytes(), 4, 2, bits=16, channels=3, photometric=2))
-    else:
-        monkeypatch.setattr(torchvision_decoder, "decode_image", None)
-        path = put(tmp_path, "a.png", png16(values))
-    assert channels(path) == (values >> 8).tolist()
-    with pytest.raises(UnreadableImageError, match=r"a\.(png|tif): .*value_range can't be applied to 16-bit colour"):
-        read_image(path, value_range=MICROSCOPE)
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("count", [3, 4])
+def test_each_channel_of_a_16_bit_tiff_is_scaled(tmp_path: Path, count: int, compressed: bool) -> None:
+    values = np.stack([SIXTEEN, SIXTEEN[::-1], SIXTEEN, SIXTEEN][:count], axis=2)
+    shape = {"bits": 16, "channels": count, "photometric": 2, "extra_samples": count - 3, "compressed": compressed}
+    path = put(tmp_path, "a.tif", tiff(values.astype("<u2").tobytes(), 4, 2, **shape))
+    for options, expected in (({}, BY_TYPE), ({"value_range": MICROSCOPE}, BY_RANGE)):
+        red, green, blue = read_image(path, **options).tolist()
+        assert (red, green, blue) == (expected, expected[::-1], expected)
 
 
 def test_floating_point_from_0_to_1_or_in_a_stated_range(tmp_path: Path) -> None:
@@ -136,6 +131,7 @@ def refused() -> dict[str, tuple[Any, str]]:
         "nan.tif": (np.array([[0, np.nan]], np.float32), "no finite numbers"),
         "signed.tif": (tiff(bytes(8), 2, 2, bits=16, sample_format=2), "value_range must state their limits"),
         "int.tif": (tiff(bytes(16), 2, 2, bits=32), "integers, values from 0 to 0: .*value_range must"),
+        "planes.tif": (tiff(bytes(24), 2, 2, bits=16, channels=3, photometric=2, planes=2), "one after another"),
         "inverted.tif": (tiff(bytes(8), 2, 2, bits=16, photometric=0), "its zero is white"),
     }
 
@@ -169,23 +165,23 @@ def palette() -> Image.Image:
     return picture
 
 
-@pytest.mark.parametrize("ending", ["png", "tif"])
+MODES = [
+    ("1", [1, 0], [[255] * 3, [0] * 3]),
+    ("L", [7, 255], [[7] * 3, [255] * 3]),
+    ("LA", [(100, 7), (3, 0)], [[100] * 3, [3] * 3]),
+    ("P", None, [[250, 0, 7], [1, 2, 3]]),
+    ("RGB", [(1, 2, 3), (255, 0, 9)], [[1, 2, 3], [255, 0, 9]]),
+    ("RGBA", [(10, 20, 30, 0), (1, 2, 3, 255)], [[10, 20, 30], [1, 2, 3]]),
+    ("CMYK", [(0, 0, 0, 0), (255, 0, 0, 0)], [[255, 255, 255], [0, 255, 255]]),
+    ("CMYK", [(0, 0, 0, 255), (0, 0, 255, 0)], [[0, 0, 0], [255, 255, 0]]),
+]
+
+
 @pytest.mark.parametrize(
-    ("mode", "values", "expected"),
-    [
-        ("1", [1, 0], [[255] * 3, [0] * 3]),
-        ("L", [7, 255], [[7] * 3, [255] * 3]),
-        ("LA", [(100, 7), (3, 0)], [[100] * 3, [3] * 3]),
-        ("P", None, [[250, 0, 7], [1, 2, 3]]),
-        ("RGB", [(1, 2, 3), (255, 0, 9)], [[1, 2, 3], [255, 0, 9]]),
-        ("RGBA", [(10, 20, 30, 0), (1, 2, 3, 255)], [[10, 20, 30], [1, 2, 3]]),
-        ("CMYK", [(0, 0, 0, 0), (255, 0, 0, 0)], [[255, 255, 255], [0, 255, 255]]),
-        ("CMYK", [(0, 0, 0, 255), (0, 0, 255, 0)], [[0, 0, 0], [255, 255, 0]]),
-    ],
+    ("mode", "values", "expected", "ending"),
+    [(*case, ending) for ending in ("png", "tif") for case in MODES if (case[0], ending) != ("CMYK", "png")],
 )
 def test_modes_of_8_bits_and_less(tmp_path: Path, mode: str, values: Any, expected: list[Any], ending: str) -> None:
-    if mode == "CMYK" and ending == "png":
-        pytest.skip("PNG has no CMYK")
     picture = palette() if values is None else Image.new(mode, (2, 1))
     if values is not None:
         picture.putdata(values)

@@ -8,6 +8,7 @@ import pytest
 from data_loader import prepare
 from data_loader.data_loaders.imagenet_lt import ImageNetLTDataLoader
 from tests.data_loader import image_trees
+from tests.odd_files import ODD_KINDS, put_odd
 from utils.errors import UserError
 
 
@@ -89,8 +90,18 @@ def test_mistakes_are_reported(tree, tmp_path):
     shutil.rmtree(tree.data_dir / "val")
     with pytest.raises(UserError, match=r"9 images of .* aren't in it, ILSVRC2012_val_00000000\.JPEG for one"):
         prepare.place_by_list(tree.data_dir, tree.data_dir, tree.args["test_txt"])
-    with pytest.raises(UserError, match="can't be read as a tar archive"):
+    with pytest.raises(UserError, match=r"none\.tar: no such tar archive"):
         prepare.place_by_list(tmp_path / "none.tar", tree.data_dir, tree.args["test_txt"])
+    (tmp_path / "text.tar").write_text("no archive")
+    with pytest.raises(UserError, match="can't be read as a tar archive"):
+        prepare.place_by_list(tmp_path / "text.tar", tree.data_dir, tree.args["test_txt"])
     flat = flat_archive(tmp_path / "flat.tar", sorted((tree.data_dir / "train").glob("*/*"))[:1])
     with pytest.raises(UserError, match=r"expected a \.tar for each class"):
         prepare.unpack_classes(flat, tree.data_dir / "train")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in ODD_KINDS if kind != "folder"])
+def test_what_is_no_file_in_an_archives_place_is_refused_by_name(tree, tmp_path, kind):
+    put_odd(tmp_path / "images.tar", kind)
+    with pytest.raises(UserError, match=rf"images\.tar: .*{ODD_KINDS[kind]}"):
+        prepare.unpack_classes(tmp_path / "images.tar", tree.data_dir / "train")
