@@ -90,6 +90,11 @@ class BaseDataLoader(ABC):
         """The labels of this loader's split, int64, shape [N]."""
 
     @property
+    def unreadable(self) -> np.ndarray:
+        """Which images of this split were found to be unreadable, and skipped, so far: indices, int64."""
+        return np.empty(0, np.int64)
+
+    @property
     @abstractmethod
     def num_images(self) -> int:
         """Images an epoch."""

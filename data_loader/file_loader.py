@@ -64,8 +64,8 @@ class FileDataLoader(ImageDataLoader):
         color_jitter: whether the plain augmentation jitters brightness, contrast and saturation by ±0.4.
         randaugm: the strong augmentation: colour jitter in any case, and RandAugment.
         max_per_class: at most so many training images of a class.
-        on_bad_image: what an unreadable training image is: an "error", or one to "skip": another of its class
-            replaces it. Elsewhere it is always an error: a result must be on all images.
+        on_bad_image: what an unreadable image is: an "error", or one to "skip". In training another of its class then
+            replaces it; elsewhere it is left out of the scores, which say how many they are without.
         value_range: lowest and highest value of images of more than 8 bits, which become 0 and 255; null: the
             range of their type. Images of 8 bits are read as they are.
         apply_exif: turn images as their EXIF orientation says.
@@ -108,6 +108,17 @@ class FileDataLoader(ImageDataLoader):
         """What decodes the files of every split."""
         return ImageReader(self.value_range, self.apply_exif)
 
+    @property
+    def unreadable(self) -> np.ndarray:
+        """Of this loader's split, as far as it was read."""
+        assert isinstance(self.images, FileSet)
+        return self.images.unreadable
+
+    def files_of(self, indices: np.ndarray) -> list[str]:
+        """The paths of images of this loader's split, as its files or lists have them."""
+        assert isinstance(self.images, FileSet)
+        return [os.fsdecode(path) for path in self.images.paths[indices]]
+
     @abstractmethod
     def find_files(self) -> Splits[ImageList]:
         """Which images each split has; none of them is opened."""
@@ -128,9 +139,11 @@ class FileDataLoader(ImageDataLoader):
     def images(self) -> ImageSet:
         """The image set of this loader's split; images to train on are cropped at random, unless for "test" alone."""
         images = self.splits[self.split]
-        if self.is_evaluated or self.views == ("test",):
-            return images
         assert isinstance(images, FileSet)
+        if self.is_evaluated:
+            return images.for_evaluation(on_bad_image=self.on_bad_image)
+        if self.views == ("test",):
+            return images
         crop = RandomResizedCrop(self.seed, self.image_size)
         return images.for_training(crop, seed=self.seed, on_bad_image=self.on_bad_image)
 

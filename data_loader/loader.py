@@ -103,6 +103,10 @@ class ImageDataLoader(BaseDataLoader):
     def image_side(self) -> int:
         """Pixels along a side of what the network sees."""
 
+    def files_of(self, indices: np.ndarray) -> list[str]:
+        """What the images at `indices` of this loader's split are called."""
+        return [str(index) for index in indices]
+
     def take_up(self, known: RunData) -> None:
         """Before anything is read: what the run that is continued or evaluated knows of its images.
 

@@ -148,7 +148,7 @@ class Trainer(BaseTrainer):
                 title="validation",
                 between_batches=self.between_steps,
             )
-            scores = None if predicted is None else self._score(*predicted, epoch, weights)
+            scores = None if predicted is None else self._score(predicted.logits, predicted.targets, epoch, weights)
             log |= self.distributed.from_main(scores)
         return log
 

@@ -30,7 +30,7 @@ class FileSet(ImageSet):
         targets: int64, shape [N].
         crop: what brings an image to the network's size.
         reader: what decodes a file.
-        unreadable_images: how unreadable images are replaced; without it such an image is an error.
+        unreadable_images: what is done with unreadable images; without it such an image is an error.
     """
 
     root: str
@@ -77,11 +77,22 @@ class FileSet(ImageSet):
         return replace(self, paths=self.paths[indices], targets=self.targets[indices], unreadable_images=None)
 
     def for_training(self, crop: Crop, *, seed: int, on_bad_image: str) -> FileSet:
-        """The same images cut by `crop`; unreadable ones are an "error", or one to "skip"."""
-        unreadable_images = (
-            UnreadableImagePolicy(seed, torch.zeros(len(self), dtype=torch.bool)) if on_bad_image == "skip" else None
-        )
-        return replace(self, crop=crop, unreadable_images=unreadable_images)
+        """The same images cut by `crop`; unreadable ones are an "error", or to "skip": others replace them."""
+        return replace(self, crop=crop, unreadable_images=self._policy(on_bad_image, seed))
+
+    def for_evaluation(self, *, on_bad_image: str) -> FileSet:
+        """The same images; unreadable ones are an "error", or to "skip": they are black, and listed as `unreadable`."""
+        return replace(self, unreadable_images=self._policy(on_bad_image, None))
+
+    @property
+    def unreadable(self) -> np.ndarray:
+        """Which images were found to be unreadable, and skipped, so far: indices, int64."""
+        policy = self.unreadable_images
+        return np.empty(0, np.int64) if policy is None else np.flatnonzero(policy.reported.numpy())
+
+    def _policy(self, on_bad_image: str, seed: int | None) -> UnreadableImagePolicy | None:
+        none_so_far = torch.zeros(len(self), dtype=torch.bool)
+        return UnreadableImagePolicy(seed, none_so_far) if on_bad_image == "skip" else None
 
     def _read_cropped(self, sample_id: np.ndarray, params: np.ndarray) -> tuple[int, Tensor]:
         """Index and pixels [3, S, S] of the image of a sample id [3], or of its replacement, cropped by its params."""
@@ -100,6 +111,8 @@ class FileSet(ImageSet):
                 'unreadable images, data_loader.args.on_bad_image="skip" trains without them'
             ) from None
         self.unreadable_images.report(int(sample_id[1]), error)
+        if not self.unreadable_images.replaces:
+            return int(sample_id[1]), torch.zeros((3, self.crop.size, self.crop.size), dtype=torch.uint8)
         for index in self.unreadable_images.candidates(sample_id, self.targets):
             try:
                 return index, self.reader(self.path(index))
@@ -110,15 +123,20 @@ class FileSet(ImageSet):
 
 @dataclass(frozen=True, eq=False)
 class UnreadableImagePolicy:
-    """Which images replace unreadable ones, and which of those have been reported; shared with the workers.
+    """Which images replace unreadable ones, if any, and which of those have been reported; shared with the workers.
 
     Args:
-        seed: the run's seed.
+        seed: the run's seed; None: nothing replaces them.
         reported: bool, shape [N].
     """
 
-    seed: int
+    seed: int | None
     reported: Tensor
+
+    @property
+    def replaces(self) -> bool:
+        """Whether another image takes an unreadable one's place."""
+        return self.seed is not None
 
     def __post_init__(self) -> None:
         self.reported.share_memory_()
@@ -128,6 +146,7 @@ class UnreadableImagePolicy:
 
         Where in the class the search begins is a function of the sample id [3].
         """
+        assert self.seed is not None, "nothing is replaced"
         own = int(sample_id[1])
         start = uniforms(self.seed, Stream.REPLACEMENT, sample_id[None], 1)[0, 0]
         same_class = targets == targets[own]
@@ -142,4 +161,5 @@ class UnreadableImagePolicy:
             self.reported[index] = True
             count = int(self.reported.sum())
             files = f"{count} such file{'s' * (count != 1)}"
-            _log.warning("%s; another image replaces it (%s so far)", error, files)
+            fate = "another image replaces it" if self.replaces else "it is left out of the scores"
+            _log.warning("%s; %s (%s so far)", error, fate, files)

@@ -1,4 +1,5 @@
 import logging
+import re
 import shutil
 from pathlib import Path
 
@@ -233,12 +234,20 @@ def test_where_a_class_has_no_other_image_the_label_follows_the_replacement(own_
     assert targets[-1] in (0, 1)
 
 
-def test_unreadable_test_images_are_errors_even_where_training_skips(own_tree):
-    shutil.rmtree(own_tree.data_dir / "val")
-    loader = ImageNetLTDataLoader(**own_tree.args, **SMALL, on_bad_image="skip")
-    epoch_of(loader)
-    with pytest.raises(UserError, match=r"no such file.*data_dir"):
-        list(loader.of_split("test").epoch(0))
+@pytest.mark.parametrize("workers", [0, 2])
+def test_unreadable_test_images_are_errors_or_black_and_listed(own_tree, workers):
+    bad = sorted((own_tree.data_dir / "val").rglob("*.JPEG"))[1]
+    bad.write_bytes(b"")
+    options = {**SMALL, "num_workers": workers}
+    with pytest.raises(UserError, match=re.escape(f"{bad}: the file is empty")):
+        list(ImageNetLTDataLoader(**own_tree.args, **options).of_split("test").epoch(0))
+    loader = ImageNetLTDataLoader(**own_tree.args, **options, on_bad_image="skip").of_split("test")
+    assert loader.unreadable.tolist() == []
+    images = torch.cat([batch.images for batch in loader.epoch(0)])
+    (skipped,) = loader.unreadable
+    assert loader.files_of(loader.unreadable) == [str(bad.relative_to(own_tree.data_dir))]
+    black = (images == 0).flatten(1).all(dim=1)
+    assert np.flatnonzero(black.numpy()).tolist() == [skipped]
 
 
 def test_if_nothing_can_be_read_skipping_ends(own_tree):

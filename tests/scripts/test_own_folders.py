@@ -113,3 +113,26 @@ def test_a_checkpoint_its_configuration_and_a_folder_of_test_images_suffice(
     there, here = whole_split(checkpoint), whole_split(copied)
     assert here["images"] == len(tested)
     assert here["per_class"] == [None, *there["per_class"][1:]]
+
+
+def test_unreadable_test_images_are_counted_listed_and_left_out_of_the_scores(
+    trained: tuple[Path, Path], shell: Shell
+) -> None:
+    data, checkpoint = trained
+    assert shell("test.py", "-r", checkpoint).code == 0
+    before = whole_split(checkpoint)
+    frozen = (checkpoint.parent / "split" / "test.txt").read_text(encoding="utf8").splitlines()
+    broken = [line.rpartition(" ")[0] for line in frozen if line.startswith("birch")]
+    for path in broken:
+        (data / path).write_bytes(b"no picture")
+    (checkpoint.parent / "checkpoint-epoch1.predictions.npz").unlink()
+    ended = shell("test.py", "-r", checkpoint)
+    assert ended.code == 0
+    assert f"without {len(broken)} of {len(frozen)} test images, which can't be read: {', '.join(broken)}" in ended.out
+    after = whole_split(checkpoint)
+    assert after["images"] == before["images"] - len(broken)
+    assert after["skipped"] == broken
+    assert after["per_class"] == [before["per_class"][0], None, before["per_class"][2]]
+    again = shell("test.py", "-r", checkpoint)
+    assert "no need to run the network again" in again.out
+    assert whole_split(checkpoint) == after

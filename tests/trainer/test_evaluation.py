@@ -16,7 +16,8 @@ def test_predict_gives_each_images_logits_in_file_order_whatever_the_batches(tmp
     network = trainer.method.network
     loader = trainer.loaders["train"].of_split("test")
     network.train()
-    logits, targets = predict(network, loader, CPU)
+    logits, targets, skipped = predict(network, loader, CPU)
+    assert not len(skipped)
     trainer.recorder.close()
     assert logits.shape == (500, 2, 10)
     assert (logits.dtype, targets.dtype) == (np.float32, np.int64)
@@ -34,5 +35,5 @@ def test_predict_of_one_expert_has_an_axis_of_one(tmp_path: Path) -> None:
     config = small_config(arch__args__num_experts=1, loss__args__tau_list=[1])
     trainer = small_trainer(tmp_path, config)
     trainer.recorder.close()
-    logits, _ = predict(trainer.method.network, trainer.loaders["train"].of_split("test"), CPU)
+    logits, _, _ = predict(trainer.method.network, trainer.loaders["train"].of_split("test"), CPU)
     assert logits.shape == (500, 1, 10)

@@ -34,9 +34,9 @@ class Network:
     def __init__(self, logits: np.ndarray = LOGITS) -> None:
         self.logits, self.runs = logits, 0
 
-    def __call__(self) -> dict[str, np.ndarray]:
+    def __call__(self) -> Predictions:
         self.runs += 1
-        return {"raw": self.logits}
+        return computed(raw=self.logits)
 
 
 @pytest.fixture
@@ -46,7 +46,11 @@ def checkpoint(tmp_path: Path) -> Path:
     return path
 
 
-def fail() -> dict[str, np.ndarray]:
+def computed(**logits: np.ndarray) -> Predictions:
+    return Predictions(logits, TARGETS)
+
+
+def fail() -> Predictions:
     raise AssertionError("the network ran a second time")
 
 
@@ -66,7 +70,7 @@ def test_predictions_are_stored_and_used_again_without_the_network(checkpoint: P
 
 def test_each_networks_logits_are_an_array_named_after_its_weights(checkpoint: Path) -> None:
     both = {"raw": LOGITS, "averaged": LOGITS + 1}
-    stored_predictions(checkpoint, CONFIG, TARGETS, lambda: both)
+    stored_predictions(checkpoint, CONFIG, TARGETS, lambda: computed(**both))
     with np.load(checkpoint.with_name("checkpoint-epoch3.predictions.npz")) as content:
         assert {"logits_raw", "logits_averaged", "targets"} <= set(content.files)
         np.testing.assert_array_equal(content["logits_averaged"], LOGITS + 1)
@@ -178,7 +182,7 @@ def test_a_diverged_network_is_one_line_and_stores_nothing(checkpoint: Path) -> 
     with pytest.raises(UserError, match=r"checkpoint-epoch3\.pth: its network gives .*finite"):
         stored_predictions(checkpoint, CONFIG, TARGETS, Network(logits))
     with pytest.raises(UserError, match=r"checkpoint-epoch3\.pth: its network of averaged weights .*finite"):
-        stored_predictions(checkpoint, CONFIG, TARGETS, lambda: {"raw": LOGITS, "averaged": logits})
+        stored_predictions(checkpoint, CONFIG, TARGETS, lambda: computed(raw=LOGITS, averaged=logits))
     assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint-epoch3.pth"]
 
 
@@ -186,7 +190,7 @@ def test_where_predictions_can_not_be_kept_they_are_used_all_the_same(
     checkpoint: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (checkpoint.parent / ".writing.lock").mkdir()
-    predictions = stored_predictions(checkpoint, CONFIG, TARGETS, lambda: {"raw": LOGITS})
+    predictions = stored_predictions(checkpoint, CONFIG, TARGETS, lambda: computed(raw=LOGITS))
     np.testing.assert_array_equal(predictions.logits["raw"], LOGITS)
     (record,) = caplog.records
     assert record.getMessage().startswith(f"warning: predictions not kept: {checkpoint.parent}: can't be written to")

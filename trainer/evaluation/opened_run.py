@@ -36,6 +36,7 @@ from utils.files.checkpoint import read_checkpoint
 from utils.reporting.logger import set_up_logging
 
 _FURTHER = "_state_dict"
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -73,18 +74,22 @@ class TestRun:
 
     @property
     def split_in_words(self) -> str:
-        """A line on a test split that is not uniform, which the balanced accuracy makes good for; else nothing."""
-        if self.split.is_uniform:
-            return ""
-        sizes = self.split.sizes
-        return f"{sizes.sum()} test images as split, not uniform: {sizes.max()} to {sizes.min()} a class\n"
+        """Lines on unreadable images, and on a split that is not uniform (see the balanced accuracy); else nothing."""
+        lines, sizes = [], self.split.sizes
+        if count := len(self.predictions.skipped):
+            named = ", ".join(self.loader.files_of(self.predictions.skipped[:_NAMED])) + ", …" * (count > _NAMED)
+            lines.append(f"without {count} of {sizes.sum() + count} test images, which can't be read: {named}\n")
+        if not self.split.is_uniform:
+            lines.append(f"{sizes.sum()} test images as split, not uniform: {sizes.max()} to {sizes.min()} a class\n")
+        return "".join(lines)
 
     def rows(
         self, preset: Preset, distributions: Sequence[Distribution], *, prior: TestPrior = NONE
     ) -> list[dict[str, Any]]:
         """The results of a preset on its selected distributions, those of the raw weights first."""
+        skipped = {"skipped": self.loader.files_of(self.predictions.skipped)} if len(self.predictions.skipped) else {}
         return [
-            result_row(scores, checkpoint=self.checkpoint, protocol=preset.protocol, weights=weights)
+            {**result_row(scores, checkpoint=self.checkpoint, protocol=preset.protocol, weights=weights), **skipped}
             for weights, logits in self.predictions.logits.items()
             for scores in evaluate(
                 logits,
@@ -112,7 +117,12 @@ class TestRun:
 
     def _listed(self, distribution: str) -> ListedImages | None:
         match = LISTED.fullmatch(distribution)
-        return self.loader.listed_shift(match[1], int(match[2])) if match else None
+        listed = self.loader.listed_shift(match[1], int(match[2])) if match else None
+        if listed is None or not len(self.predictions.skipped):
+            return listed
+        readable = np.setdiff1d(np.arange(len(self.loader.targets)), self.predictions.skipped)
+        kept = listed.indices[np.isin(listed.indices, readable)]
+        return listed._replace(indices=np.searchsorted(readable, kept))
 
 
 def weights_in(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -173,14 +183,14 @@ def _predicted(
         raise UserError(f"{checkpoint}: was replaced while the processes read it; evaluate again")
 
     def predictions_of(split: ImageDataLoader) -> Predictions | None:
-        def run_networks() -> dict[str, np.ndarray] | None:
+        def run_networks() -> Predictions | None:
             network, logits = build_model(config, device), {}
             for name, state in weights_in(read.content).items():
                 load_weights(network, state, checkpoint)
                 predicted = predict(network, split, device, distributed=distributed)
                 if predicted is not None:
-                    logits[name] = predicted[0]
-            return logits or None
+                    logits[name] = predicted.logits
+            return Predictions(logits, predicted.targets, predicted.skipped) if predicted is not None else None
 
         return stored_predictions(
             checkpoint,

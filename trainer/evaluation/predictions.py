@@ -10,9 +10,9 @@ import io
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 
 _LOGITS = "logits_"
+_ARRAYS = f"{_LOGITS}*, skipped"
 
 
 @dataclass(frozen=True)
@@ -41,10 +42,26 @@ class Predictions:
     Args:
         logits: each expert's raw logits, float32, shape [N, E, C], by the name of the weights: "raw", "averaged".
         targets: labels, int64, shape [N].
+        skipped: indices of images of the split that could not be read, and are not among the N.
     """
 
     logits: dict[str, np.ndarray]
     targets: np.ndarray
+    skipped: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+
+class Predicted(NamedTuple):
+    """What one network says of the images of a split that could be read.
+
+    Attributes:
+        logits: each expert's, float32, shape [N, E, C].
+        targets: labels, int64, shape [N].
+        skipped: indices of the split's other images, int64.
+    """
+
+    logits: np.ndarray
+    targets: np.ndarray
+    skipped: np.ndarray
 
 
 @torch.inference_mode()
@@ -56,7 +73,7 @@ def predict(
     distributed: DistributedContext | None = None,
     title: str = "evaluation",
     between_batches: Callable[[], None] = lambda: None,
-) -> tuple[np.ndarray, np.ndarray] | None:
+) -> Predicted | None:
     """Run a network over a loader's split, without augmentation and in file order.
 
     Several processes take whole batches in turn, the same ones that a single process would take.
@@ -71,7 +88,10 @@ def predict(
             evaluation.
 
     Returns:
-        logits float32 [N, E, C] and targets int64 [N] in rank 0, None in the others.
+        in rank 0, None in the others: logits float32 [N, E, C] and targets int64 [N] of the images that could be read.
+
+    Raises:
+        UserError: an image that may not be skipped can't be read, or none could be.
     """
     distributed = distributed or DistributedContext()
     was_training = model.training
@@ -88,7 +108,12 @@ def predict(
             bar.update(gathered.receive_round(first))
             between_batches()
     model.train(was_training)
-    return None if gathered.logits is None else (gathered.logits.numpy(), loader.targets)
+    skipped = np.unique(np.concatenate(distributed.gather(loader.unreadable)))
+    if gathered.logits is None:
+        return None
+    if len(skipped) == len(loader.targets):
+        raise UserError(f"not one of {len(skipped)} images can be read")
+    return Predicted(np.delete(gathered.logits.numpy(), skipped, axis=0), np.delete(loader.targets, skipped), skipped)
 
 
 class _Gathered:
@@ -135,7 +160,7 @@ def stored_predictions(
     digest: str,
     config: Mapping[str, Any],
     targets: np.ndarray,
-    compute: Callable[[], dict[str, np.ndarray] | None],
+    compute: Callable[[], Predictions | None],
     *,
     precision: str,
     split: str = "test",
@@ -152,7 +177,7 @@ def stored_predictions(
         digest: SHA-256 of the very bytes that its networks were read from.
         config: the run's configuration.
         targets: labels of the test split as it is now, int64, shape [N].
-        compute: runs the checkpoint's networks, name of the weights → logits [N, E, C]; returns None but in rank 0.
+        compute: runs the checkpoint's networks; returns None but in rank 0.
         precision: name of the one that the networks run in.
         split: of the images: "test", or "validation", whose file is named so.
         distributed: the processes that run them; None: this one is alone.
@@ -169,27 +194,28 @@ def stored_predictions(
         if stored is not None:
             logger.info("Using the predictions stored in %s: no need to run the network again.", path)
         return stored
-    logits = compute()
-    if logits is None:
+    computed = compute()
+    if computed is None:
         return None
-    for weights, values in logits.items():
+    for weights, values in computed.logits.items():
         if not np.isfinite(values).all():
             network = "its network" if weights == "raw" else f"its network of {weights} weights"
             raise UserError(f"{checkpoint}: {network} gives logits that are no finite numbers: the training diverged")
-    arrays: dict[str, Any] = {f"{_LOGITS}{weights}": values for weights, values in logits.items()}
+    arrays: dict[str, Any] = {f"{_LOGITS}{weights}": values for weights, values in computed.logits.items()}
+    arrays |= {"targets": computed.targets, "skipped": computed.skipped}
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, targets=targets, weights=list(logits), fingerprint=fingerprint, **arrays)
+    np.savez_compressed(buffer, weights=list(computed.logits), fingerprint=fingerprint, **arrays)
     try:
         with only_writer(path.parent, [path.name]):
             write_bytes(path, buffer.getvalue())
     except UserError as error:
         logger.warning("warning: predictions not kept: %s", error)
-    return Predictions(logits, targets)
+    return computed
 
 
 def _fingerprint(digest: str, config: Mapping[str, Any], targets: np.ndarray, precision: str) -> str:
     """What stored predictions belong to: checkpoint, labels, network, data, precision, and the arrays' names."""
-    described = json.dumps([config["arch"], config["data_loader"], precision, _LOGITS], sort_keys=True)
+    described = json.dumps([config["arch"], config["data_loader"], precision, _ARRAYS], sort_keys=True)
     labels = hashlib.sha256(targets.astype("<i8").tobytes()).hexdigest()
     return hashlib.sha256((digest + labels + described).encode()).hexdigest()
 
@@ -203,7 +229,7 @@ def _read_predictions(path: Path, fingerprint: str) -> Predictions | None:
         with path.open("rb") as file, np.load(file) as content:
             if str(content["fingerprint"]) == fingerprint:
                 logits = {weights: content[f"{_LOGITS}{weights}"] for weights in content["weights"].tolist()}
-                return Predictions(logits, content["targets"])
+                return Predictions(logits, content["targets"], content["skipped"])
     except Exception as error:  # a damaged archive raises nearly anything
         logger.warning("%s: damaged (%s): the network runs again.", path, error)
     return None
