@@ -144,7 +144,7 @@ def test_every_image_is_evaluated_once_and_to_the_same_bits(tmp_path: Path, size
     alone = evaluate(DistributedContext(), tmp_path / "alone")
     main, *others = in_processes(evaluate, size, tmp_path / "shared")
     assert others == [[None] * len(alone)] * (size - 1)
-    for (logits, targets), (shared_logits, shared_targets) in zip(alone, main, strict=True):
+    for (logits, targets, _), (shared_logits, shared_targets, _) in zip(alone, main, strict=True):
         assert logits.shape == (1003, 2, 10)
         np.testing.assert_array_equal(shared_logits, logits)
         np.testing.assert_array_equal(shared_targets, targets)
