@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import shlex
 import shutil
 from collections.abc import Iterator
@@ -29,12 +28,8 @@ from utils.distributed.context import DistributedContext
 from utils.distributed.environment import LaunchEnvironment
 from utils.errors import EarlyEnd, RunError
 from utils.files.provenance import record_process
+from utils.memory import lack_of_memory
 from utils.reporting.logger import set_up_logging
-
-_CPU_OUT_OF_MEMORY = re.compile(
-    r"DefaultCPUAllocator|^could not create a (primitive|memory)( object)?\s*$", re.MULTILINE
-)
-"""torch's allocator, and oneDNN, whose "could not create a primitive descriptor …" is about something else."""
 
 logger = logging.getLogger(__name__)
 
@@ -148,19 +143,13 @@ def _nothing_left_behind(folder: RunFolder | None) -> Iterator[None]:
         raise
 
 
-def _is_lack_of_memory(error: Exception) -> bool:
-    """Whether memory was asked for in vain; on a CPU torch says so in a RuntimeError's text only."""
-    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or bool(_CPU_OUT_OF_MEMORY.search(str(error)))
-
-
 @contextmanager
 def _lack_of_memory_told() -> Iterator[None]:
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
-        if not _is_lack_of_memory(error):
+    except (MemoryError, RuntimeError, OSError) as error:
+        if not (asked := lack_of_memory(error)):
             raise
-        asked = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise RunError(
             f"out of memory ({asked}); try --accumulate_steps auto, --activation_checkpointing true, --precision bf16 "
             "or a smaller --batch_size; estimate the need with: python -m tools.estimate CONFIG"

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import select
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import NamedTuple, TextIO
+from typing import NamedTuple
+
+from utils.memory import lack_of_memory
+from utils.standard_streams import EXIT_UNREAD, EXIT_UNWRITTEN, flush_output, prepare_streams, say
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
-EXIT_UNREAD = 141  # as of a process that SIGPIPE has killed
 
 
 class EarlyEnd(Exception):
@@ -59,8 +59,9 @@ class ConfigError(UserError):
 
 
 def reason_of(error: Exception) -> str:
-    """What an exception says, its first line only; its name where it says nothing."""
-    said = str(error.args[0] if error.args else "").strip() or type(error).__name__
+    """What an exception says, its first line only; its name where it says nothing; of the system's errors its words."""
+    told = getattr(error, "strerror", None) or (error.args[0] if error.args else "")
+    said = str(told).strip() or type(error).__name__
     return said.splitlines()[0]
 
 
@@ -74,53 +75,35 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 def run_main(main: Callable[[], object]) -> None:
     """Run a script's `main` and end the process: an `EarlyEnd` becomes one line a problem and its exit code.
 
-    A reader that has gone away (`… | head`) ends it without a word.
+    So does a lack of memory. A reader that has gone away (`… | head`) ends it without a word, an output that can't be
+    written in one line.
     """
     code: int | str | None = 0
+    prepare_streams()
     try:
         main()
     except EarlyEnd as error:
         for line in str(error).splitlines():
-            print(f"{error.prefix}{line}", file=sys.stderr)
+            say(f"{error.prefix}{line}")
         code = error.exit_code
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
     except SystemExit as ended:
         code = ended.code
-    except BrokenPipeError:
-        if not _is_unread(sys.stdout):  # another pipe than the output's
+    except (MemoryError, RuntimeError, OSError) as error:
+        if asked := lack_of_memory(error):
+            say(f"error: out of memory ({asked})")
+            code = EarlyEnd.exit_code
+        elif isinstance(error, OSError) and flush_output("\n") == _code_of_output(error):  # it fails again
+            code = _code_of_output(error)
+        else:
             raise
-        code = EXIT_UNREAD
-    flushed = _flush_output()
+    flushed = flush_output()
     code = code or flushed
     if code:
         sys.exit(code)
 
 
-def _flush_output() -> int:
-    """Write what standard output holds back, which Python would do too late to tell a failure in one line.
-
-    Returns:
-        the exit code: 0 where it could be written.
-    """
-    if sys.stdout is None:
-        return 0
-    try:
-        sys.stdout.flush()
-        return 0
-    except BrokenPipeError:
-        code = EXIT_UNREAD
-    except OSError as error:
-        print(f"error: standard output: can't be written: {error.strerror}", file=sys.stderr)
-        code = EarlyEnd.exit_code
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
-    return code
-
-
-def _is_unread(stream: TextIO) -> bool:
-    """Whether a stream is a pipe that nobody reads any more."""
-    if not hasattr(select, "poll"):  # Windows: it is the output, of all the pipes there may be
-        return True
-    poll = select.poll()
-    poll.register(stream.fileno(), 0)  # errors are reported without being asked for
-    return bool(poll.poll(0))
+def _code_of_output(error: OSError) -> int:
+    """With which exit code a script ends where it is standard output that failed, and no other file or pipe."""
+    return EXIT_UNREAD if isinstance(error, BrokenPipeError) else EXIT_UNWRITTEN

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -72,9 +73,9 @@ class ConfigParser:
             raise UserError("-r '': expected the name of a checkpoint")
         automatic = arguments.resume == AUTOMATIC
         resume = Path(arguments.resume) if arguments.resume and not automatic else None
-        if resume is not None and resume.is_dir():
+        if resume is not None and os.path.isdir(resume):
             raise UserError(f"{resume}: is a folder, not a checkpoint (given by -r); {_newest_within(resume)}")
-        if resume is not None and not resume.is_file():
+        if resume is not None and not os.path.isfile(resume):
             raise UserError(f"{resume}: no such checkpoint (given by -r)")
         if arguments.config:
             source = Path(arguments.config)
