@@ -22,7 +22,7 @@ from torch import Tensor
 from data_loader.datasets.orientation import orientation_of, upright
 from data_loader.datasets.pixel_values import Depth, ValueRange, open_picture, pixels_of
 from utils.errors import UserError, reason_of
-from utils.files.reading import regular_file
+from utils.files.reading import read_at_most, regular_file
 
 try:
     from torchvision.io import ImageReadMode, decode_image
@@ -99,11 +99,11 @@ def read_file(path: str) -> bytearray:
         with open(path, "rb", buffering=0) as file:
             content = bytearray(min(os.fstat(file.fileno()).st_size, MOST_BYTES))
             filled = file.readinto(content)
-            rest = file.read(MOST_BYTES) if filled == len(content) else None  # a file that has grown
+            rest = read_at_most(file, MOST_BYTES) if filled == len(content) else b""  # a file that has grown
     except OSError as error:
         raise UnreadableImageError(f"{path}: can't be read ({error.strerror or error})") from None
     del content[filled:]
-    content += rest or b""
+    content += rest
     if not content:
         raise UnreadableImageError(f"{path}: the file is empty")
     return content

@@ -14,7 +14,7 @@ from utils.errors import UserError
 from utils.files.checkpoint import CheckpointError, load_checkpoint, read_weights
 from utils.files.inert_pickle import load_inertly
 from utils.files.provenance import read_processes
-from utils.files.reading import read_regular_file, regular_file
+from utils.files.reading import read_at_most, read_regular_file, regular_file
 from utils.reporting.logger import set_up_logging
 
 
@@ -97,3 +97,11 @@ def test_a_file_is_read_whole_and_only_up_to_what_is_allowed(tmp_path: Path) -> 
     assert regular_file(tmp_path / "file", "list").st_size == 5
     with pytest.raises(UserError, match="5 bytes are too many for a list; at most 4 are read"):
         regular_file(tmp_path / "file", "list", most_bytes=4)
+
+
+def test_an_open_file_is_read_up_to_a_bound_without_taking_memory_for_it(tmp_path: Path) -> None:
+    content = bytes(range(256)) * 1000
+    (tmp_path / "file").write_bytes(content)
+    for most, expected in ((10**15, content), (len(content), content), (200_000, content[:200_000]), (0, b"")):
+        with (tmp_path / "file").open("rb") as file:
+            assert read_at_most(file, most) == expected

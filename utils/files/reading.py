@@ -9,9 +9,11 @@ import errno
 import os
 import stat
 from pathlib import Path
+from typing import IO
 
 from utils.errors import UserError
 
+_AT_ONCE = 2**16  # bytes
 _KINDS = {
     stat.S_IFDIR: "a folder",
     stat.S_IFIFO: "a pipe",
@@ -75,9 +77,18 @@ def read_regular_file(
     regular_file(path, what, most_bytes=most_bytes, error=error, if_missing=if_missing)
     try:
         with path.open("rb") as file:
-            return file.read() if most_bytes is None else file.read(most_bytes)
+            return file.read() if most_bytes is None else read_at_most(file, most_bytes)
     except OSError as problem:
         raise error(f"{path}: can't be read: {problem.strerror}") from None
+
+
+def read_at_most(file: IO[bytes], most_bytes: int) -> bytes:
+    """What is left of an open file, up to so many bytes; memory is taken for what there is, not for the most."""
+    parts = []
+    while part := file.read(min(most_bytes, _AT_ONCE)):
+        parts.append(part)
+        most_bytes -= len(part)
+    return b"".join(parts)
 
 
 def read_text_file(path: Path, what: str, *, most_bytes: int, if_missing: str = "") -> str:
