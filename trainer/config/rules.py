@@ -13,10 +13,9 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from base import VIEWS
 from trainer.config.components import ARCH, LOSS, LR_SCHEDULER, OPTIMIZER, method_classes
-from trainer.config.schedule_parts import schedules_within
+from trainer.config.number_ranges import meaningless_numbers_of_optimizer, meaningless_numbers_of_schedules
 from trainer.engine.rate_schedule import require_length, step_unit, with_length
 from utils.config.components import fields_of
-from utils.config.ranges import Range
 from utils.config.sections import argument_of, build
 from utils.config.wording import joined
 from utils.errors import ConfigError, Problem, nearest, reason_of
@@ -33,8 +32,6 @@ _LARGEST_TAU = 1000
 _EPOCHS_TRIED = 1000  # a schedule is asked for so many epochs' (or steps') rates before anything is trained
 _STEPS_TRIED = 1000  # an epoch's, which are not known before the data are
 _CLASSES_TRIED = 1000  # the loss is tried with so many at most: a loss may hold a number for each pair of classes
-_TORCHS_LENGTHS = ("T_0", "T_max", "step_size", "step_size_up", "step_size_down", "total_iters", "total_steps")
-"""Arguments of torch's schedules that count epochs, and that it takes negative ones of without a word."""
 
 
 def _name_is_one_folder(config: RunConfig) -> list[Problem]:
@@ -46,23 +43,6 @@ def _name_is_one_folder(config: RunConfig) -> list[Problem]:
 def _arch_can_be_built(config: RunConfig) -> list[Problem]:
     with torch.device("meta"):
         return _trial("arch", lambda: build(config.arch, ARCH, context={}, path="arch"))
-
-
-def _momentum_is_a_fraction(config: RunConfig) -> list[Problem]:
-    momentum = config.optimizer.args.get("momentum", 0)
-    if 0 <= momentum <= 1 or config.optimizer.type not in ("SGD", "RMSprop"):
-        return []
-    return [Problem("optimizer.args.momentum", f"expected a number, at least 0 and at most 1; got {momentum}")]
-
-
-def _schedule_lengths_are_positive(config: RunConfig) -> list[Problem]:
-    allowed = Range(low=1)
-    return [
-        Problem(f"{path}.args.{name}", f"expected an integer, {allowed}; got {section.args[name]}")
-        for path, section in schedules_within(config.lr_scheduler)
-        for name in _TORCHS_LENGTHS
-        if isinstance(section.args.get(name), int) and not allowed.admits(section.args[name])
-    ]
 
 
 def _optimizer_and_schedule_can_be_built(config: RunConfig) -> list[Problem]:
@@ -87,7 +67,7 @@ def _optimizer_and_schedule_can_be_built(config: RunConfig) -> list[Problem]:
                 raise ValueError(f"the learning rate of {unit} {number} would be {rate:g}")
             schedule.step(*([0.0] if isinstance(schedule, ReduceLROnPlateau) else []))
 
-    found = _momentum_is_a_fraction(config)
+    found = meaningless_numbers_of_optimizer(config.optimizer)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         name = config.optimizer.type
@@ -95,7 +75,7 @@ def _optimizer_and_schedule_can_be_built(config: RunConfig) -> list[Problem]:
             found += [Problem("optimizer.type", f"{name} can't train here: it {UNFIT_OPTIMIZERS[name]}")]
         elif not found:
             found += _trial("optimizer", one_step)
-        return found + (_schedule_lengths_are_positive(config) or _trial("lr_scheduler", all_epochs))
+        return found + (meaningless_numbers_of_schedules(config.lr_scheduler) or _trial("lr_scheduler", all_epochs))
 
 
 def _tau_fits_experts(config: RunConfig) -> list[Problem]:
