@@ -80,6 +80,10 @@ class BaseTrainer(ABC):
             RunError: losses or weights are no finite numbers.
         """
 
+    def record_epoch(self, epoch: int, log: Mapping[str, float]) -> None:
+        """Tell the recorder of a finished epoch, whose checkpoints have been written."""
+        self.recorder.scalars(log, epoch)
+
     def train(self) -> None:
         """Run all epochs that are left; a signal ends the run between two steps, with a checkpoint."""
         begin, begin_epoch = time.monotonic(), self.state.epoch
@@ -132,12 +136,12 @@ class BaseTrainer(ABC):
     def _run_epoch(self, epoch: int) -> None:
         log = self.run_epoch(epoch)
         improved = self._note(epoch, log)
-        self.recorder.scalars(log, epoch)
         # The best first: were the run to die in between, the epoch would be run again and both be written again.
         if improved:
             self.save(BEST_NAME)
         if epoch % self.options.save_period == 0 or epoch == self.options.epochs or self._exhausted():
             self.save(checkpoint_name(epoch))
+        self.record_epoch(epoch, log)  # last: nothing that draws or tells may cost a checkpoint
 
     def _note(self, epoch: int, log: dict[str, float]) -> bool:
         """Enter a finished epoch into the state; returns whether it is the best so far."""

@@ -2,8 +2,9 @@
 
     python -m data_loader.check configs/mixup/standard_training/config_imagenet_lt_resnet50_bs-experts.json
 
-Finds missing, empty, truncated and undecodable images, what is no file, images that are in two splits, and list lines
-without a path or with a label out of range; tells the images' modes and depths, and which will be nearly black.
+Finds missing, empty, truncated and undecodable images, what is no file, images that are in two splits, lists without
+images, and list lines without a path or with a label out of range, which training refuses in the same words; tells the
+images' modes and depths, which will be nearly black, and, as training does, which classes have no images.
 What is wrong goes into a file, one line each: the image or list line, a tab, the reason. Exit codes: 0 all is good,
 1 something is wrong, 2 the configuration or a list can't be read.
 """
@@ -18,6 +19,7 @@ from typing import Annotated, Any
 
 import data_loader.data_loaders as module_data
 from base import BaseDataLoader
+from data_loader.class_remarks import class_remarks
 from data_loader.data_loaders.image_folders import ImageFolderDataLoader
 from data_loader.datasets.folder_walk import skipped_files_line
 from data_loader.file_loader import FileDataLoader
@@ -76,6 +78,9 @@ def main() -> None:
         print(line)
     if isinstance(loader, ImageFolderDataLoader) and loader.skipped_files:
         print(skipped_files_line(loader.skipped_files))
+    if not files.bad_lines:
+        for remark in class_remarks(loader):
+            print(f"warning: {remark}")
     if shared:
         print(f"{len(shared):,} image{' is' if len(shared) == 1 else 's are'} in two splits")
     reasons = [f"{path}\t{reason}" for path, reason in (*bad.items(), *shared.items())]

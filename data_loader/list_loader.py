@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -70,7 +71,7 @@ class ListDataLoader(FileDataLoader):
         wanted = read_list(shift_list, self.num_classes).paths
         indices = positions(read_list(test_list, self.num_classes).paths, wanted)
         if (indices < 0).any():
-            stray = wanted[np.argmin(indices)].decode()
+            stray = os.fsdecode(wanted[np.argmin(indices)])
             raise UserError(f"{shift_list}: {stray} is not among the test images of {test_list}")
         return ListedImages(indices, is_published(shift_list))
 
@@ -80,5 +81,5 @@ def _class_names(train: ImageList, num_classes: int) -> list[str]:
     names = [str(label) for label in range(num_classes)]
     labels, first = np.unique(train.targets, return_index=True)
     for label, path in zip(labels, train.paths[first], strict=True):
-        names[label] = Path(path.decode()).parent.name
+        names[label] = Path(os.fsdecode(path)).parent.name
     return names if len(set(names)) == num_classes else [str(label) for label in range(num_classes)]

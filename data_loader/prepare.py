@@ -26,6 +26,7 @@ Then look whether every image is there and can be read:
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import tarfile
 from collections.abc import Iterator
@@ -80,7 +81,8 @@ def place_by_list(source: Path, data_dir: Path, test_list: Path) -> int:
     Raises:
         UserError: an image of the list is neither in its place nor in the source.
     """
-    wanted = {PurePosixPath(path.decode()).name: data_dir / path.decode() for path in read_list(test_list).paths}
+    paths = [PurePosixPath(os.fsdecode(path)) for path in read_list(test_list).paths]
+    wanted = {path.name: data_dir / path for path in paths}
     missing = {name: place for name, place in wanted.items() if not place.is_file()}
     to_do = len(missing)
     with progress_bar("placing", to_do) as bar:
@@ -93,9 +95,9 @@ def place_by_list(source: Path, data_dir: Path, test_list: Path) -> int:
         elif missing:
             with _opened(source) as archive:
                 for member in _files(archive):
-                    place = missing.pop(PurePosixPath(member.name).name, None)
-                    if place is not None:
-                        _copy(archive, member, place)
+                    name = PurePosixPath(member.name).name
+                    if name in missing:
+                        _copy(archive, member, missing.pop(name))
                         bar.update()
     if missing:
         raise UserError(f"{source}: {len(missing)} images of {test_list} aren't in it, {min(missing)} for one")

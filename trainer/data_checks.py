@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 
 from base.batch_shards import shard_of
-from data_loader.datasets.splits import EVALUATED_SPLITS
+from data_loader.class_remarks import class_remarks
 from data_loader.loader import ImageDataLoader
 from model.intervals import wilson_interval
 from trainer.build import bare_network
 from trainer.config.run_config import RunConfig
 
 _SHARES = ("val_accuracy", "val_averaged_accuracy", "val_top_k_acc", "val_averaged_top_k_acc")
-_LISTED = 5
 _SURE = 0.1  # width of an interval that needs no word: some 400 images
 
 
@@ -37,14 +33,8 @@ def require_images(config: RunConfig, loader: ImageDataLoader) -> None:
 
 def find_data_warnings(loader: ImageDataLoader, *, validates: bool) -> list[str]:
     """What about the images is to be known before a training that they do not forbid."""
-    names, counts = loader.class_names, np.array(loader.cls_num_list)
-    held_out = {split: np.bincount(loader.splits[split].targets, minlength=len(counts)) for split in EVALUATED_SPLITS}
-    warnings = ["there is a single class: nothing to tell apart"] if len(names) == 1 else []
-    warnings += _about_classes(names, counts == 1, "a single training image")
-    warnings += _about_classes(
-        names, (counts > 0) & (held_out["test"] == 0), "no test image: their accuracy stays unknown"
-    )
-    num_validated = int(held_out["validation"].sum())
+    warnings = class_remarks(loader)
+    num_validated = len(loader.splits["validation"].targets)
     low, high = wilson_interval(0.5, max(num_validated, 1))
     if validates and high - low > _SURE:
         warnings.append(
@@ -60,14 +50,6 @@ def how_sure(monitored: str, best: float | None, num_validated: int) -> str:
         return ""
     low, high = wilson_interval(best, num_validated)
     return f", {monitored} {best:.3f} of {num_validated} images, 95 % within {low:.3f} … {high:.3f}"
-
-
-def _about_classes(names: Sequence[str], chosen: np.ndarray, told: str) -> list[str]:
-    indices = np.flatnonzero(chosen)
-    if not len(indices):
-        return []
-    listed = ", ".join(names[index] for index in indices[:_LISTED]) + ", …" * (len(indices) > _LISTED)
-    return [f"{len(indices)} of {len(names)} classes ({listed}) have {told}"]
 
 
 def require_normalisable_batches(config: RunConfig, loader: ImageDataLoader, *, processes: int, parts: int) -> None:

@@ -66,8 +66,9 @@ def train_run(
             set_up_logging(verbosity(config, distributed), folder=folder.path, config_file=log_config)
             _introduce(config, loaders["train"], device, distributed)
             record_process(folder.path, device, config.seed, distributed)
-            loaders["train"].freeze(folder.path)
         with _nothing_left_behind(folder if distributed.is_main and path is None else None), _lack_of_memory_told():
+            if distributed.is_main:
+                loaders["train"].freeze(folder.path)
             trainer = build_trainer(
                 config,
                 parser=parser,

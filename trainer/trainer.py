@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -70,6 +71,7 @@ class Trainer(BaseTrainer):
         self.validation_loader = validation_loader
         self.metrics = metrics
         self.meters = meters
+        self._predicted: tuple[np.ndarray, np.ndarray] | None = None  # of the last validation: classes, labels [N]
         options = self.options
         # the loss's part is the configuration's, and may hold an infinite weight of a class without images
         learnt = {name: part for name, part in method.checkpoint_parts().items() if name != "criterion"}
@@ -148,9 +150,15 @@ class Trainer(BaseTrainer):
                 title="validation",
                 between_batches=self.between_steps,
             )
-            scores = None if predicted is None else self._score(predicted.logits, predicted.targets, epoch, weights)
+            scores = None if predicted is None else self._score(predicted.logits, predicted.targets, weights)
             log |= self.distributed.from_main(scores)
         return log
+
+    def record_epoch(self, epoch: int, log: Mapping[str, float]) -> None:
+        """The curves and, of epochs that have a checkpoint, the confusion matrix."""
+        super().record_epoch(epoch, log)
+        if self._predicted is not None and (epoch % self.options.save_period == 0 or epoch == self.options.epochs):
+            self.recorder.figure("confusion_matrix", self._confusion, epoch)
 
     def before_save(self) -> None:
         """Look at all losses and what has been learnt, and bring what the processes have counted together in rank 0."""
@@ -163,14 +171,16 @@ class Trainer(BaseTrainer):
         for batch in self.loaders["train"].epoch(epoch, rank=rank, size=size):
             yield batch.to(self.engine.device).view(self.method.views[0])
 
-    def _score(self, logits: np.ndarray, targets: np.ndarray, epoch: int, weights: str) -> dict[str, float]:
+    def _score(self, logits: np.ndarray, targets: np.ndarray, weights: str) -> dict[str, float]:
         """What is logged of a network on the validation split, from each expert's logits [N, E, C] and labels [N]."""
-        if weights == "raw" and (epoch % self.options.save_period == 0 or epoch == self.options.epochs):
-            self._record_confusion(logits.mean(axis=1).argmax(axis=1), targets, epoch)  # [N, E, C] → [N]
+        if weights == "raw":
+            self._predicted = logits.mean(axis=1).argmax(axis=1), targets  # [N, E, C] → [N]
         counts = self.validation_loader.cls_num_list
         return validation_scores(logits, targets, counts, self.metrics, weights=weights)
 
-    def _record_confusion(self, predictions: np.ndarray, targets: np.ndarray, epoch: int) -> None:
+    def _confusion(self) -> Figure | None:
+        """The confusion matrix of the last validation, drawn."""
+        assert self._predicted is not None
+        predictions, targets = self._predicted
         names = self.validation_loader.class_names
-        figure = confusion_figure(lambda: normalise_rows(confusion_matrix(predictions, targets, len(names))), names)
-        self.recorder.figure("confusion_matrix", figure, epoch)
+        return confusion_figure(lambda: normalise_rows(confusion_matrix(predictions, targets, len(names))), names)

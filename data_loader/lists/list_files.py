@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import codecs
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from utils.errors import UserError
-from utils.files.reading import read_text_file
-from utils.files.writing import write_text
+from utils.files.reading import read_regular_file
+from utils.files.writing import write_bytes
 
 _MOST_BYTES = 2**30
 _MOST_MEMORY = 2**32  # of a list's paths
 _LONGEST_PATH = 4096  # as on Linux
 _MOST_CLASSES = 10_000_000
 _MOST_DIGITS = 18  # of a label that an int64 holds
-_SHOWN = 80  # letters of what is wrong
+_SHOWN = 80  # bytes of what is wrong
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +26,7 @@ class ImageList:
     """The content of a list file.
 
     Args:
-        paths: relative paths in UTF-8: bytes, shape [N].
+        paths: relative paths as the file system has them, UTF-8 as a rule: bytes, shape [N].
         targets: int64, shape [N].
     """
 
@@ -40,7 +42,7 @@ class ImageList:
 
 
 def read_list(path: str | Path, num_classes: int | None = None) -> ImageList:
-    """A list file; blank lines are skipped, and a path may hold spaces.
+    """A list file; blank lines and a byte order mark are skipped, and a path may hold spaces and tabs.
 
     Args:
         path: the file.
@@ -53,25 +55,27 @@ def read_list(path: str | Path, num_classes: int | None = None) -> ImageList:
     if problems:
         more = f" (and {len(problems) - 1} more such lines)" if len(problems) > 1 else ""
         raise UserError(f"{problems[0]}{more}")
-    if not len(images):
-        raise UserError(f"{path}: names no image")
     return images
 
 
 def parse_list(path: str | Path, num_classes: int | None = None) -> tuple[ImageList, list[str]]:
-    """A list file's good lines, and what is wrong with the others: "FILE, line N: …".
+    """A list file's good lines, and what is wrong with the others: "FILE, line N: …"; or that it names no image.
 
     Raises:
-        UserError: there is no such file, it is no text, or its paths would take too much memory.
+        UserError: there is no such file, it can't be read, or its paths would take too much memory.
     """
     paths, targets, problems = [], [], []
-    for number, line in enumerate(_read_text(Path(path)).splitlines(), start=1):
-        name, _, label = line.strip().replace("\t", " ").rpartition(" ")
-        if problem := _problem_of(line, name.rstrip(), label, num_classes):
+    for number, line in enumerate(_read_lines(Path(path)), start=1):
+        if not line.strip():
+            continue
+        name, *label = line.strip().rsplit(maxsplit=1)
+        if problem := _problem_of(name, *label, num_classes=num_classes):
             problems.append(f"{path}, line {number}: {problem}")
-        elif name:
-            paths.append(name.rstrip().encode())
-            targets.append(int(label.lstrip("0") or "0"))  # Python reads no number of thousands of digits
+        else:
+            paths.append(name)
+            targets.append(int(label[0].lstrip(b"0") or b"0"))  # Python reads no number of thousands of digits
+    if not paths and not problems:
+        problems.append(f"{path}: names no image")
     longest = max(map(len, paths), default=0)
     if longest * len(paths) > _MOST_MEMORY:  # every path takes as many bytes as the longest
         raise UserError(
@@ -80,24 +84,36 @@ def parse_list(path: str | Path, num_classes: int | None = None) -> tuple[ImageL
     return ImageList(np.array(paths, np.bytes_), np.array(targets, np.int64)), problems
 
 
-def _problem_of(line: str, name: str, label: str, num_classes: int | None) -> str:
-    """What is wrong with a line; empty where it is good or blank."""
-    if not name:
-        return f"expected `path LABEL`; got {line.strip()[:_SHOWN]!r}" if line.strip() else ""
-    if "\0" in name or len(name) > _LONGEST_PATH:
-        told = "holds a NUL character" if "\0" in name else f"has more than {_LONGEST_PATH} characters"
-        return f"the path {name[:_SHOWN]!r} {told}, as no file's can"
-    digits, highest = label.lstrip("0") or "0", (_MOST_CLASSES if num_classes is None else num_classes) - 1
-    if label.isascii() and label.isdigit() and len(digits) <= _MOST_DIGITS and int(digits) <= highest:
+def _problem_of(name: bytes, label: bytes | None = None, *, num_classes: int | None) -> str:
+    """What is wrong with a line; empty where it is good."""
+    if label is None:
+        return f"expected `path LABEL`; got '{_shown(name)}'"
+    if b"\0" in name or len(name) > _LONGEST_PATH:
+        told = "holds a NUL character" if b"\0" in name else f"has more than {_LONGEST_PATH} bytes"
+        return f"the path '{_shown(name)}' {told}, as no file's can"
+    digits, highest = label.lstrip(b"0") or b"0", (_MOST_CLASSES if num_classes is None else num_classes) - 1
+    if label.isdigit() and len(digits) <= _MOST_DIGITS and int(digits) <= highest:
         return ""
     allowed = f"0 to {highest}" + (f" (num_classes is {num_classes})" if num_classes is not None else "")
-    return f"label {label[:_SHOWN]} is not in the allowed range: {allowed}"
+    return f"label {_shown(label)} is not in the allowed range: {allowed}"
+
+
+def _shown(text: bytes) -> str:
+    shown = text[:_SHOWN].decode(errors="backslashreplace")
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in shown)
 
 
 def write_list(path: str | Path, images: ImageList) -> None:
-    """Write a list file, whole or not at all."""
-    lines = (f"{name.decode()} {label}\n" for name, label in zip(images.paths, images.targets, strict=True))
-    write_text(Path(path), "".join(lines))
+    """Write a list file, whole or not at all.
+
+    Raises:
+        UserError: it can't be written, or a path holds a line break or begins or ends with a space.
+    """
+    for name in images.paths:
+        if name.splitlines() != [name.strip()]:
+            raise UserError(f"{path}: no list can hold the path {os.fsdecode(name)!r}: rename it")
+    lines = (b"%b %d\n" % (name, label) for name, label in zip(images.paths, images.targets, strict=True))
+    write_bytes(Path(path), b"".join(lines))
 
 
 def positions(paths: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -107,6 +123,7 @@ def positions(paths: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.where(paths[candidates] == wanted, candidates, -1)
 
 
-def _read_text(path: Path) -> str:
+def _read_lines(path: Path) -> list[bytes]:
     fetch = "; `python -m data_loader.lists fetch` gets the published ones"
-    return read_text_file(path, "list file", most_bytes=_MOST_BYTES, if_missing=fetch)
+    content = read_regular_file(path, "list file", most_bytes=_MOST_BYTES, if_missing=fetch)
+    return content.removeprefix(codecs.BOM_UTF8).splitlines()

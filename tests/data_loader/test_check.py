@@ -1,5 +1,9 @@
+from pathlib import Path
+
 import pytest
 
+from data_loader.class_remarks import class_remarks
+from data_loader.data_loaders.imagenet_lt import ImageNetLTDataLoader
 from tests.data_loader import image_trees
 from tests.data_loader.checked import check_in
 from utils.errors import ConfigError, UserError
@@ -79,3 +83,36 @@ def test_files_that_are_no_images_by_their_extension_are_mentioned(run, tmp_path
     code, out = run(section, "--workers", "0")
     assert code == 0
     assert out.splitlines()[2:] == ["skipped: 1 file (.gif 1)"]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("", ": names no image"),
+        ("a.jpg 1\nb.jpg " + "9" * 5000, f", line 2: label {'9' * 80} is not in the allowed range: 0 to 2"),
+        ("x" * 10**6 + " 1\n", f", line 1: the path '{'x' * 80}' has more than 4096 bytes, as no file's can"),
+        ("a\0.jpg 1\n", r", line 1: the path 'a\x00.jpg' holds a NUL character, as no file's can"),
+    ],
+    ids=["empty", "digits", "a long path", "NUL"],
+)
+def test_a_wrong_list_is_told_in_the_words_of_training(tree, run, tmp_path, content, told):
+    Path(tree.args["train_txt"]).write_text(content)
+    section = section_of(tree)
+    code, out = run(section, "--workers", "0")
+    assert (code, "list line is wrong" in out) == (1, True)
+    (line,) = (tmp_path / "bad.txt").read_text().splitlines()[:1]
+    assert line.replace("\t", ": ", 1).startswith(f"{tree.args['train_txt']}{told}")
+    with pytest.raises(UserError) as raised:
+        _ = ImageNetLTDataLoader(**section["args"]).splits
+    assert str(raised.value) == line.replace("\t", ": ", 1)
+
+
+def test_classes_without_images_are_told_as_by_training(tree, run):
+    lines = Path(tree.args["train_txt"]).read_text().splitlines()
+    kept = [line for line in lines if not line.endswith(" 1")]
+    Path(tree.args["train_txt"]).write_text("\n".join(kept))
+    section = section_of(tree)
+    code, out = run(section, "--workers", "0")
+    remarks = class_remarks(ImageNetLTDataLoader(**section["args"]))
+    assert (code, out.splitlines()[2:]) == (0, [f"warning: {remark}" for remark in remarks])
+    assert remarks == ["1 of 3 classes (1) have no training image: they can't be learnt"]

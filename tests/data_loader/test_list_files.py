@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import pytest
 
@@ -8,20 +10,50 @@ from utils.errors import UserError
 
 def test_a_list_is_read_line_by_line(tmp_path):
     path = tmp_path / "a.txt"
-    path.write_bytes("\ufefftrain/a.jpg 0\r\n\nmy photos/Ä b.jpg 12\ntabs.jpg\t3\n".encode())
+    lines = ["\ufefftrain/a.jpg 0\r", "", "my photos/Ä b.jpg 12", "tabs.jpg\t3", "a\tb\u2028c\x85d.jpg \t 004 "]
+    path.write_bytes("\n".join(lines).encode() + b"\ncaf\xe9.jpg 1")
     images = read_list(path, 13)
-    assert [name.decode() for name in images.paths] == ["train/a.jpg", "my photos/Ä b.jpg", "tabs.jpg"]
-    np.testing.assert_array_equal(images.targets, [0, 12, 3])
+    assert [name.decode() for name in images.paths[:-1]] == [
+        "train/a.jpg",
+        "my photos/Ä b.jpg",
+        "tabs.jpg",
+        "a\tb\u2028c\x85d.jpg",
+    ]
+    assert images.paths[-1] == b"caf\xe9.jpg", "file systems have names that are no UTF-8"
+    np.testing.assert_array_equal(images.targets, [0, 12, 3, 4, 1])
     assert images.targets.dtype == np.int64
 
 
 def test_what_is_written_is_read_again(tmp_path):
-    images = ImageList(np.array([b"a/b.jpg", "é.jpg".encode()]), np.array([4, 0]))
+    images = ImageList(np.array([b"a/b.jpg", "é.jpg".encode(), b"caf\xe9.jpg"]), np.array([4, 0, 2]))
     write_list(tmp_path / "new" / "a.txt", images)
-    assert (tmp_path / "new" / "a.txt").read_text() == "a/b.jpg 4\né.jpg 0\n"
+    assert (tmp_path / "new" / "a.txt").read_bytes() == "a/b.jpg 4\né.jpg 0\n".encode() + b"caf\xe9.jpg 2\n"
     again = read_list(tmp_path / "new" / "a.txt")
     np.testing.assert_array_equal(again.paths, images.paths)
     np.testing.assert_array_equal(again.targets, images.targets)
+
+
+@pytest.mark.parametrize("name", [b"a\nb.jpg", b"a\rb.jpg", b" a.jpg", b"a.jpg ", b""])
+def test_a_path_that_would_be_read_as_another_is_not_written(tmp_path, name):
+    with pytest.raises(UserError, match=r"a\.txt: no list can hold the path"):
+        write_list(tmp_path / "a.txt", ImageList(np.array([name]), np.array([0])))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("x" * 10**6, f"expected `path LABEL`; got '{'x' * 80}'"),
+        ("a\0\x1bb.jpg 1", r"the path 'a\x00\x1bb.jpg' holds a NUL character, as no file's can"),
+        ("a.jpg 1\0", r"label 1\x00 is not in the allowed range: 0 to 4 (num_classes is 5)"),
+    ],
+    ids=["a long word", "NUL in the path", "NUL in the label"],
+)
+def test_what_is_wrong_with_a_line_is_one_line_that_can_be_shown(tmp_path, line, told):
+    (tmp_path / "a.txt").write_text(f"a.jpg 4\n{line}\n")
+    with pytest.raises(UserError) as raised:
+        read_list(tmp_path / "a.txt", 5)
+    assert str(raised.value) == f"{tmp_path / 'a.txt'}, line 2: {told}"
 
 
 @pytest.mark.parametrize("label", ["5", "-1", "x", "1.0", "²"])
@@ -75,12 +107,24 @@ def test_several_wrong_lines_are_one_line_of_error_but_all_are_found(tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "no such list file.*fetch"), (b"", "names no image"), (b"\xff\xd8\xff", "can't be read")],
+    [
+        (None, ": no such list file.*fetch"),
+        (b"", ": names no image"),
+        (b"\xef\xbb\xbf\r\n \n", ": names no image"),
+        (b"\xff\xd8\xff", r", line 1: expected `path LABEL`; got '\\xff\\xd8\\xff'"),
+        ("a.jpg 0\n".encode("utf-16"), ", line 1: the path .* holds a NUL"),
+    ],
 )
 def test_no_list_an_empty_one_and_no_text(tmp_path, content, message):
     if content is not None:
         (tmp_path / "a.txt").write_bytes(content)
-    with pytest.raises(UserError, match=rf"a\.txt: .*{message}|a\.txt: {message}"):
+    with pytest.raises(UserError, match=rf"a\.txt{message}"):
+        read_list(tmp_path / "a.txt")
+
+
+def test_what_is_no_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "a.txt")
+    with pytest.raises(UserError, match=r"a\.txt: can't be read as a list file: it is a pipe"):
         read_list(tmp_path / "a.txt")
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,3 +138,32 @@ def test_unreadable_test_images_are_counted_listed_and_left_out_of_the_scores(
     again = shell("test.py", "-r", checkpoint)
     assert "no need to run the network again" in again.out
     assert whole_split(checkpoint) == after
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_any_class_name_is_trained_and_evaluated(tmp_path: Path, shell: Shell) -> None:
+    """Bytes that are no UTF-8, and what matplotlib takes for a formula."""
+    write_user_folder(tmp_path / "data", broken=False)
+    for name, odd in (("apple", b"caf\xe9"), ("birch", rb"$\frac{$"), ("cedar", b"50 % {x}")):
+        os.rename(tmp_path / "data" / name, os.fsencode(tmp_path / "data") + b"/" + odd)
+    flags = (*FLAGS, "--epochs", "1", "--val", "--data_dir", tmp_path / "data", "--save_dir", tmp_path / "saved")
+    trained = shell("train.py", "-c", OWN_IMAGES, *flags)
+    assert (trained.code, trained.err) == (0, "")
+    assert "can't be" not in trained.out
+    (checkpoint,) = (tmp_path / "saved").glob("models/*/*/checkpoint-epoch1.pth")
+    assert (checkpoint.parent / "split" / "train.txt").read_bytes().count(b"caf\xe9/") > 0
+    tested = shell("test.py", "-r", checkpoint)
+    assert (tested.code, tested.err) == (0, "")
+    assert (checkpoint.parent / "results.csv").is_file()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_no_list_can_hold_is_told_and_no_run_is_left(tmp_path: Path, shell: Shell) -> None:
+    write_user_folder(tmp_path / "data", broken=False)
+    (tmp_path / "data" / "apple").rename(tmp_path / "data" / "ap\nple")
+    flags = (*FLAGS, "--data_dir", tmp_path / "data", "--save_dir", tmp_path / "saved")
+    ended = shell("train.py", "-c", OWN_IMAGES, *flags)
+    assert ended.code == 2
+    (line,) = ended.err.splitlines()
+    assert "no list can hold the path 'ap\\nple/" in line
+    assert not list((tmp_path / "saved").glob("models/*/*"))

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from benchmarks.crash_campaign import differences
 from tests.trainer.small_runs import run, small_config, small_trainer
 from trainer.trainer import Trainer
 from utils.errors import UserError
@@ -68,6 +69,53 @@ def test_the_recorded_figure_is_of_fractions_of_each_true_class(
     assert trainer.state.history[0]["val_balanced_accuracy"] == pytest.approx(np.trace(confusion) / 10)
 
 
+# -- failures ---------------------------------------------------------------------------------------------------------
+
+
+def fail(*_: Any, **__: Any) -> Any:
+    raise ZeroDivisionError("no such luck\nat all")
+
+
+def test_checkpoints_are_written_before_anything_is_drawn_or_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = small_trainer(tmp_path, small_config(trainer__validate=True, trainer__monitor="max val_accuracy"))
+    written: list[tuple[str, set[str]]] = []
+
+    def note(kind: str) -> Callable[..., None]:
+        return lambda *_: written.append((kind, {path.name for path in tmp_path.glob("*.pth")}))
+
+    monkeypatch.setattr(trainer.recorder, "scalars", note("scalars"))
+    monkeypatch.setattr(trainer.recorder, "figure", note("figure"))
+    trainer.train()
+    first = {"model_best.pth", "checkpoint-epoch1.pth"}
+    both = first | {"checkpoint-epoch2.pth"}
+    assert written == [("scalars", first), ("figure", first), ("scalars", both), ("figure", both)]
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "torch.utils.tensorboard.SummaryWriter",
+        "torch.utils.tensorboard.SummaryWriter.add_scalar",
+        "torch.utils.tensorboard.SummaryWriter.add_figure",
+        "torch.utils.tensorboard.SummaryWriter.close",
+        "trainer.trainer.confusion_figure",
+        "trainer.trainer.confusion_matrix",
+    ],
+)
+def test_no_failure_of_a_curve_or_a_picture_costs_a_checkpoint(
+    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    config = small_config(trainer__validate=True)
+    undisturbed = run(tmp_path / "undisturbed", config)
+    monkeypatch.setattr(place, fail)
+    assert differences(run(tmp_path / "run", config), undisturbed) == []
+    (told,) = [line for line in caplog.messages if "no such luck" in line]
+    assert told.startswith("warning: ")
+    assert told.endswith("no such luck")
+
+
 # -- Weights & Biases -------------------------------------------------------------------------------------------------
 
 
@@ -116,6 +164,20 @@ def test_wandb_is_given_the_configuration_every_epoch_and_the_end(tmp_path: Path
 def test_wandb_is_left_alone_unless_it_is_asked_for(tmp_path: Path, wandb: types.ModuleType) -> None:
     run(tmp_path, small_config())
     assert wandb.runs == []
+
+
+def test_where_it_fails_in_training_that_is_a_warning_and_at_the_start_an_error(
+    tmp_path: Path, wandb: types.ModuleType, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(FakeRun, "log", fail)
+    content = run(tmp_path, small_config(trainer__wandb=True))
+    assert content["progress"]["epoch"] == 2
+    assert [line for line in caplog.messages if "Weights" in line] == [
+        "warning: Weights & Biases is told no more, it fails: no such luck"
+    ]
+    monkeypatch.setattr(wandb, "init", fail)
+    with pytest.raises(UserError, match=r"--use-wandb: Weights & Biases can't be started: no such luck$"):
+        Recorder(tmp_path, wandb=True)
 
 
 def test_without_the_package_wandb_one_line_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,14 +73,16 @@ def test_run_main_returns_when_all_is_well_and_lets_bugs_through() -> None:
 ROOT = Path(__file__).parents[2]
 
 
+SCRIPT = "import sys\nfrom utils.errors import RunError, run_main\ndef main():\n    {body}\nrun_main(main)\n"
+
+
 def ended(body: str, *, into: str = "closed pipe", unbuffered: bool = False) -> tuple[int, str]:
     """Exit code and standard error of a script whose `main` has this body, where its output can't be written."""
-    script = f"import sys\nfrom utils.errors import RunError, run_main\ndef main():\n    {body}\nrun_main(main)\n"
     reading, writing = os.pipe()
     os.close(reading)
     with open(writing, "wb") as pipe, open("/dev/full", "wb") as full:
         done = subprocess.run(
-            [sys.executable, *(["-u"] if unbuffered else []), "-c", script],
+            [sys.executable, *(["-u"] if unbuffered else []), "-c", SCRIPT.format(body=body)],
             stdout=pipe if into == "closed pipe" else full,
             stderr=subprocess.PIPE,
             text=True,
@@ -107,7 +109,34 @@ def test_another_pipe_that_breaks_is_no_lack_of_readers() -> None:
     assert told.endswith("BrokenPipeError: a worker\n")
 
 
+def test_another_file_that_can_not_be_written_is_not_the_output() -> None:
+    code, told = ended("raise OSError(28, 'another file')")
+    assert code == 1
+    assert told.endswith("OSError: [Errno 28] another file\n")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
-def test_an_output_that_can_not_be_written_is_one_line() -> None:
+@pytest.mark.parametrize("unbuffered", [False, True])
+@pytest.mark.parametrize("body", ["print('a table')", "print('a table' * 10**6)", "print('help'); sys.exit(0)"])
+def test_an_output_that_can_not_be_written_is_one_line(body: str, unbuffered: bool) -> None:
     told = (1, "error: standard output: can't be written: No space left on device\n")
-    assert ended("print('a table')", into="/dev/full") == told
+    assert ended(body, into="/dev/full", unbuffered=unbuffered) == told
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_letters_that_the_terminal_has_not_are_written_out(encoding: str) -> None:
+    """Of a name that is no text in any encoding, too."""
+    body = "print('τ – caf\\udce9'); raise RunError('τ')"
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(body=body)],
+        capture_output=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        check=False,
+    )
+    shown = "τ – caf\udce9\n".encode(encoding, "backslashreplace")
+    assert (done.returncode, done.stdout, done.stderr.splitlines()) == (
+        1,
+        shown,
+        ["error: τ".encode(encoding, "backslashreplace")],
+    )

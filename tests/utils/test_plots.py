@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ ODD_NAMES = [
 def test_any_class_name_is_drawn(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """matplotlib's formulae, bytes that are no UTF-8, letters that no font has, names without an end."""
     recorder = Recorder(tmp_path)
-    recorder.figure("confusion_matrix", confusion_figure(lambda: identity(len(ODD_NAMES)), ODD_NAMES), 1)
+    recorder.figure("confusion_matrix", lambda: confusion_figure(lambda: identity(len(ODD_NAMES)), ODD_NAMES), 1)
     recorder.close()
     events = EventAccumulator(str(tmp_path), size_guidance={"images": 0}).Reload()
     assert [event.step for event in events.Images("confusion_matrix")] == [1]
@@ -89,15 +90,30 @@ def test_dollars_are_shown_as_dollars() -> None:
     assert figure.axes[0].get_xticklabels()[0].get_text() == r"\$x\$"
 
 
-def test_what_cannot_be_drawn_is_a_line_in_the_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def unfinished_formula() -> Any:
     figure = confusion_figure(lambda: identity(2), ["a", "b"])
     assert figure is not None
     figure.axes[0].set_title(r"$\frac{$")
+    return figure
+
+
+def no_memory() -> Any:
+    raise MemoryError
+
+
+@pytest.mark.parametrize("draw", [unfinished_formula, no_memory])
+def test_what_cannot_be_drawn_is_a_line_in_the_log_once(
+    tmp_path: Path, draw: Callable[[], Any], caplog: pytest.LogCaptureFixture
+) -> None:
     recorder = Recorder(tmp_path)
-    recorder.figure("confusion_matrix", figure, 3)
-    recorder.figure("confusion_matrix", None, 4)
+    recorder.figure("confusion_matrix", draw, 3)
+    recorder.figure("confusion_matrix", draw, 4)
+    recorder.figure("confusion_matrix", lambda: None, 5)
+    recorder.scalars({"loss": 1.0}, 5)
     recorder.close()
     (record,) = caplog.records
     assert record.levelname == "WARNING"
-    assert record.getMessage().startswith("confusion_matrix of epoch 3 can't be drawn: ")
+    assert record.getMessage().startswith("warning: confusion_matrix of epoch 3 can't be drawn: ")
     assert "\n" not in record.getMessage()
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [event.step for event in events.Scalars("loss")] == [5]

@@ -15,9 +15,11 @@ LOG_NAME = "info.log"
 _MOST_BYTES = 10_000_000
 LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
 
+logger = logging.getLogger(__name__)
 
-class _LosesLines(logging.Handler):
-    """A line that can't be written is lost without a word: a full disk is told where it matters, at the checkpoint."""
+
+class _Screen(logging.StreamHandler):
+    """Standard output; a line that can't be written is lost: there is nowhere to say so before the end."""
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
         """Stay silent about the operating system's errors."""
@@ -25,12 +27,20 @@ class _LosesLines(logging.Handler):
             super().handleError(record)
 
 
-class _Screen(_LosesLines, logging.StreamHandler):
-    pass
+class _LogFile(logging.FileHandler):
+    """The run's log, which ends with a warning where the disk is full."""
 
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, encoding="utf8", errors="backslashreplace")
 
-class _LogFile(_LosesLines, logging.FileHandler):
-    pass
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's own name
+        """Write no more of it, and say so on the screen."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+            return
+        logging.getLogger().removeHandler(self)
+        logger.warning("warning: %s ends here, it can't be written: %s", self.baseFilename, reason_of(error))
 
 
 def set_up_logging(verbosity: int, *, folder: Path | None = None, config_file: str | None = None) -> None:
@@ -43,24 +53,29 @@ def set_up_logging(verbosity: int, *, folder: Path | None = None, config_file: s
             the files it names lie in `folder`, and are not written where none is given.
 
     Raises:
-        UserError: the logging configuration can't be used, or the log can't be written.
+        UserError: the logging configuration can't be used.
     """
     if config_file is not None:
         _from_file(Path(config_file), folder)
         return
     handlers: list[logging.Handler] = [_Screen(sys.stdout)]
     handlers[0].setFormatter(logging.Formatter("%(message)s"))
+    unwritable = None
     if folder is not None:
-        if (folder / LOG_NAME).exists():
-            regular_file(folder / LOG_NAME, "log")  # a pipe would wait for a reader
         try:
-            handlers.append(_LogFile(folder / LOG_NAME, encoding="utf8"))
+            if (folder / LOG_NAME).exists():
+                regular_file(folder / LOG_NAME, "log")  # a pipe would wait for a reader
+            handlers.append(_LogFile(folder / LOG_NAME))
+            handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        except UserError as error:
+            unwritable = str(error)
         except OSError as error:
-            raise UserError(f"{folder / LOG_NAME}: can't be written: {error.strerror}") from None
-        handlers[1].setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+            unwritable = f"{folder / LOG_NAME}: can't be written: {error.strerror}"
     for name in ("matplotlib", "PIL", "filelock", "torch"):  # their debug lines are nobody's concern here
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.basicConfig(level=LEVELS[verbosity], handlers=handlers, force=True)
+    if unwritable is not None:
+        logger.warning("warning: %s", unwritable)
 
 
 def _from_file(path: Path, folder: Path | None) -> None:
@@ -75,5 +90,4 @@ def _from_file(path: Path, folder: Path | None) -> None:
                 handlers[name]["filename"] = str(folder / handlers[name]["filename"])
         logging.config.dictConfig(content)
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else reason_of(error)
-        raise UserError(f"{path}: not a valid logging configuration: {reason}") from None
+        raise UserError(f"{path}: not a valid logging configuration: {reason_of(error)}") from None

@@ -5,21 +5,22 @@ from __future__ import annotations
 import logging
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from utils.errors import UserError
+from utils.errors import UserError, reason_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch.utils.tensorboard import SummaryWriter
 
 logger = logging.getLogger(__name__)
 
 
 class Recorder:
-    """Writes a run's curves into its folder.
+    """Writes a run's curves into its folder; whatever goes wrong with that is a warning, once, and the run goes on.
 
     Args:
         folder: the run's folder.
@@ -28,58 +29,71 @@ class Recorder:
         config: what Weights & Biases shows as the run's configuration.
 
     Raises:
-        UserError: `wandb` is wanted but not installed; the curves can't be written (every method says so).
+        UserError: `wandb` is wanted but not installed, or can't be reached.
     """
 
     def __init__(
         self, folder: Path, *, first_epoch: int = 1, wandb: bool = False, config: Mapping[str, Any] | None = None
     ) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - takes a second to import
-
-        self._folder = folder
+        self._undrawn: set[str] = set()
         self._wandb = _start_wandb(folder, config) if wandb else None
+        self._writer: SummaryWriter | None = None
         threading.excepthook = _unless_told_otherwise
-        with self._failures_told():
+        with self._events_written():
+            from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - takes a second to import
+
             # from epoch 1, too: it may have been recorded by a process that ended before the epoch's checkpoint
             self._writer = SummaryWriter(str(folder), purge_step=first_epoch)
 
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
-        """Record named numbers of an epoch; they are in the file when this returns, before any checkpoint is."""
-        with self._failures_told():
-            for name, value in values.items():
-                self._writer.add_scalar(name, value, epoch)
-            self._writer.flush()
-        if self._wandb is not None:
-            self._wandb.log(dict(values), step=epoch)
+        """Record named numbers of an epoch; they are in the file when this returns."""
+        with self._events_written():
+            if self._writer is not None:
+                for name, value in values.items():
+                    self._writer.add_scalar(name, value, epoch)
+                self._writer.flush()
+        with self._wandb_told():
+            if self._wandb is not None:
+                self._wandb.log(dict(values), step=epoch)
 
-    def figure(self, name: str, figure: Figure | None, epoch: int) -> None:
-        """Record a figure of an epoch, where there is one, and close it; what can't be drawn is a line in the log."""
-        if figure is None:
-            return
-        with self._failures_told(), warnings.catch_warnings():
+    def figure(self, name: str, draw: Callable[[], Figure | None], epoch: int) -> None:
+        """Record a figure of an epoch, where there is one, and close it; what can't be drawn is a warning, once."""
+        with self._events_written(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of letters that the font hasn't got
             try:
-                self._writer.add_figure(name, figure, epoch)
+                if self._writer is not None and (figure := draw()) is not None:
+                    self._writer.add_figure(name, figure, epoch)
             except OSError:
                 raise
-            except Exception as error:  # no picture is worth a run, and matplotlib raises nearly anything
-                logger.warning(
-                    "%s of epoch %d can't be drawn: %s", name, epoch, (str(error) or repr(error)).split("\n")[0]
-                )
+            except Exception as error:  # matplotlib raises nearly anything
+                if name not in self._undrawn:
+                    logger.warning("warning: %s of epoch %d can't be drawn: %s", name, epoch, reason_of(error))
+                self._undrawn.add(name)
 
     def close(self) -> None:
         """Write what is still held back."""
-        with self._failures_told():
-            self._writer.close()
-        if self._wandb is not None:
-            self._wandb.finish()
+        with self._events_written():
+            if self._writer is not None:
+                self._writer.close()
+        with self._wandb_told():
+            if self._wandb is not None:
+                self._wandb.finish()
 
     @contextmanager
-    def _failures_told(self) -> Iterator[None]:
+    def _events_written(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
-            raise UserError(f"{self._folder}: cannot write TensorBoard events: {error.strerror}") from None
+        except Exception as error:
+            self._writer = None
+            logger.warning("warning: TensorBoard's curves end here, they can't be written: %s", reason_of(error))
+
+    @contextmanager
+    def _wandb_told(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._wandb = None
+            logger.warning("warning: Weights & Biases is told no more, it fails: %s", reason_of(error))
 
 
 class SilentRecorder(Recorder):
@@ -91,7 +105,7 @@ class SilentRecorder(Recorder):
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
         """Nothing."""
 
-    def figure(self, name: str, figure: Figure | None, epoch: int) -> None:
+    def figure(self, name: str, draw: Callable[[], Figure | None], epoch: int) -> None:
         """Nothing."""
 
     def close(self) -> None:
@@ -121,4 +135,9 @@ def require_wandb() -> Any:
 
 
 def _start_wandb(folder: Path, config: Mapping[str, Any] | None) -> Any:
-    return require_wandb().init(dir=str(folder), name=folder.name, config=dict(config or {}))
+    try:
+        return require_wandb().init(dir=str(folder), name=folder.name, config=dict(config or {}))
+    except UserError:
+        raise
+    except Exception as error:  # no login, no network: better told now than after the run
+        raise UserError(f"--use-wandb: Weights & Biases can't be started: {reason_of(error)}") from None
