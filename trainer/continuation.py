@@ -21,6 +21,7 @@ from trainer.config.run_config import RunConfig
 from trainer.engine.rate_schedule import RateSchedule
 from trainer.methods.base import Method
 from trainer.refused_changes import reason_against
+from trainer.weights import fitting_weights
 from utils.config.differences import Difference, differences
 from utils.config.parser import ConfigParser
 from utils.errors import CheckpointError, reason_of
@@ -79,7 +80,8 @@ def go_on_from(
     require_training_state(content, checkpoint)
     changes = changes_since(content, parser.config)
     if not changes:
-        parts.load(content, checkpoint)
+        weights = fitting_weights(method.network, content["state_dict"], checkpoint)
+        parts.load({**content, "state_dict": weights}, checkpoint)
         return
     method_state = method.checkpoint_parts().keys() - _NETWORK_AND_LOSS
     for change in changes:
@@ -103,7 +105,9 @@ def go_on_from(
     groups = [{**group, "params": old["params"]} for group, old in zip(own, saved, strict=True)]
     # what the new configuration says of the schedule and the loss stays as it was built
     built = {"lr_scheduler", "criterion"}
-    learnt = {**content, "progress": progress, "optimizer": {**content["optimizer"], "param_groups": groups}}
+    weights = fitting_weights(method.network, content["state_dict"], checkpoint)
+    moments = {**content["optimizer"], "param_groups": groups}
+    learnt = {**content, "state_dict": weights, "progress": progress, "optimizer": moments}
     parts.load(learnt, checkpoint, without=built)
     _try_update(optimizer, checkpoint)
 

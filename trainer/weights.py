@@ -91,8 +91,8 @@ def _shape(value: Any) -> str:
     return str(tuple(value.shape)) if isinstance(value, torch.Tensor) else "no tensor"
 
 
-def load_weights(network: nn.Module, state: Mapping[str, Any], checkpoint: Path) -> None:
-    """Put a checkpoint's state dict into a network.
+def fitting_weights(network: nn.Module, state: Mapping[str, Any], checkpoint: Path) -> dict[str, Any]:
+    """A checkpoint's state dict under a network's own names.
 
     Raises:
         CheckpointError: names, shapes or types differ; the line names the first few.
@@ -101,4 +101,9 @@ def load_weights(network: nn.Module, state: Mapping[str, Any], checkpoint: Path)
     different = weight_differences(network, state)
     if different:
         raise CheckpointError(f"{checkpoint}: does not fit the network of the configuration: {different}")
-    network.load_state_dict(state)
+    return state
+
+
+def load_weights(network: nn.Module, state: Mapping[str, Any], checkpoint: Path) -> None:
+    """Put a checkpoint's state dict into a network; see `fitting_weights`."""
+    network.load_state_dict(fitting_weights(network, state, checkpoint))

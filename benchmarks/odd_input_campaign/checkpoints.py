@@ -179,7 +179,8 @@ def _place(random_: random.Random, folder: Path, file: Path) -> Case:
         (folder / "run").rename(folder / Path(target).parent)
     else:
         file.rename(folder / target)
-    case = _case(f"{kind}: {target!r}", True, reader, file=target)
+    legal = None if (kind, reader) == ("bytes", "initialise") else True  # a configuration is written in UTF-8
+    case = _case(f"{kind}: {target!r}", legal, reader, file=target)
     if kind == "folder":
         flags = [flag.replace("run/config.json", str(Path(target).parent / "config.json")) for flag in case.flags]
         case = Case(**{**case.__dict__, "flags": flags})

@@ -40,6 +40,18 @@ def _train() -> None:
     train.main()
 
 
+def _train_and_test() -> None:
+    """`train.py`, and `test.py` on its last checkpoint."""
+    try:
+        _train()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+    (checkpoint,) = Path().glob("runs/models/*/*/checkpoint-epoch1.pth")
+    sys.argv = ["test.py", "-r", str(checkpoint)]
+    _evaluate(None)
+
+
 def _build() -> None:
     """`train.py`, but where data would be read the parts are built without them, the network without storage."""
     import trainer.launch  # noqa: PLC0415
@@ -75,6 +87,7 @@ def _module(name: str) -> None:
 
 COMMANDS: dict[str, Callable[[], None]] = {
     "train": _train,
+    "train and test": _train_and_test,
     "build": _build,
     "test": partial(_evaluate, None),
     "test_all_cifar": partial(_evaluate, "cifar"),

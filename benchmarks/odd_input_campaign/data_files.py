@@ -50,7 +50,7 @@ _WRONG_LINES: dict[str, str] = {
     "an underscore": "ash/0.png 1_0",
     "a comma": "ash/0.png,1",
 }
-_KNOWN_ONLY_WITH_IMAGES = ("an image that isn't there", "a folder", "label C", "a label of 5,000 zeros")
+_KNOWN_ONLY_WITH_IMAGES = ("an image that isn't there", "a folder", "label C", "a label of 5,000 zeros", "Latin-1")
 _WRONG_LISTS: dict[str, Callable[[_Lines], bytes]] = {
     "empty": lambda lines: b"",
     "blank": lambda lines: b"\n \n\t\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
@@ -83,7 +84,9 @@ def _be_the_case(generator: Generator, seed: str, place: Path) -> NoReturn:
     os.chdir(folder)
     code = 1
     try:
-        case = generator(random.Random(seed), folder)
+        random_ = random.Random(seed)
+        case = generator(random_, folder)
+        _set_up_outputs(random_)
         (place / "case.tmp").write_text(json.dumps(asdict(case)))
         (place / "case.tmp").rename(place / "case.json")
         resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
@@ -94,6 +97,14 @@ def _be_the_case(generator: Generator, seed: str, place: Path) -> NoReturn:
         traceback.print_exc()
     finally:
         _flush_and_exit(code)
+
+
+def _set_up_outputs(random_: random.Random) -> None:
+    """As in a terminal of UTF-8, or, in one case of five, of ASCII."""
+    encoding = "ascii" if random_.random() < 0.2 else "utf-8"
+    for stream, errors in ((sys.stdout, "strict"), (sys.stderr, "backslashreplace")):
+        assert isinstance(stream, io.TextIOWrapper)
+        stream.reconfigure(encoding=encoding, errors=errors)
 
 
 def _flush_and_exit(code: int) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -139,3 +140,22 @@ def test_one_image_in_every_class_is_trained_on_and_neither_validated_nor_tested
     tested = shell("test.py", "-r", checkpoint)
     assert (tested.code, tested.err.count("\n")) == (2, 1)
     assert "error: there are no test images" in tested.err
+
+
+def test_names_of_any_letters_are_trained_on_and_tested(tmp_path: Path, shell: Shell) -> None:
+    tree = write_user_folder(tmp_path / "data", broken=False)
+    classes = sorted(folder for folder in tree.data_dir.iterdir() if folder.is_dir())
+    classes[0].rename(classes[0].with_name(os.fsdecode(b"\xff $x$")))
+    for number, image in enumerate(sorted(classes[1].iterdir())):
+        image.rename(
+            image.with_name(("a'$(b)", " tab\t", os.fsdecode(b"\xfe"))[number % 3] + f"{number}{image.suffix}")
+        )
+    flags = (*SMALL, *QUICK, "--data_dir", tree.data_dir, "--save_dir", tmp_path / "saved")
+    assert shell("train.py", "-c", OWN_IMAGES, *flags).code == 0
+    (checkpoint,) = (tmp_path / "saved").glob("models/*/*/checkpoint-epoch1.pth")
+    tested = shell("test.py", "-r", checkpoint)
+    assert (tested.code, tested.err) == (0, "")
+    odd = checkpoint.rename(checkpoint.with_name(os.fsdecode(b"\xff.pth")))
+    assert shell("test.py", "-r", odd).code == 0
+    rows = json.loads((odd.parent / "results.json").read_text(encoding="utf8"))["results"]
+    assert {row["checkpoint"] for row in rows} == {checkpoint.name, odd.name}

@@ -14,7 +14,8 @@ import torch
 from benchmarks.crash_campaign import differences
 from tests.trainer.small_runs import run, same_weights, small_config, small_trainer
 from tests.trainer.stopped_runs import Place, assert_same_runs, checkpoint_names, curves, run_with_stops, stop_at
-from utils.files.checkpoint import load_checkpoint
+from utils.errors import UserError
+from utils.files.checkpoint import load_checkpoint, save_checkpoint
 from utils.signals import RunStopped
 
 STRONG = {
@@ -202,3 +203,27 @@ def test_the_command_to_continue_with_is_quoted_for_the_shell(tmp_path: Path) ->
         trainer.train()
     command = str(stopped.value).partition("continue with: ")[2]
     assert shlex.split(command) == ["python", "train.py", "-r", str(trainer.folder.checkpoints()[0])]
+
+
+# -- weights of other names -------------------------------------------------------------------------------------------
+
+
+def test_weights_whose_names_begin_with_module_go_on_as_any_others(tmp_path: Path) -> None:
+    config = small_config(trainer__epochs=2)
+    end = run(tmp_path / "run", config)
+    first = tmp_path / "run/checkpoint-epoch1.pth"
+    content = load_checkpoint(first)
+    content["state_dict"] = {f"module.{name}": value for name, value in content["state_dict"].items()}
+    save_checkpoint(first, content)
+    assert same_weights(run(tmp_path / "run", config, resume=first), end)
+
+
+def test_weights_that_do_not_fit_are_named(tmp_path: Path) -> None:
+    config = small_config(trainer__epochs=2)
+    run(tmp_path / "run", config)
+    first = tmp_path / "run/checkpoint-epoch1.pth"
+    content = load_checkpoint(first)
+    content["state_dict"]["backbone.other"] = content["state_dict"].pop("backbone.conv1.weight")
+    save_checkpoint(first, content)
+    with pytest.raises(UserError, match=r"missing backbone\.conv1\.weight; unknown backbone\.other"):
+        small_trainer(tmp_path / "run", config, resume=first)

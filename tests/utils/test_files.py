@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -153,3 +154,9 @@ def test_a_writer_that_writes_nothing_makes_an_empty_file(tmp_path: Path) -> Non
 
     write_atomically(tmp_path / "empty", write)
     assert (tmp_path / "empty").read_bytes() == b""
+
+
+def test_text_without_utf_8_is_written_as_json_escapes_it(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.json", json.dumps({"name": "é \udcff"}, ensure_ascii=False))
+    assert (tmp_path / "a.json").read_bytes() == b'{"name": "\xc3\xa9 \\udcff"}'
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf8")) == {"name": "é \udcff"}

@@ -18,7 +18,7 @@ from trainer.evaluation.results import RAW
 from utils.errors import UserError
 from utils.files.locks import only_writer
 from utils.files.reading import read_regular_file
-from utils.files.writing import write_text
+from utils.files.writing import encoded, write_text
 
 RESULTS_JSON, RESULTS_CSV = "results.json", "results.csv"
 _NAMES = (RESULTS_JSON, RESULTS_CSV)
@@ -66,7 +66,7 @@ def repair_results(folder: Path) -> None:
         return
     with suppress(UserError), only_writer(folder, _NAMES):
         rows = _read_results(folder / RESULTS_JSON)
-        if rows and _bytes_of(folder / RESULTS_CSV) != (text := _as_csv(rows)).encode():
+        if rows and _bytes_of(folder / RESULTS_CSV) != encoded(text := _as_csv(rows)):
             write_text(folder / RESULTS_CSV, text)
 
 

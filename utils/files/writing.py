@@ -42,8 +42,13 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_text(path: Path, content: str) -> None:
-    """`write_atomically` of text, in UTF-8."""
-    write_bytes(path, content.encode())
+    """`write_atomically` of text, see `encoded`."""
+    write_bytes(path, encoded(content))
+
+
+def encoded(text: str) -> bytes:
+    r"""Text in UTF-8. What has no UTF-8, a byte of a file's name, say, becomes `\udcff`: its escape in JSON."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def new_folder(parent: Path) -> Path:
