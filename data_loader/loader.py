@@ -29,6 +29,7 @@ from data_loader.sampling import (
 )
 from data_loader.transforms.batch_transforms import BatchTransform, Normalise
 from data_loader.transforms.pipeline import Pipeline
+from data_loader.worker_processes import batches_of, loader_processes
 from utils.config.ranges import NonNegativeFloat, Range
 from utils.errors import UserError
 from utils.signals import leave_signals_to_the_parent
@@ -207,7 +208,7 @@ class ImageDataLoader(BaseDataLoader):
     ) -> Iterator[Batch]:
         """The batches of an epoch in their order, or a process's part of them; see `BaseDataLoader.epoch`."""
         self._planner.start(self.epoch_sample_ids(epoch), first_step=first_step, every=every, rank=rank, size=size)
-        return self._batches(iter(self._torch_loader))
+        return self._batches(batches_of(self._torch_loader))
 
     @property
     def validates_on_test_split(self) -> bool:
@@ -258,6 +259,7 @@ class ImageDataLoader(BaseDataLoader):
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             timeout=self.worker_timeout if workers else 0,
+            multiprocessing_context=loader_processes() if workers else None,
             worker_init_fn=leave_signals_to_the_parent,
             generator=torch.Generator(),  # else torch draws the workers' seeds from the global one
         )
@@ -266,7 +268,10 @@ class ImageDataLoader(BaseDataLoader):
         """Attach the transform, which does not travel through workers, and raise the user's mistakes, which do."""
         for batch in batches:
             if isinstance(batch, UserError):
-                raise batch
+                try:
+                    raise batch
+                finally:
+                    del batch  # its traceback would hold it, and so the loader and its processes, in a cycle
             yield Batch(*batch, self.transform)
 
 

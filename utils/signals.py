@@ -95,12 +95,17 @@ def leave_signals_to_the_parent(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
+def may_end_workers() -> bool:
+    """Whether this thread can kill a loader's process without torch taking it for a failure: the main thread only."""
+    return threading.current_thread() is threading.main_thread()
+
+
 def end_workers() -> None:
     """Kill the loaders' processes: they ignore SIGTERM, with which Python would end them and then wait for ever."""
     workers = [process for process in multiprocessing.active_children() if process.daemon]
-    if not workers or threading.current_thread() is not threading.main_thread():
+    if not workers or not may_end_workers():
         return
-    with _deaths_of_children_ignored():
+    with unnoticed_deaths():
         for process in workers:
             process.kill()
         for process in workers:
@@ -108,13 +113,18 @@ def end_workers() -> None:
 
 
 @contextmanager
-def _deaths_of_children_ignored() -> Iterator[None]:
-    """torch's handler takes them for a failure; on a system without this signal it has none."""
+def unnoticed_deaths() -> Iterator[None]:
+    """Around the killing of loaders' processes, which torch's handler takes for a failure; in the main thread only.
+
+    On a system without this signal torch has no handler.
+    """
     number = getattr(signal, "SIGCHLD", None)
     handler = None if number is None else signal.signal(number, signal.SIG_DFL)
-    yield
-    if number is not None:
-        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        if number is not None:
+            signal.signal(number, handler)
 
 
 def _end_workers_at_exit(_: object = None) -> None:
