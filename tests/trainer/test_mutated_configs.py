@@ -129,7 +129,7 @@ FOUND: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a rate that becomes negative": (
         {"lr_scheduler": {"type": "ExponentialLR", "args": {"gamma": -0.5}}},
-        "lr_scheduler",
+        "lr_scheduler.args.gamma",
     ),
     "a schedule that begins in the middle": (
         {"lr_scheduler": {"type": "ExponentialLR", "args": {"gamma": 0.5, "last_epoch": 3}}},

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from utils.config.changed_types import told_with_origins
 from utils.config.components import Component
 from utils.config.json_files import read_configuration
 from utils.config.origins import Origins
@@ -36,7 +37,7 @@ class ConfigParser:
     Args:
         config: the content of the JSON file.
         source: the file's name, for messages.
-        overrides: path → (value, flag), applied on top of `config`.
+        overrides: path → (value, flag), applied on top of `config`, whole sections before what is in them.
         resume: the checkpoint to continue from, if any.
         resumes_automatically: continue the newest run of this configuration, if there is one.
         files: path → the file that it stands in, where the configuration extends others.
@@ -57,7 +58,8 @@ class ConfigParser:
         self.resume = resume
         self.resumes_automatically = resumes_automatically
         self.origins = Origins(source, files)
-        for path, (value, flag) in (overrides or {}).items():
+        by_depth = sorted((overrides or {}).items(), key=lambda entry: entry[0].count("."))
+        for path, (value, flag) in by_depth:  # a section comes before what is in it
             self._set(path, value, flag)
 
     @classmethod
@@ -101,7 +103,7 @@ class ConfigParser:
         """Raise one `ConfigError` with everything that `find_problems` finds, each with where it was set."""
         found = find_problems(self.config)
         if found:
-            raise ConfigError(map(self.origins.tell, found))
+            raise ConfigError(told_with_origins(found, self.config, self.origins))
 
     def init_obj(self, name: str, module: ModuleType, *args: Any, **kwargs: Any) -> Any:
         """Build what section `name` describes: `module.<type>(*args, **args_of_the_section, **kwargs)`.

@@ -24,7 +24,7 @@ from utils.config.components import Argument, Component, OneOf, component_of, ex
 from utils.config.origins import Origins
 from utils.config.ranges import Range
 from utils.config.sections import SET_BY_PROGRAM, Section
-from utils.config.wording import INTEGERS, LISTS, describe, joined, mismatch, shown, wrong_choice
+from utils.config.wording import INTEGERS, LISTS, UNKNOWN_KEY, describe, joined, mismatch, shown, wrong_choice
 from utils.errors import Problem, nearest
 
 
@@ -108,7 +108,7 @@ def _section_problems(
             yield Problem(joined(path, key), SET_BY_PROGRAM)
         elif key not in allowed:
             hint = nearest(key, allowed) or f"; allowed here: {', '.join(allowed)}"
-            yield Problem(joined(path, key), f"unknown key{hint}")
+            yield Problem(joined(path, key), f"{UNKNOWN_KEY}{hint}")
         else:
             yield from problems(item, allowed[key].annotation, joined(path, key))
     for name in missing:

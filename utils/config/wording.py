@@ -15,6 +15,8 @@ from utils.errors import Problem, nearest
 
 INTEGERS = 2**63
 """What PyTorch and NumPy count with: integers of a smaller size."""
+UNKNOWN_KEY = "unknown key"
+"""How messages about keys that there are none of begin."""
 LISTS = (list, tuple, Sequence, Iterable)
 """Type hints that a JSON list fits."""
 _SHOWN_LENGTH = 60
