@@ -12,6 +12,7 @@ from utils.standard_streams import EXIT_UNREAD, EXIT_UNWRITTEN, flush_output, pr
 
 EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 130
+_LONGEST_LINE = 2000
 
 
 class EarlyEnd(Exception):
@@ -84,7 +85,7 @@ def run_main(main: Callable[[], object]) -> None:
         main()
     except EarlyEnd as error:
         for line in str(error).splitlines():
-            say(f"{error.prefix}{line}")
+            say(_shortened(f"{error.prefix}{line}"))
         code = error.exit_code
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED
@@ -102,6 +103,11 @@ def run_main(main: Callable[[], object]) -> None:
     code = code or flushed
     if code:
         sys.exit(code)
+
+
+def _shortened(line: str) -> str:
+    """A line of at most 2,000 characters: of what is longer (a path, a value) beginning and end say enough."""
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} … {line[-_LONGEST_LINE // 2 + 3 :]}"
 
 
 def _code_of_output(error: OSError) -> int:

@@ -5,7 +5,7 @@
 
 Each case is made by a generator, which says from the documentation whether its input is legal. A legal one must end
 with exit code 0, an illegal one with a line on standard error and the exit code of a refusal. Exit code 1 where a case
-ends in a traceback, takes longer than 20 seconds, or is decided wrongly.
+ends in a traceback, takes longer than `--seconds`, or is decided wrongly.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ def generators(material: Path) -> dict[str, Generator]:
 
 
 def run_kind(
-    generator: Generator, kind: str, count: int, *, seed: int, workers: int, place: Path
+    generator: Generator, kind: str, count: int, arguments: argparse.Namespace, place: Path
 ) -> list[dict[str, Any]]:
     """Run a kind's cases in several servers; those that hang are tried once more, when the others are done."""
-    servers = []
+    servers, workers, seconds = [], arguments.workers, arguments.seconds
     for worker in range(workers):
         process = os.fork()
         if not process:
-            seeds = [(index, f"{seed}:{kind}:{index}") for index in range(worker, count, workers)]
-            serve(generator, seeds, place / f"{kind}{worker}.jsonl")
+            seeds = [(index, f"{arguments.seed}:{kind}:{index}") for index in range(worker, count, workers)]
+            serve(generator, seeds, place / f"{kind}{worker}.jsonl", seconds=seconds)
         servers.append(process)
     ended = [os.waitpid(process, 0)[1] for process in servers]
     if any(ended):
@@ -58,7 +58,7 @@ def run_kind(
     rows = sorted((json.loads(line) for file in files for line in file.open()), key=lambda row: row["index"])
     for row in rows:
         if row["fault"].startswith("hang"):
-            row.update(run_case(generator, f"{seed}:{kind}:{row['index']}"))
+            row.update(run_case(generator, f"{arguments.seed}:{kind}:{row['index']}", seconds=seconds))
     return [{"kind": kind, **row} for row in rows]
 
 
@@ -102,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(f"--{kind}s", type=int, default=count, metavar="N", help=f"cases (default {count})")
     parser.add_argument("--seed", type=int, default=1, metavar="S", help="another one makes other cases (default 1)")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="servers side by side (default 2)")
+    parser.add_argument("--seconds", type=float, default=20.0, metavar="S", help="a case that takes longer hangs (20)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the report here, as JSON")
     parser.add_argument("--only", metavar="KIND:INDEX", help="run one case again, show all of it, and keep its folder")
     return parser
@@ -124,13 +125,13 @@ def _run(arguments: argparse.Namespace, place: Path) -> int:
     makers = generators(place / "material")
     if arguments.only:
         kind, _, index = arguments.only.partition(":")
-        row = run_case(makers[kind], f"{arguments.seed}:{kind}:{index}", keep=True)
+        row = run_case(makers[kind], f"{arguments.seed}:{kind}:{index}", seconds=arguments.seconds, keep=True)
         print(json.dumps(row, indent=1, ensure_ascii=False).replace("\\n", "\n    "))
         return int(bool(row["fault"]))
     report: dict[str, Any] = {"seed": arguments.seed, "figures": {}, "cases": []}
     for kind in KINDS:
         begin, count = time.monotonic(), getattr(arguments, f"{kind}s")
-        rows = run_kind(makers[kind], kind, count, seed=arguments.seed, workers=arguments.workers, place=place)
+        rows = run_kind(makers[kind], kind, count, arguments, place)
         report["figures"][kind] = summary(rows, time.monotonic() - begin)
         report["cases"] += rows
         for row in rows:

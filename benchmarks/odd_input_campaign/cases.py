@@ -8,11 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SECONDS = 20.0
-"""How long a case may take; what takes longer hangs."""
-
 FAULTS = ("traceback", "hang", "illegal accepted", "legal refused", "untidy")
-_LONGEST_LINE = 3000
+_LONGEST_LINE = 2000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +67,7 @@ def _untidiness(case: Case, outcome: Outcome, folder: Path) -> str:
     if outcome.code == 2 and not told:
         return "untidy: no line says what is wrong"
     if any(len(line) > _LONGEST_LINE for line in told):
-        return "untidy: a line of more than 3000 characters"
+        return "untidy: a line of more than 2000 characters"
     if case.says and case.says not in outcome.stdout + outcome.stderr:
         return f"untidy: nothing says {case.says!r}"
     for name in case.json_files:

@@ -16,7 +16,6 @@ from benchmarks.odd_input_campaign.config_keys import (
     sections_of,
 )
 from benchmarks.odd_input_campaign.drafts import Draft
-from benchmarks.odd_input_campaign.material import tiny_recipe
 
 _SECTIONS = ("arch", "data_loader", "optimizer", "lr_scheduler", "loss")
 _DISGUISES = {"a": "а", "e": "е", "o": "о", "c": "с", "p": "р", "i": "і"}  # Latin → Cyrillic
@@ -174,25 +173,6 @@ def whole_sections(draft: Draft, random_: random.Random) -> None:
         )
         put(draft.doc, f"{section}.type", value)
     draft.mark(f"{section}: {kind} = {value!r}", legal=False)
-
-
-_HUGE = (
-    *("data_loader.args.batch_size", "data_loader.args.num_workers", "data_loader.args.max_per_class"),
-    *("arch.args.num_classes", "arch.args.num_experts", "arch.args.layer2_output_dim", "arch.args.layer3_output_dim"),
-    *("trainer.accumulate_steps", "n_gpu", "trainer.save_period", "trainer.early_stop", "trainer.keep_last"),
-    *("lr_scheduler.args.step1", "lr_scheduler.args.warmup_epoch", "combiner.mixup.alpha", "arch.args.s"),
-    *("trainer.checkpoint_minutes", "data_loader.args.worker_timeout", "loss.tau_max", "trainer.max_skipped_steps"),
-)
-
-
-def huge_values(draft: Draft, random_: random.Random) -> None:
-    """A number that is allowed or nearly so, and for which time or memory may not suffice: one line, and soon."""
-    path = random_.choice(_HUGE)
-    value = random_.choice([10**4, 10**6, 10**9, 10**12, 10**15, 10**18, 2**63 - 1, 1e300, 1e-300, 5e-324])
-    draft.doc, draft.base, draft.trains = tiny_recipe(), "tiny", True
-    put(draft.doc, path, value)
-    put(draft.doc, "trainer.epochs", 1)
-    draft.mark(f"{path} = {value!r}", legal=None)
 
 
 def between_keys(draft: Draft, random_: random.Random) -> None:

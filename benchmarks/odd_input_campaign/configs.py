@@ -6,7 +6,14 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.odd_input_campaign import config_files, config_flags, config_parts, config_texts, config_values
+from benchmarks.odd_input_campaign import (
+    config_files,
+    config_flags,
+    config_limits,
+    config_parts,
+    config_texts,
+    config_values,
+)
 from benchmarks.odd_input_campaign.cases import Case
 from benchmarks.odd_input_campaign.drafts import Draft, draw
 
@@ -21,7 +28,8 @@ FAMILIES: tuple[tuple[Family, int], ...] = (
     (config_values.unknown_keys, 9),
     (config_values.whole_sections, 5),
     (config_values.between_keys, 7),
-    (config_values.huge_values, 4),
+    (config_limits.huge_values, 4),
+    (config_limits.limits, 8),
     (config_files.long_chains, 1),
     (config_parts.optimisers, 5),
     (config_parts.schedules, 8),

@@ -19,7 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NoReturn
 
-from benchmarks.odd_input_campaign.cases import SECONDS, Case, Outcome, fault_of
+from benchmarks.odd_input_campaign.cases import Case, Outcome, fault_of
 from benchmarks.odd_input_campaign.commands import run
 
 Generator = Callable[[random.Random, Path], Case]
@@ -30,15 +30,22 @@ _PREPARATION_SECONDS = 120.0
 _SHOWN = 4000  # characters of each output that the report keeps
 
 
-def run_case(generator: Generator, seed: str, *, keep: bool = False) -> dict[str, Any]:
-    """Run one case in a process and a folder of its own; what it was, what it did and what is wrong with that."""
+def run_case(generator: Generator, seed: str, *, seconds: float, keep: bool = False) -> dict[str, Any]:
+    """Run one case in a process and a folder of its own; what it was, what it did and what is wrong with that.
+
+    Args:
+        generator: of its kind.
+        seed: which case.
+        seconds: it may take; what takes longer hangs.
+        keep: leave its folder where it is, and print its name.
+    """
     place = Path(tempfile.mkdtemp(prefix="odd-input-"))
     folder = place / "case"
     folder.mkdir()
     process = os.fork()
     if not process:
         _be_the_case(generator, seed, place)
-    outcome = _wait(process, place)
+    outcome = _wait(process, place, seconds)
     try:
         case = Case(**_read_case(place))
     except FileNotFoundError:
@@ -59,13 +66,13 @@ def run_case(generator: Generator, seed: str, *, keep: bool = False) -> dict[str
     }
 
 
-def serve(generator: Generator, seeds: Iterable[tuple[int, str]], answers: Path) -> NoReturn:
+def serve(generator: Generator, seeds: Iterable[tuple[int, str]], answers: Path, *, seconds: float) -> NoReturn:
     """In a process of its own: run cases one after the other; a line of JSON each, index and what `run_case` says."""
     code = 1
     try:
         with answers.open("w", encoding="utf8", buffering=1) as file:
             for index, seed in seeds:
-                file.write(json.dumps({"index": index, **run_case(generator, seed)}) + "\n")
+                file.write(json.dumps({"index": index, **run_case(generator, seed, seconds=seconds)}) + "\n")
         code = 0
     except BaseException:
         traceback.print_exc()
@@ -115,7 +122,7 @@ def _flush_and_exit(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _wait(process: int, place: Path) -> Outcome:
+def _wait(process: int, place: Path, seconds: float) -> Outcome:
     """Wait for a case's end; its processes are killed when it takes too long, its preparation not counted."""
     forked = time.monotonic()
     begin, code, killed = None, 0, False
@@ -127,7 +134,7 @@ def _wait(process: int, place: Path) -> Outcome:
             break
         if begin is None and (place / "case.json").exists():
             begin = now
-        if not killed and now - (begin or forked) > (SECONDS if begin else _PREPARATION_SECONDS):
+        if not killed and now - (begin or forked) > (seconds if begin else _PREPARATION_SECONDS):
             killed = True
             os.killpg(process, signal.SIGKILL)
         time.sleep(0.003)

@@ -45,6 +45,19 @@ def test_run_main_prints_a_line_a_problem_and_exits_with_2(capsys: pytest.Captur
     assert printed.out == ""
 
 
+def test_a_line_of_thousands_of_letters_is_cut_in_its_middle(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> NoReturn:
+        raise UserError(f"begin {'x' * 5000} end")
+
+    with pytest.raises(SystemExit):
+        run_main(main)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert len(line) == 2000
+    assert line.startswith("error: begin xxx")
+    assert line.endswith("xxx end")
+    assert " … " in line
+
+
 def test_a_run_that_cannot_go_on_ends_with_1(capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> NoReturn:
         raise RunError("the loss is not finite at epoch 3, step 5")
