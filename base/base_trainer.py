@@ -6,10 +6,10 @@ import logging
 import shlex
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from base.checkpoint_parts import CheckpointParts
 from base.monitor import Monitor
@@ -19,11 +19,13 @@ from base.trainer_options import TrainerOptions
 from utils.distributed.context import Agreement, DistributedContext
 from utils.files.checkpoint_names import checkpoint_name
 from utils.reporting.tensorboard import Recorder
-from utils.signals import EXIT_CODES, RunStopped, StopSignals
+from utils.signals import EXIT_CODES, RunStopped, SignalReceived, StopSignals, end_workers
 
 _LONGEST = 1e10  # seconds: three centuries, more than which no clock shows
 _CHECKPOINT_DUE = 1  # what a process asks the others for, unless it is a signal
 _SIGNALS = sorted(EXIT_CODES)
+
+T = TypeVar("T")
 
 
 class BaseTrainer(ABC):
@@ -113,6 +115,27 @@ class BaseTrainer(ABC):
             raise RunStopped(received, told if self.distributed.is_main else "")
         if agreed == _CHECKPOINT_DUE:
             self.save(checkpoint_name(self.state.epoch, self.state.step))
+
+    def obeying_signals(self, items: Iterator[T]) -> Iterator[T]:
+        """The items, between two steps; a signal that comes while one is waited for is obeyed at once.
+
+        A loader process that hangs would keep it waiting for `worker_timeout`. One of several processes waits all the
+        same: they can end after the same step only.
+        """
+        if self.distributed.group is not None:
+            yield from items
+            return
+        while True:
+            try:
+                with self.signals.interrupting():
+                    item = next(items)
+            except StopIteration:
+                return
+            except SignalReceived:
+                end_workers()
+                self.between_steps()
+                raise AssertionError("a signal ends the run") from None
+            yield item
 
     def _requested_action(self) -> int:
         """What this process would do now: nothing (0), write the checkpoint that is due (1), or obey a signal."""

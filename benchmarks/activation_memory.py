@@ -27,6 +27,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.machine import processor_name
 from model.experts import ExpertModel
 from model.losses.bs_expert import BSExpertLoss
 from model.model import ResNet50Model
@@ -115,7 +116,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, nargs="+", default=[8, 32], help="images a step; default: 8 and 32")
     parser.add_argument("--image_size", type=int, default=224, help="side of the images; default: 224")
     arguments = parser.parse_args()
-    machine = {"processor": _processor(), "python": platform.python_version(), "torch": version("torch")}
+    machine = {"processor": processor_name(), "python": platform.python_version(), "torch": version("torch")}
     print(", ".join(f"{name} {value}" for name, value in machine.items()))
     results = []
     devices = ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",)
@@ -131,19 +132,6 @@ def main() -> None:
         print(f"  {'ratio':12} {ratios}; losses {'equal' if result['equal_losses'] else 'DIFFER'}")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
-
-
-def _processor() -> str:
-    """The processor's name; as in `decode_throughput`, which would import the whole data side along."""
-    names = [line.split(":", 1)[1].strip() for line in _cpuinfo() if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def _cpuinfo() -> list[str]:
-    try:
-        return Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return []
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torchvision import transforms
 
+from benchmarks.machine import processor_name
 from data_loader.data_loaders.image_lists import ImageListDataLoader
 from data_loader.file_loader import IMAGENET_MEAN, IMAGENET_STD
 from utils.config.command_line import OneLineParser, positive_integer
@@ -132,7 +133,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     machine = {
-        "processor": _processor(),
+        "processor": processor_name(),
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "torchvision", "pillow", "numpy")},
     }
@@ -147,14 +148,6 @@ def main() -> None:
             print(f"  {name:6} {rate:.0f} images/s, ratio {ratio:.2f} (rounds: {low:.2f} to {high:.2f})")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 if __name__ == "__main__":

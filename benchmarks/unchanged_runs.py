@@ -35,6 +35,7 @@ import torch
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks.machine import processor_name  # noqa: E402
 from benchmarks.tiny_data import write_cifar10, write_class_folders, write_list_files  # noqa: E402
 
 _PATIENCE = 900  # seconds for a run
@@ -201,13 +202,8 @@ def write_data(folder: Path) -> str:
 
 def circumstances(data: str) -> dict[str, Any]:
     """What the recorded bits depend on beside the code."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
     return {
-        "processor": processor or platform.machine(),
+        "processor": processor_name(),
         "threads": 1,
         "python": platform.python_version(),
         **{name: version(name) for name in ("torch", "torchvision", "numpy", "pillow", "scikit-learn")},

@@ -27,6 +27,7 @@ from data_loader.sampling import (
     sequential_sample_ids,
     shuffled_sample_ids,
 )
+from data_loader.shared_memory import has_shared_memory
 from data_loader.transforms.batch_transforms import BatchTransform, Normalise
 from data_loader.transforms.pipeline import Pipeline
 from data_loader.worker_processes import batches_of, loader_processes
@@ -36,6 +37,8 @@ from utils.signals import leave_signals_to_the_parent
 
 _LARGEST_BATCH = 10_000_000
 _MOST_WORKERS = 10_000
+
+_PREFETCHED = 2  # batches that each worker reads in advance
 
 
 class ListedImages(NamedTuple):
@@ -251,11 +254,13 @@ class ImageDataLoader(BaseDataLoader):
     def _torch_loader(self) -> DataLoader[Any]:
         pipeline = self._worker_pipeline
         workers = self.num_workers if self.images.reads_files or pipeline is not None else 0
+        shares_memory = has_shared_memory(workers, _PREFETCHED, self.batch_size * 3 * self.image_side**2)
         return DataLoader(
-            BatchDataset(self.images, pipeline),
+            BatchDataset(self.images, pipeline, shares_memory=shares_memory),
             batch_sampler=cast(Any, self._planner),  # plans, where torch expects lists of indices
             collate_fn=_as_it_is,
             num_workers=workers,
+            prefetch_factor=_PREFETCHED if workers else None,
             persistent_workers=workers > 0,
             pin_memory=torch.cuda.is_available(),
             timeout=self.worker_timeout if workers else 0,
@@ -272,7 +277,8 @@ class ImageDataLoader(BaseDataLoader):
                     raise batch
                 finally:
                     del batch  # its traceback would hold it, and so the loader and its processes, in a cycle
-            yield Batch(*batch, self.transform)
+            images, targets = torch.as_tensor(batch.images), torch.as_tensor(batch.targets)
+            yield Batch(images, targets, batch.sample_ids, batch.shard, self.transform)
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from data_loader.shared_memory import shortage
 from utils.errors import RunError
 from utils.signals import end_workers
 
@@ -26,6 +27,7 @@ def report_lost_workers() -> Iterator[None]:
         end_workers()  # torch would wait ten seconds for one that hangs
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "its connection broke off"
         raise RunError(
-            f"a loader process is lost ({reason}): it was killed (out of memory?) or hangs on a file; continue the run "
-            "with -r from its newest checkpoint, with fewer data_loader.args.num_workers or a longer worker_timeout"
+            f"a loader process is lost ({reason}): {shortage()}it was killed (out of memory?) or hangs on a file; "
+            "continue the run with -r from its newest checkpoint, with fewer data_loader.args.num_workers or a longer "
+            "worker_timeout"
         ) from None

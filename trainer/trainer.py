@@ -113,9 +113,8 @@ class Trainer(BaseTrainer):
         title = f"epoch {epoch}/{self.options.epochs}"
         with progress_bar(title, loader.num_images, shown=self.distributed.is_main) as bar, report_lost_workers():
             bar.update(first_step * loader.batch_size)
-            for index, batches in enumerate(
-                batches_of_epoch(self.loaders, epoch, first_step, self.distributed), first_step
-            ):
+            read = batches_of_epoch(self.loaders, epoch, first_step, self.distributed)
+            for index, batches in enumerate(self.obeying_signals(read), first_step):
                 self.train_step(batches, Step(epoch, index))
                 self.state.step = index + 1
                 if bar.update(batches["train"].shard.total):  # the bar is being redrawn: time to wait for the device
@@ -149,6 +148,7 @@ class Trainer(BaseTrainer):
                 distributed=self.distributed,
                 title="validation",
                 between_batches=self.between_steps,
+                watch=self.obeying_signals,
             )
             scores = None if predicted is None else self._score(predicted.logits, predicted.targets, weights)
             log |= self.distributed.from_main(scores)

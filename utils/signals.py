@@ -29,6 +29,10 @@ class RunStopped(EarlyEnd):
         self.exit_code = EXIT_CODES[number]
 
 
+class SignalReceived(BaseException):
+    """A signal that ends a run has come while `StopSignals.interrupting`."""
+
+
 class StopSignals:
     """While open, the signals of `EXIT_CODES` are only noted.
 
@@ -41,6 +45,7 @@ class StopSignals:
         self.second_interrupt_kills = second_interrupt_kills
         self.received: signal.Signals | None = None
         self._previous: dict[signal.Signals, Any] = {}
+        self._interrupts = False
 
     def __enter__(self) -> StopSignals:
         self._previous = replace_handlers(self._note)
@@ -54,6 +59,20 @@ class StopSignals:
         self.received = signal.Signals(number)
         if number == signal.SIGINT and self.second_interrupt_kills:
             signal.signal(signal.SIGINT, signal.SIG_DFL)
+        if self._interrupts:
+            self._interrupts = False
+            raise SignalReceived
+
+    @contextmanager
+    def interrupting(self) -> Iterator[None]:
+        """Around what may wait for long and may be broken off anywhere: a signal raises `SignalReceived` in it."""
+        self._interrupts = True
+        try:
+            if self.received is not None:
+                raise SignalReceived
+            yield
+        finally:
+            self._interrupts = False
 
 
 def replace_handlers(

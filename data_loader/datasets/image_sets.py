@@ -72,10 +72,13 @@ class ArraySet(ImageSet):
 
 
 class ReadBatch(NamedTuple):
-    """A shard of a batch as the workers hand it over: a `base.Batch` but for its transform, a function."""
+    """A shard of a batch as the workers hand it over: a `base.Batch` but for its transform, a function.
 
-    images: Tensor
-    targets: Tensor
+    Tensors go through shared memory, arrays through pipes.
+    """
+
+    images: Tensor | np.ndarray
+    targets: Tensor | np.ndarray
     sample_ids: np.ndarray
     shard: BatchShard
 
@@ -86,11 +89,13 @@ class BatchDataset(Dataset[ReadBatch]):
     Args:
         images: the split's images.
         pipeline: its part for the workers is done on them; None: they stay raw.
+        shares_memory: hand over tensors; else arrays.
     """
 
-    def __init__(self, images: ImageSet, pipeline: Pipeline | None) -> None:
+    def __init__(self, images: ImageSet, pipeline: Pipeline | None, *, shares_memory: bool = True) -> None:
         self.images = images
         self.pipeline = pipeline
+        self.shares_memory = shares_memory
 
     def __getitems__(self, plan: BatchPlan) -> ReadBatch | UserError:
         """The images that a plan names.
@@ -103,4 +108,6 @@ class BatchDataset(Dataset[ReadBatch]):
             return error
         if self.pipeline is not None:
             images = self.pipeline.begin(images, plan.sample_ids)
+        if not self.shares_memory:
+            return ReadBatch(images.numpy(), targets, plan.sample_ids, plan.shard)
         return ReadBatch(images, torch.from_numpy(targets), plan.sample_ids, plan.shard)

@@ -9,7 +9,7 @@ import hashlib
 import io
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from base import BaseDataLoader
+from base import BaseDataLoader, Batch
 from data_loader.lost_workers import report_lost_workers
 from model.experts import expert_logits_of
 from utils.distributed.context import DistributedContext
@@ -73,6 +73,7 @@ def predict(
     distributed: DistributedContext | None = None,
     title: str = "evaluation",
     between_batches: Callable[[], None] = lambda: None,
+    watch: Callable[[Iterator[Batch]], Iterator[Batch]] = iter,
 ) -> Predicted | None:
     """Run a network over a loader's split, without augmentation and in file order.
 
@@ -86,6 +87,7 @@ def predict(
         title: of the progress bar.
         between_batches: called after each round of batches, equally often in all processes; what it raises ends the
             evaluation.
+        watch: passes the batches on, and looks after the time that they are waited for.
 
     Returns:
         in rank 0, None in the others: logits float32 [N, E, C] and targets int64 [N] of the images that could be read.
@@ -97,7 +99,7 @@ def predict(
     was_training = model.training
     model.eval()
     gathered = _Gathered(loader, distributed)
-    batches = loader.epoch(0, first_step=distributed.rank, every=distributed.size)
+    batches = watch(loader.epoch(0, first_step=distributed.rank, every=distributed.size))
     with progress_bar(title, loader.num_images, shown=distributed.is_main) as bar, report_lost_workers():
         for first in range(0, len(loader), distributed.size):
             batch = next(batches, None)  # the last round may have none for this process
