@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from utils.config.command_line import script_parser
+from utils.config.command_line import add_section_help, script_parser
 from utils.config.overrides import add_override_flags
 from utils.config.parser import ConfigParser
 from utils.distributed.environment import launch_environment, report_once, set_visible_gpus
@@ -13,16 +13,33 @@ from utils.errors import run_main
 from utils.signals import interrupts_end_at_once
 
 RESUME = "checkpoint to resume from; auto: the newest of this configuration's runs, or a new run where there is none"
+SECTIONS = {
+    **{"arch": "networks", "data_loader": "data sets", "optimizer": "optimisers", "lr_scheduler": "schedules"},
+    **{"loss": "losses", "method": "methods", "update_rule": "update rules", "metrics": "names of metrics"},
+    **{"trainer": "length, precision, checkpoints", "combiner": "mixing", "finetuning_combiner": "mixing later on"},
+    "initialise": "weights to start from",
+}
 EXAMPLES = """  python train.py -c configs/digits/config_digits_ir40_bs-experts.json --val
   python train.py -c configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json --seed 1 --num_experts 7
-  python train.py -c configs/digits/config_digits_ir40_bs-experts.json -r auto"""
+  python train.py -c configs/digits/config_digits_ir40_bs-experts.json -r auto
+  python train.py --help loss"""
 
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags of this script."""
-    parser = script_parser("Train a network on a long-tailed data set, or continue a run.", EXAMPLES, resume=RESUME)
+    what = "Train a network on a long-tailed data set, or continue a run."
+    parser = script_parser(what, EXAMPLES, resume=RESUME, own_help=True)
+    add_section_help(parser, SECTIONS, explain)
     add_override_flags(parser)
     return parser
+
+
+def explain(section: str) -> str:
+    """What a section of the configuration may hold."""
+    with interrupts_end_at_once():
+        from trainer.config.run_config import RunConfig  # noqa: PLC0415 - takes seconds
+        from utils.config.section_help import section_help  # noqa: PLC0415
+    return section_help(section, RunConfig)
 
 
 def main() -> None:

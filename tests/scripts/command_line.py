@@ -25,6 +25,7 @@ MAINS: dict[str, Callable[[], object]] = {
     "test_all_imagenet.py": partial(run_sweep, "imagenet"),
     "test_all_inat.py": partial(run_sweep, "inat"),
 }
+EVALUATIONS = [script for script in MAINS if script != "train.py"]
 
 
 @dataclass(frozen=True)

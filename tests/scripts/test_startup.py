@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.command_line import ROOT
+from tests.scripts.command_line import EVALUATIONS, ROOT
 from utils.signals import interrupts_end_at_once
 
 RECIPE = str(ROOT / "configs/digits/config_digits_ir40_bs-experts.json")
@@ -29,10 +29,10 @@ for command in sys.stdin.read().splitlines():
         code = ended.code or 0
     print(f"ENDED {code} torch={'torch' in sys.modules}")
 """
-EVALUATIONS = ["test.py", "test_all_cifar.py", "test_all_imagenet.py", "test_all_inat.py"]
 COMMANDS = {
     **{f"{script}|--help": 0 for script in ["train.py", *EVALUATIONS]},
     **{f"{script}|--nonsense": 2 for script in ["train.py", *EVALUATIONS]},
+    "train.py|--help|nonsense": 2,
     "train.py": 2,
     "train.py|-c|nowhere.json": 2,
     "train.py|-r|nowhere.pth": 2,

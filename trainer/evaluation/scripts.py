@@ -12,10 +12,30 @@ from utils.distributed.environment import LaunchEnvironment, launch_environment,
 from utils.errors import UserError
 from utils.signals import interrupts_end_at_once
 
+COLUMNS = """columns of the table:
+  predictor      the ensemble (plain mean of the experts' logits), or one expert alone
+  distribution   the test distribution: a selection of the test images
+  weights        where a checkpoint has several networks: raw, or averaged over training
+  images         test images
+  top-1 %        share of the images whose class has the largest logit
+  top-5 %        share of the images whose class is among the five largest logits
+  balanced %     mean of the class accuracies: every class counts equally
+  many %         mean accuracy of the classes with more than 100 training images
+  medium %       the same, 20 to 100 training images
+  few %          the same, fewer than 20 training images
+  ECE %          expected calibration error: by how much confidence and accuracy differ, over 15 bins of confidence
+  prior L1       with an estimated test prior: sum of its differences to the true one (0 to 2)
+  (a dash: there are no such images)
+and of the table by class, for test sets of few classes:
+  training images, test images    of the class
+  accuracy %     share of the class's test images that are classified rightly
+
+"""
+
 
 def evaluation_parser(description: str, examples: str) -> argparse.ArgumentParser:
     """The flags of every evaluation script: `script_parser`'s, the test prior's, and one that published ones have."""
-    parser = script_parser(description, examples)
+    parser = script_parser(description, examples, columns=COLUMNS)
     parser.add_argument(
         "--prior",
         metavar="NAME|FILE",

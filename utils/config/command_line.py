@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from utils.errors import EXIT_USER_ERROR, nearest
@@ -32,6 +33,20 @@ class OneLineParser(argparse.ArgumentParser):
         sys.exit(EXIT_USER_ERROR)
 
 
+class _SectionHelp(argparse.Action):
+    """`--help` prints the parser's own help, `--help SECTION` what `explain` says of the section."""
+
+    def __init__(self, *args: Any, explain: Callable[[str], str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.explain = explain
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
+    ) -> None:
+        print(parser.format_help() if values is None else f"{self.explain(values)}\n", end="")
+        parser.exit()
+
+
 def positive_integer(text: str) -> int:
     """A flag's value, 1 or more."""
     try:
@@ -55,15 +70,29 @@ def positive_number(text: str) -> float:
 
 
 def script_parser(
-    description: str, examples: str, *, resume: str = "checkpoint to evaluate"
+    description: str,
+    examples: str,
+    *,
+    resume: str = "checkpoint to evaluate",
+    columns: str = "",
+    own_help: bool = False,
 ) -> argparse.ArgumentParser:
-    """A parser with the flags of every script: -c, -r (whose help is `resume`), -d, -l."""
+    """A parser with the flags of every script: -c, -r (whose help is `resume`), -d, -l.
+
+    Args:
+        description: what the script does.
+        examples: command lines.
+        resume: what -r names.
+        columns: what the columns of the script's table mean.
+        own_help: the script adds --help itself, see `add_section_help`.
+    """
     parser = OneLineParser(
         usage="%(prog)s [-c FILE] [-r CHECKPOINT] [flags]",
         description=description,
-        epilog=f"examples:\n{examples}",
+        epilog=f"{columns}examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        add_help=not own_help,
     )
     group = parser.add_argument_group("what and where")
     group.add_argument("-c", "--config", metavar="FILE", help="configuration (JSON); default: beside the checkpoint")
@@ -71,3 +100,28 @@ def script_parser(
     group.add_argument("-d", "--device", metavar="GPUS", help="GPU indices, as in CUDA_VISIBLE_DEVICES: 0 or 0,1")
     group.add_argument("-l", "--log-config", metavar="FILE", help="logging configuration (JSON, logging.config's form)")
     return parser
+
+
+def add_section_help(
+    parser: argparse.ArgumentParser, sections: Mapping[str, str], explain: Callable[[str], str]
+) -> None:
+    """`-h`, `--help`, and `--help SECTION`.
+
+    Args:
+        parser: that has no help yet.
+        sections: name → what it is about.
+        explain: the text about a section.
+    """
+    named = ", ".join(f"{name} ({about})" for name, about in sections.items())
+    text = f"print this text; or what SECTION may hold, types with their arguments and defaults: {named}"
+    parser.add_argument(
+        "-h",
+        "--help",
+        action=_SectionHelp,
+        nargs="?",
+        explain=explain,
+        metavar="SECTION",
+        choices=tuple(sections),
+        default=argparse.SUPPRESS,
+        help=text,
+    )

@@ -85,10 +85,21 @@ def _full(value: Mapping[str, Any], constructor: Any) -> dict[str, Any]:
     """The arguments of a constructor, those left out at their defaults."""
     full = dict(value)
     for name, argument in fields_of(constructor).items():
-        default = full.get(name, _plain(_default(constructor, name, argument)))
+        default = full.get(name, plain_default(constructor, name, argument))
         if default is not ABSENT:
             full[name] = with_defaults(default, argument.annotation)
     return full
+
+
+def plain_default(constructor: Any, name: str, argument: Argument) -> Any:
+    """An argument's default as a configuration would say it; `ABSENT` where there is none.
+
+    Args:
+        constructor: a class or function; of a dataclass the fields' factories are asked.
+        name: the argument's.
+        argument: one of `fields_of(constructor)`.
+    """
+    return _plain(_default(constructor, name, argument))
 
 
 def _default(constructor: Any, name: str, argument: Argument) -> Any:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import inspect
-import re
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from utils.config.components import Argument, Component, OneOf, component_of, extras_of, fields_of
+from utils.config.docstrings import argument_descriptions, summary
 from utils.config.json_files import EXTENDS
 from utils.config.ranges import Range
 from utils.config.wording import LISTS, is_writable
@@ -40,7 +40,7 @@ def json_schema(config: type) -> Schema:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": config.__name__,
-        "description": _summary(config),
+        "description": summary(config),
         "type": "object",
         "if": {"required": [EXTENDS]},
         "then": partial_schema,
@@ -102,7 +102,7 @@ class _Writer:
         """`{"type", "args"}`: which arguments there are follows from the type."""
         choices = component.choices()
         keys = self._object(extras_of(component), component.extras)
-        types_ = {"oneOf": [{"const": name, "description": _summary(kind)} for name, kind in choices.items()]}
+        types_ = {"oneOf": [{"const": name, "description": summary(kind)} for name, kind in choices.items()]}
         keys["properties"] |= {"type": types_, "args": {"type": "object"}}
         cases = []
         for name, kind in choices.items():
@@ -116,7 +116,7 @@ class _Writer:
         return {**keys, "required": ["type"] if self.requires else [], "allOf": cases}
 
     def _object(self, fields: Mapping[str, Argument], kind: type | None) -> Schema:
-        described = {} if kind is None else dict(_argument_descriptions(kind))
+        described = {} if kind is None else dict(argument_descriptions(kind))
         properties = {}
         for name, field in fields.items():
             schema = dict(self.of(field.annotation))
@@ -150,17 +150,3 @@ def _bounds(allowed: Range) -> Schema:
     low = "exclusiveMinimum" if allowed.low_open else "minimum"
     bounds = {low: allowed.low, "maximum": allowed.high}
     return {name: bound for name, bound in bounds.items() if bound is not None}
-
-
-def _summary(kind: type) -> str:
-    """The first line of a class's docstring."""
-    return next(iter((inspect.getdoc(kind) or "").splitlines()), "")
-
-
-def _argument_descriptions(kind: type) -> Iterator[tuple[str, str]]:
-    """(name, description) of a class's arguments, from the `Args:` of its docstring and of those it inherits from."""
-    for base in reversed(inspect.getmro(kind)):
-        section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)*)", inspect.cleandoc(base.__doc__ or ""), re.MULTILINE)
-        if section is not None:
-            for entry in re.finditer(r"^ {4}(\w+)(?: \(.*?\))?: *(.*(?:\n {5,}.*)*)", section[1], re.MULTILINE):
-                yield entry[1], " ".join(entry[2].split())
