@@ -8,6 +8,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -19,13 +20,16 @@ from data_loader.datasets.image_sets import ImageSet
 from data_loader.datasets.longtail import select_per_class
 from data_loader.datasets.pixel_values import ValueRange
 from data_loader.datasets.splits import Splits
+from data_loader.kept_split import KeptSplit, keep_split
 from data_loader.lists.list_files import ImageList
 from data_loader.loader import ImageDataLoader
+from data_loader.run_data import RunData, digests_of
 from data_loader.transforms.batch_transforms import BatchTransform, HorizontalFlip, Normalise
 from data_loader.transforms.colour import ColourJitter
 from data_loader.transforms.crops import CentreCrop, Crop, RandomResizedCrop
 from data_loader.transforms.rand_augment import RandAugment
 from utils.config.ranges import PositiveInt, Range
+from utils.errors import UserError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _JITTER = 0.4
@@ -74,6 +78,8 @@ class FileDataLoader(ImageDataLoader):
     """
 
     shifts_are_listed: ClassVar[bool] = True
+    keeps_split: ClassVar[bool] = False
+    """Whether a run keeps its split with the images' digests; not that of published lists, which everybody has."""
 
     data_dir: str
     image_size: Annotated[int, Range(low=8)] = 224
@@ -93,6 +99,7 @@ class FileDataLoader(ImageDataLoader):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.known: RunData | None = None
         for name, values in (("mean", self.mean), ("std", self.std)):
             if len(values) != 3 or (name == "std" and min(values) <= 0):
                 raise ValueError(f"args.{name}: expected three {'positive ' * (name == 'std')}numbers; got {values}")
@@ -118,6 +125,34 @@ class FileDataLoader(ImageDataLoader):
         """The paths of images of this loader's split, as its files or lists have them."""
         assert isinstance(self.images, FileSet)
         return [os.fsdecode(path) for path in self.images.paths[indices]]
+
+    def take_up(self, known: RunData) -> None:
+        """What the run that is continued or evaluated knows of its images."""
+        self.known = known
+
+    def freeze(self, folder: Path) -> None:
+        """As list files with the images' digests, of own images: see `data_loader.kept_split`."""
+        is_there = self.known is not None and KeptSplit.is_kept(folder)
+        if self.keeps_split and not is_there:
+            keep_split(folder, self.find_files(), Path(self.data_dir))
+
+    @property
+    def split_digests(self) -> dict[str, str]:
+        """Of the files' names and labels."""
+        return digests_of(self.find_files())
+
+    @cached_property
+    def cls_num_list(self) -> list[int]:
+        """Training images of each class; in an evaluation those that the run counted, whatever is here now."""
+        known = self.known
+        if known is not None and known.evaluates and known.class_counts is not None:
+            return known.class_counts
+        counts = np.bincount(self.splits["train"].targets, minlength=len(self.class_names)).tolist()
+        if not sum(counts):
+            raise UserError(
+                f"{self.data_dir}: holds no training images, and the checkpoint doesn't say how many it had"
+            )
+        return counts
 
     @abstractmethod
     def find_files(self) -> Splits[ImageList]:

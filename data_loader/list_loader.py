@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import abstractmethod
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ from data_loader.file_loader import FileDataLoader, Inventory
 from data_loader.lists.list_files import ImageList, parse_list, positions, read_list
 from data_loader.lists.manifest import is_published
 from data_loader.loader import ListedImages
+from data_loader.run_changes import tell_changed_lists
 from utils.config.ranges import PositiveInt
 from utils.errors import UserError
 
@@ -44,15 +46,35 @@ class ListDataLoader(FileDataLoader):
         """The list file of the test split."""
 
     def find_files(self) -> Splits[ImageList]:
-        """Read the lists; one that serves two splits is read once."""
-        list_files = {"train": self.train_txt, "validation": self.validation_list, "test": self.test_list}
-        lists = {path: read_list(path, self.num_classes) for path in dict.fromkeys(list_files.values())}
+        """The run's own split where it has been kept, else what the lists say; they are read once."""
+        return self._files
+
+    @cached_property
+    def _files(self) -> Splits[ImageList]:
+        known = self.known
+        if known is None:
+            return self._read_lists()
+        if known.kept is not None and not known.recut:
+            if all(Path(path).is_file() for path in self._list_files.values()):
+                tell_changed_lists(known, self._read_lists(), kept=True)
+            return Splits(known.kept.files, known.class_names)
+        found = self._read_lists()
+        tell_changed_lists(known, found, kept=False)
+        return found
+
+    @property
+    def _list_files(self) -> dict[str, str]:
+        return {"train": self.train_txt, "validation": self.validation_list, "test": self.test_list}
+
+    def _read_lists(self) -> Splits[ImageList]:
+        """One that serves two splits is read once."""
+        lists = {path: read_list(path, self.num_classes) for path in dict.fromkeys(self._list_files.values())}
         class_names = _class_names(lists[self.train_txt], self.num_classes)
-        return Splits({split: lists[path] for split, path in list_files.items()}, class_names)
+        return Splits({split: lists[path] for split, path in self._list_files.items()}, class_names)
 
     def inventory(self) -> Inventory:
         """Every image that a list names, and the lines that are wrong."""
-        list_files = {"train": self.train_txt, "validation": self.validation_list, "test": self.test_list}
+        list_files = self._list_files
         parsed = {path: parse_list(path, self.num_classes) for path in dict.fromkeys(list_files.values())}
         bad_lines = [line for _, lines in parsed.values() for line in lines]
         return Inventory.of(self.data_dir, {split: parsed[path][0] for split, path in list_files.items()}, bad_lines)
@@ -69,7 +91,7 @@ class ListDataLoader(FileDataLoader):
         if not shift_list.is_file():
             return None
         wanted = read_list(shift_list, self.num_classes).paths
-        indices = positions(read_list(test_list, self.num_classes).paths, wanted)
+        indices = positions(self.find_files()["test"].paths, wanted)
         if (indices < 0).any():
             stray = os.fsdecode(wanted[np.argmin(indices)])
             raise UserError(f"{shift_list}: {stray} is not among the test images of {test_list}")

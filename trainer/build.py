@@ -228,6 +228,7 @@ def build_trainer(
             "config": parser.config,
             "class_names": loader.class_names,
             "class_counts": loader.cls_num_list,
+            "split_digests": loader.split_digests,
         },
         state=state,
         distributed=distributed,

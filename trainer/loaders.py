@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +75,7 @@ def known_images(
     if resumed is None or (path is None and (config.resume_state_dict_only or parser.resume is None)):
         return None
     folder = path or parser.resume.parent  # type: ignore[union-attr] # one of them there is
-    known = RunData.of(resumed, folder, parser.config["data_loader"])
-    # another folder, or other parts of it, are looked through like any that is trained on
-    return known and replace(known, elsewhere=False)
+    return RunData.of(resumed, folder, parser.config["data_loader"], evaluates=False)
 
 
 def _what_says_test_images(loader: ImageDataLoader, test_files: Collection[str]) -> str:

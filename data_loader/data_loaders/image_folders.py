@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,15 +17,16 @@ from data_loader.datasets.longtail import stratified_split
 from data_loader.datasets.split_folders import SPLITS, SplitFolders, find_split_folders
 from data_loader.datasets.splits import Splits
 from data_loader.file_loader import FileDataLoader, Inventory
+from data_loader.kept_split import KeptSplit
 from data_loader.lists.list_files import ImageList
-from data_loader.run_data import RunData, freeze_split
+from data_loader.run_changes import class_differences, missing_images, unseen
+from data_loader.run_data import RunData
 from utils.config.ranges import Range
-from utils.errors import UserError, nearest
+from utils.errors import UserError
 
 __all__ = ["ImageFolderDataLoader"]
 
 _log = logging.getLogger(__name__)
-_LISTED = 5
 
 
 @dataclass(kw_only=True, eq=False)
@@ -51,6 +51,7 @@ class ImageFolderDataLoader(FileDataLoader):
     """
 
     shifts_are_listed: ClassVar[bool] = False  # there is no benchmark whose images they would have to be
+    keeps_split: ClassVar[bool] = True
 
     split_folders: dict[str, str] | None = None
     test_fraction: Annotated[float, Range(low=0, high=0.8, low_open=True)] = 0.2
@@ -60,31 +61,11 @@ class ImageFolderDataLoader(FileDataLoader):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.known: RunData | None = None
         if self.test_fraction + self.val_fraction > 0.9:
             total = self.test_fraction + self.val_fraction
             raise ValueError(f"args.test_fraction: with val_fraction it takes {total:g} of the images; at most 0.9")
         if unknown := set(self.split_folders or {}) - set(SPLITS):
             raise ValueError(f"args.split_folders: {min(unknown)!r} is no split; allowed: {', '.join(SPLITS)}")
-
-    def take_up(self, known: RunData) -> None:
-        """Labels follow the run's class names, and its split is the one that it has kept."""
-        self.known = known
-
-    def freeze(self, folder: Path) -> None:
-        """As list files: see `data_loader.run_data`."""
-        freeze_split(folder, self.find_files())
-
-    @cached_property
-    def cls_num_list(self) -> list[int]:
-        """Training images of each class, as the run counted them where they are not here."""
-        counts = np.bincount(self.splits["train"].targets, minlength=len(self.class_names)).tolist()
-        known = self.known.class_counts if self.known is not None else None
-        if not sum(counts) and known is None:
-            raise UserError(
-                f"{self.data_dir}: holds no training images, and the checkpoint doesn't say how many it had"
-            )
-        return counts if sum(counts) or known is None else known
 
     def find_files(self) -> Splits[ImageList]:
         """The run's own files, or those in the folders; they are looked for once."""
@@ -95,43 +76,66 @@ class ImageFolderDataLoader(FileDataLoader):
         known, base = self.known, Path(self.data_dir)
         if known is None:
             return self._walk()
-        if known.files is not None:
-            self._tell_new_images(known)
-            return Splits(known.files, known.class_names)
-        if known.elsewhere and self._find_splits(FolderWalk()).train is None:
-            return self._test_images(known)
+        kept = None if known.recut else known.kept
+        if kept is not None and (not known.moved or kept.is_in(base, known.parts)):
+            return self._own_images(known, kept)
+        if known.evaluates:
+            folders = self._find_splits(FolderWalk())
+            if folders.held_out or (known.elsewhere and folders.train is None):
+                return self._test_images(known, folders)
         found = self._walk()
         if found.class_names != known.class_names:
-            raise UserError(f"{base}: {_differences(found.class_names, known.class_names)}")
+            raise UserError(f"{base}: {class_differences(found.class_names, known.class_names)}")
+        if not known.elsewhere:
+            self._compare(found, known)
         return found
 
-    def _test_images(self, known: RunData) -> Splits[ImageList]:
-        """A folder for tests alone: all its images, under the run's labels; it need not have every class."""
-        base = Path(self.data_dir)
-        walk = FolderWalk()
-        root = next(reversed(self._find_splits(walk).held_out), base)
-        found = find_classes(root)
+    def _test_images(self, known: RunData, folders: SplitFolders) -> Splits[ImageList]:
+        """The images of folders for tests alone, under the run's labels; they need not have every class."""
+        base, walk = Path(self.data_dir), FolderWalk()
+        roots = folders.held_out or [base]
+        found = sorted({name for root in roots for name in find_classes(root, walk)})
         if set(found) - set(known.class_names):
-            raise UserError(f"{root}: {_differences(found, known.class_names)}")
+            raise UserError(f"{roots[-1]}: {class_differences(found, known.class_names)}")
         if missing := [name for name in known.class_names if name not in found]:
-            _log.info("%s: no folder of %d of the run's classes: %s", root, len(missing), ", ".join(missing))
-        images = find_images(root, known.class_names, base=base, walk=walk)
+            _log.info("%s: no folder of %d of the run's classes: %s", roots[-1], len(missing), ", ".join(missing))
+        parts = [unseen(known, find_images(root, known.class_names, base=base, walk=walk), base) for root in roots]
         self._tell_skipped_files(walk)
-        return Splits(
-            {"train": images.subset(np.empty(0, int)), "validation": images, "test": images}, known.class_names
-        )
+        if not len(parts[-1]):
+            raise UserError(f"{roots[-1]}: holds no image that the run was not trained on")
+        nothing = parts[-1].subset(np.empty(0, int))
+        return Splits({"train": nothing, "validation": parts[0], "test": parts[-1]}, known.class_names)
 
-    def _tell_new_images(self, known: RunData) -> None:
-        """What has come into the folder since the run was split is left aside: it must not move other images."""
-        assert known.files is not None
-        walked = self._walk()
-        if walked.class_names != known.class_names:
-            raise UserError(f"{self.data_dir}: {_differences(walked.class_names, known.class_names)}")
-        ours = {path for images in known.files.values() for path in images.paths}
-        added = {path for images in walked.by_name.values() for path in images.paths} - ours
+    def _own_images(self, known: RunData, kept: KeptSplit) -> Splits[ImageList]:
+        """The run's own; what has come into the folder since is left aside: it must not move other images."""
+        base, walk = Path(self.data_dir), FolderWalk()
+        folders = self._find_splits(walk)
+        roots = [folder for folder in (folders.train, *folders.held_out) if folder is not None] or [base]
+        found = sorted({name for root in roots for name in find_classes(root, walk)})
+        missing = kept.missing(base, known.parts)
+        if set(found) - set(known.class_names) or (missing and len(found) < len(known.class_names)):
+            raise UserError(f"{base}: {class_differences(found, known.class_names)}")
+        if missing:
+            raise UserError(f"{base}: {missing_images(missing, evaluates=known.evaluates)}")
+        images = [find_images(root, known.class_names, base=base, walk=walk) for root in roots]
+        ours = {path for part in kept.files.values() for path in part.paths.tolist()}
+        added = {path for part in images for path in part.paths.tolist()} - ours
         if added:
             text = "%s: %d images are new since the run was split, and are left aside; a new run takes them in"
-            _log.warning(text, self.data_dir, len(added))
+            _log.warning(text, base, len(added))
+        return Splits(kept.files, known.class_names)
+
+    def _compare(self, found: Splits[ImageList], known: RunData) -> None:
+        """Without the kept split: refuse images that would be split in another way, and tell of others."""
+        if not (changed := known.changed_parts(found)):
+            return
+        told = f"{self.data_dir}: the images for {', '.join(changed)} are not those that the run began with"
+        if not self._find_splits(FolderWalk()).held_out:
+            raise UserError(
+                f"{told}: split anew, they would be tested on what they were trained on; bring the run's folder "
+                "`split` back beside the checkpoint, or evaluate on other images"
+            )
+        _log.warning(told)
 
     def _walk(self) -> Splits[ImageList]:
         """The images in the folders, whatever a run knows."""
@@ -178,13 +182,3 @@ class ImageFolderDataLoader(FileDataLoader):
         fraction = self.val_fraction / (1 - self.test_fraction)
         train_indices, validation_indices = stratified_split(train.targets, fraction, num_classes)
         return {"train": train.subset(train_indices), "validation": train.subset(validation_indices), "test": test}
-
-
-def _differences(found: Sequence[str], known: Sequence[str]) -> str:
-    """How the class folders differ from the run's classes."""
-    missing = [name for name in known if name not in found]
-    new = [name for name in found if name not in known]
-    parts = [f"no folder of {', '.join(missing[:_LISTED])}"] if missing else []
-    parts += [f"new: {', '.join(new[:_LISTED])}{nearest(new[0], missing)}"] if new else []
-    told = "; ".join(parts) or "in another order"
-    return f"the class folders are not the run's ({told}); name them as they were, or start a new run"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from data_loader.list_loader import ListDataLoader
 
@@ -18,6 +19,8 @@ class ImageListDataLoader(ListDataLoader):
         val_txt: list of the validation images; null: the test images.
         apply_exif: turn images as their EXIF orientation says.
     """
+
+    keeps_split: ClassVar[bool] = True
 
     test_txt: str
     val_txt: str | None = None

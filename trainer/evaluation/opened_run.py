@@ -173,7 +173,7 @@ def _predicted(
         repair_results(checkpoint.parent)
     with distributed.main_first():
         read = read_checkpoint(checkpoint)
-        known = RunData.of(read.content, checkpoint.parent, parser.config["data_loader"])
+        known = RunData.of(read.content, checkpoint.parent, parser.config["data_loader"], evaluates=True)
         loader = build_loader(config, processes=distributed.local_size, known=known).of_split("test")
         predicts_validation = held_out != "unused" and _has_held_out_images(loader, needed=held_out == "needed")
 

@@ -46,6 +46,10 @@ def _is_number(value: Any, *, least: float | None = None) -> bool:
     return least is None or least <= value < math.inf
 
 
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(text, str) for pair in value.items() for text in pair)
+
+
 def _is_history(value: Any) -> bool:
     return isinstance(value, list) and all(
         isinstance(entry, dict) and all(isinstance(name, str) and _is_number(item) for name, item in entry.items())
@@ -125,11 +129,15 @@ def _check_structure(content: Mapping[str, Any], records: tuple[type, ...]) -> N
         "monitor_best": (lambda value: value is None or _is_number(value), "a number or None"),
         "config": (lambda value: isinstance(value, dict) and all(isinstance(key, str) for key in value), "a dict"),
         "class_counts": (lambda value: isinstance(value, list) and all(_is_whole(n) for n in value), "whole numbers"),
+        "split_digests": (_are_texts, "a dict of texts"),
         "class_names": (lambda value: isinstance(value, list) and all(isinstance(n, str) for n in value), "texts"),
     }
     for name, (is_right, wanted) in published.items():
         if name in content:
             _expect(is_right(content[name]), f"'{name}'", content[name], wanted)
+    counted, named = (len(content.get(name) or ()) for name in ("class_counts", "class_names"))
+    if counted and counted != named:
+        raise _Problem(f"'class_counts' has {counted} numbers for {named} 'class_names'")
 
 
 def _check_plain(
