@@ -9,10 +9,9 @@ from __future__ import annotations
 import argparse
 import json
 
-from trainer.config.run_config import RunConfig
 from utils.config.command_line import OneLineParser
-from utils.config.json_schema import json_schema
 from utils.errors import run_main
+from utils.signals import interrupts_end_at_once
 
 
 def main() -> None:
@@ -21,6 +20,9 @@ def main() -> None:
         prog="python -m tools.schema", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.parse_args()
+    with interrupts_end_at_once():
+        from trainer.config.run_config import RunConfig  # noqa: PLC0415 - takes seconds
+        from utils.config.json_schema import json_schema  # noqa: PLC0415
     print(json.dumps(json_schema(RunConfig), indent=1, ensure_ascii=False))
 
 

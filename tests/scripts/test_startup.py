@@ -42,6 +42,11 @@ COMMANDS = {
     "test.py": 2,
     "test.py|-r|nowhere.pth": 2,
     "test_all_cifar.py|-r|x.pth|--distributions|upward2": 2,
+    "tools.estimate|--help": 0,
+    f"tools.estimate|{RECIPE}|--help": 0,
+    f"tools.estimate|{RECIPE}|--gpus|0": 2,
+    "tools.estimate|nowhere.json": 2,
+    "tools.schema|--help": 0,
 }
 
 

@@ -17,8 +17,8 @@ from model import model as networks
 from model.costs import MEMORY_MODES, NetworkCosts, saved_bytes
 from model.experts import ExpertModel
 from tests.scripts.command_line import ROOT, Ended
-from tools import estimate
-from tools.estimate import costs_of_network, image_side, images_at_once, optimizer_copies
+from tools import estimate, recipe_costs
+from tools.recipe_costs import costs_of_network, image_side, images_at_once, optimizer_copies
 from utils.config.parser import ConfigParser
 from utils.errors import run_main
 
@@ -40,7 +40,7 @@ def one_linear_expert() -> NetworkCosts:
 
 
 def small_estimate(gpus: list[int], **overrides: Any) -> dict[str, Any]:
-    return estimate.estimate(recipe(**overrides), gpus, tflops=20.0, images_per_core=350.0)
+    return recipe_costs.estimate(recipe(**overrides), gpus, tflops=20.0, images_per_core=350.0)
 
 
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: object) -> Ended:
@@ -166,7 +166,7 @@ def test_gradients_exchanged_and_images_read_by_hand() -> None:
     assert one["images_a_second"] == pytest.approx(20e12 / (3 * 0.317e9), rel=2e-3)
     assert four["images_a_second"] == pytest.approx(4 * one["images_a_second"])
     assert one["decoding_cores"] is None  # CIFAR lies in memory
-    found = estimate.estimate(recipe(IMAGENET), [2], tflops=20.0, images_per_core=100.0)["on"][0]
+    found = recipe_costs.estimate(recipe(IMAGENET), [2], tflops=20.0, images_per_core=100.0)["on"][0]
     assert found["decoding_cores"] == math.ceil(found["images_a_second"] / 100)
 
 
