@@ -29,6 +29,11 @@ class RunState:
     accumulate_steps: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
 
+    @property
+    def best_log(self) -> dict[str, float] | None:
+        """What the best epoch logged; None: there is none yet."""
+        return next((log for log in self.history if log.get("epoch") == self.best_epoch), None)
+
     def state_dict(self) -> dict[str, Any]:
         """All fields, as plain data."""
         return asdict(self)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
+
 import torch
 
 from base.batch_shards import shard_of
@@ -44,12 +47,21 @@ def find_data_warnings(loader: ImageDataLoader, *, validates: bool) -> list[str]
     return warnings
 
 
-def how_sure(monitored: str, best: float | None, num_validated: int) -> str:
-    """What is known of the best epoch, in a few words: the interval of an accuracy; of other quantities nothing."""
-    if monitored not in _SHARES or best is None:
+def how_sure(monitored: str, log: Mapping[str, float] | None, num_validated: int) -> str:
+    """What is known of the best epoch, in a few words: the interval of the monitored accuracy, else of the plain one.
+
+    Args:
+        monitored: name of the quantity that it is the best by.
+        log: what that epoch logged; None: there is no best epoch.
+        num_validated: validation images.
+    """
+    plain = "val_averaged_accuracy" if monitored.startswith("val_averaged_") else "val_accuracy"
+    name = monitored if monitored in _SHARES else plain
+    share = (log or {}).get(name, math.nan)
+    if math.isnan(share):
         return ""
-    low, high = wilson_interval(best, num_validated)
-    return f", {monitored} {best:.3f} of {num_validated} images, 95 % within {low:.3f} … {high:.3f}"
+    low, high = wilson_interval(share, num_validated)
+    return f", {name} {share:.3f} of {num_validated} images, 95 % within {low:.3f} … {high:.3f}"
 
 
 def require_normalisable_batches(config: RunConfig, loader: ImageDataLoader, *, processes: int, parts: int) -> None:

@@ -89,7 +89,7 @@ def train_run(
     if distributed.is_main:
         newest = next(iter(folder.checkpoints()), parser.resume)
         best = folder.path / BEST_NAME
-        sureness = how_sure(trainer.monitor.name, trainer.state.best, len(loaders["train"].splits["validation"]))
+        sureness = how_sure(trainer.monitor.name, trainer.state.best_log, len(loaders["train"].splits["validation"]))
         or_best = f" (or the best epoch: {shlex.quote(str(best))}{sureness})" if best.is_file() else ""
         print(f"Run saved to {folder.path}; evaluate with: python test.py -r {shlex.quote(str(newest))}{or_best}")
 

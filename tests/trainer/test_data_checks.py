@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from base import RunState
 from data_loader.datasets.image_sets import ArraySet
 from data_loader.datasets.splits import Splits
 from data_loader.loader import ImageDataLoader
@@ -113,6 +114,15 @@ def test_a_single_class_is_told() -> None:
 
 
 def test_of_the_best_accuracy_it_is_said_how_sure_it_is() -> None:
-    said = how_sure("val_accuracy", 0.8, 21)
-    assert said == ", val_accuracy 0.800 of 21 images, 95 % within 0.590 … 0.918"  # Wilson's formula by hand
-    assert how_sure("val_loss", 0.8, 21) == how_sure("val_accuracy", None, 21) == ""
+    told = ", val_accuracy 0.800 of 21 images, 95 % within 0.590 … 0.918"  # Wilson's formula by hand
+    log = {"epoch": 3.0, "val_accuracy": 0.8, "val_balanced_accuracy": 0.6, "val_averaged_accuracy": 0.5}
+    assert how_sure("val_accuracy", log, 21) == told
+    assert how_sure("val_balanced_accuracy", log, 21) == told, "a mean of class accuracies is less sure still"
+    assert how_sure("val_averaged_loss", log, 21).startswith(", val_averaged_accuracy 0.500 of 21 images")
+    assert how_sure("val_loss", {"epoch": 3.0, "val_loss": 0.8}, 21) == how_sure("val_accuracy", None, 21) == ""
+
+
+def test_the_best_epochs_log_is_found_by_its_number() -> None:
+    history = [{"epoch": 1.0, "val_accuracy": 0.8}, {"epoch": 2.0, "val_accuracy": 0.7}]
+    assert RunState(epoch=2, best_epoch=1, history=history).best_log == history[0]
+    assert RunState(epoch=2, history=history).best_log is None
