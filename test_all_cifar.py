@@ -1,9 +1,11 @@
 """Evaluate a checkpoint on shifted test distributions: `python test_all_cifar.py -r CHECKPOINT`."""
 
+from utils.errors import run_main  # first: from here on an interrupt is quiet
+
+# isort: split
 from functools import partial
 
 from trainer.evaluation.scripts import run_sweep
-from utils.errors import run_main
 
 if __name__ == "__main__":
     run_main(partial(run_sweep, "cifar"))

@@ -98,6 +98,31 @@ def test_an_interrupt_while_modules_are_imported_ends_quietly() -> None:
     assert importing() == (130, "importing")
 
 
+@pytest.mark.parametrize("script", ["train.py", *EVALUATIONS])
+def test_so_does_one_while_the_scripts_own_modules_are(script: str) -> None:
+    """The finder of modules interrupts, as a user would, when the configuration's parser is looked for."""
+    program = f"""
+import os, runpy, signal, sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "utils.config.parser":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+runpy.run_path("{script}", run_name="__main__")
+"""
+    done = subprocess.run(
+        ["bash", "-c", f"'{sys.executable}' - ; exit $?"],
+        input=program,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_whoever_ignores_interrupts_goes_on_ignoring_them() -> None:
     assert importing("signal.signal(signal.SIGINT, signal.SIG_IGN)") == (0, "importing, still here")
 
