@@ -91,7 +91,7 @@ def run_main(main: Callable[[], object]) -> None:
         code = EXIT_INTERRUPTED
     except SystemExit as ended:
         code = ended.code
-    except (MemoryError, RuntimeError, OSError) as error:
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
         if asked := lack_of_memory(error):
             say(f"error: out of memory ({asked})")
             code = EarlyEnd.exit_code

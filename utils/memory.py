@@ -7,10 +7,11 @@ import re
 
 _TOLD = re.compile(
     r"DefaultCPUAllocator|std::bad_alloc|Cannot allocate memory|CUDA error: out of memory|_STATUS_ALLOC_FAILED"
+    r"|failed to map segment"
     r"|^could not create a (primitive|memory)( object)?\s*$",
     re.MULTILINE,
 )
-"""In a RuntimeError; oneDNN's "could not create a primitive descriptor …" is about something else."""
+"""In a RuntimeError or ImportError; oneDNN's "could not create a primitive descriptor …" is another matter."""
 
 
 def lack_of_memory(error: BaseException) -> str:
@@ -19,5 +20,5 @@ def lack_of_memory(error: BaseException) -> str:
         lacking = error.errno == errno.ENOMEM
     else:
         lacking = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"  # PyTorch's, of GPUs
-        lacking = lacking or (isinstance(error, RuntimeError) and bool(_TOLD.search(str(error))))
+        lacking = lacking or (isinstance(error, RuntimeError | ImportError) and bool(_TOLD.search(str(error))))
     return (str(error).strip() or type(error).__name__).splitlines()[0] if lacking else ""

@@ -36,11 +36,13 @@ LACKS = [
     RuntimeError("could not create a memory"),
     RuntimeError("std::bad_alloc"),
     RuntimeError("unable to mmap 64 bytes from file </torch_1>: Cannot allocate memory (12)"),
+    ImportError("libtorch_cpu.so: failed to map segment from shared object"),
     OSError(errno.ENOMEM, "Cannot allocate memory"),
 ]
 OTHERS = [
     RuntimeError("could not create a primitive descriptor for a convolution forward propagation primitive"),
     RuntimeError("mat1 and mat2 shapes cannot be multiplied"),
+    ImportError("libcuda.so: cannot open shared object file"),
     ValueError("DefaultCPUAllocator"),
     OSError(errno.ENOSPC, "No space left on device"),
 ]
