@@ -58,7 +58,7 @@ def how_sure(monitored: str, log: Mapping[str, float] | None, num_validated: int
     plain = "val_averaged_accuracy" if monitored.startswith("val_averaged_") else "val_accuracy"
     name = monitored if monitored in _SHARES else plain
     share = (log or {}).get(name, math.nan)
-    if math.isnan(share):
+    if not (0 <= share <= 1 and num_validated):  # nan, or of another make
         return ""
     low, high = wilson_interval(share, num_validated)
     return f", {name} {share:.3f} of {num_validated} images, 95 % within {low:.3f} … {high:.3f}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import types
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -86,6 +87,50 @@ def wrong_entry(content: Content, random_: random.Random) -> tuple[str, tuple[st
     return f"{path} = {value!r:.60}", readers
 
 
+_GROUP = {"lr": 0.05, "momentum": 0.9, "dampening": 0, "weight_decay": 0, "nesterov": True}
+_ODD_FIELDS: dict[str, list[Any]] = {
+    "progress.epoch": [2, 3, 10**9, 2**62],
+    "progress.step": [1, 10**6, 10**18],
+    "progress.best_epoch": [10**9],
+    "progress.best": [float("inf"), -1e300],
+    "progress.history": [[], [{}], [{"epoch": 1e9}], [{"loss": float("nan")}], [{"epoch": 1, "loss": 1.0}] * 1000],
+    "progress.skipped_steps": [10**9],
+    "progress.accumulate_steps": [0, 10**9, 2**62],
+    "lr_scheduler.last_epoch": [0, 10**12, 0.5],
+    "lr_scheduler._last_lr": [[], [1e300], [float("nan")], [0.1, 0.2]],
+    "lr_scheduler.no_such_thing": [1, [], {"a": torch.zeros(1)}],
+    "meters.weight": [0, 1, 10**18],
+    "meters.sums": [{}, {"loss": torch.tensor(float("nan"))}, {"other": torch.tensor(1.0)}],
+    "optimizer.state": [
+        {},
+        {10**9: {}},
+        {0: {}},
+        {0: {"momentum_buffer": torch.zeros(3)}},
+        {0: {"momentum_buffer": None}},
+    ],
+    "optimizer.param_groups": [
+        [{**_GROUP, "params": []}],
+        [{**_GROUP, "params": [0]}],
+        [{**_GROUP, "params": [10**9]}],
+        [{"params": [0], "lr": 0.1}],
+        [{**_GROUP, "params": [0], "lr": 1e300, "momentum": "x"}],
+        [{**_GROUP, "params": [0]}, {**_GROUP, "params": [1]}],
+    ],
+    "class_names": [[], ["a"], ["a"] * 10, [str(label) for label in range(9, -1, -1)], ["\udcff"] * 10],
+    "class_counts": [[], [1], [0] * 10, [10**18] * 10, "x", None, [-1] * 10],
+    "averaged_state_dict": [{}, None, {"a": torch.zeros(1)}],
+    "criterion": [{}, {"bsce_weight": torch.zeros(1)}, {"bsce_weight": torch.full((10,), float("nan"))}],
+}
+
+
+def odd_entry(content: Content, random_: random.Random) -> str:
+    """An entry of the right type that no run would have written: taken or refused, in a line."""
+    path = random_.choice(sorted(_ODD_FIELDS))
+    value = random_.choice(_ODD_FIELDS[path])
+    _put(content, path, value)
+    return f"{path} = {value!r:.60}"
+
+
 def _one_weight(content: Content, random_: random.Random, change: Callable[[Tensor], Any]) -> str:
     state: dict[str, Any] = content["state_dict"]
     names = [name for name, value in state.items() if value.is_floating_point() and value.ndim]
@@ -103,6 +148,10 @@ _WEIGHT_CHANGES: dict[str, Callable[[Tensor], Any]] = {
     "bool": lambda tensor: tensor > 0,
     "complex": lambda tensor: tensor.to(torch.complex64),
     "quantised": lambda tensor: torch.quantize_per_tensor(tensor.contiguous(), 0.1, 0, torch.qint8),
+    "one number in a huge shape": lambda tensor: torch.zeros(1).expand(10**6, 10**6),
+    "one number in its shape": lambda tensor: torch.zeros(1).expand(tensor.shape),
+    "of no device": lambda tensor: tensor.to("meta"),
+    "nested": lambda tensor: torch.nested.nested_tensor([tensor, tensor]),
     "one number": lambda tensor: torch.tensor(1.0),
     "one row more": lambda tensor: torch.cat([tensor, tensor[:1]]),
     "another shape": lambda tensor: tensor.reshape(1, -1),
@@ -188,6 +237,16 @@ def _object_of_published_code(content: Content) -> Content:
     return {**_published(content), "config": held}
 
 
+def _as_parameters(content: Content) -> Content:
+    state = content["state_dict"]
+    grown = {name: torch.nn.Parameter(value) if value.is_floating_point() else value for name, value in state.items()}
+    return {**content, "state_dict": grown}
+
+
+def _ordered(content: Content) -> Content:
+    return {**content, "state_dict": OrderedDict(content["state_dict"])}
+
+
 _LEGAL: dict[str, tuple[Callable[[Content], Any], tuple[str, ...]]] = {
     "saved again by torch.save": (lambda content: content, READERS),
     "names with module.": (_parallel, READERS),
@@ -226,6 +285,8 @@ _LEGAL: dict[str, tuple[Callable[[Content], Any], tuple[str, ...]]] = {
         },
         ("test",),
     ),
+    "parameters for weights": (_as_parameters, ("test", "train", "convert")),
+    "an ordered dict": (_ordered, READERS),
     "entries in another order": (lambda content: dict(reversed(content.items())), READERS),
 }
 

@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -75,6 +76,13 @@ def _wrong_content(random_: random.Random, folder: Path, file: Path) -> Case:
     what, readers = change(content, random_)
     file.write_bytes(saved(content))
     return _case(what, False, random_.choice(readers))
+
+
+def _odd_content(random_: random.Random, folder: Path, file: Path) -> Case:
+    content = torch.load(file, weights_only=True)
+    what = checkpoint_contents.odd_entry(content, random_)
+    file.write_bytes(saved(content))
+    return replace(_case(what, None, random_.choice(["train", "train", "test", "convert"])), refusals=(1, 2))
 
 
 def _other_make(random_: random.Random, folder: Path, file: Path) -> Case:
@@ -191,6 +199,7 @@ _FAMILIES: tuple[tuple[Family, int], ...] = (
     (_damaged, 30),
     (_no_file, 8),
     (_wrong_content, 30),
+    (_odd_content, 14),
     (_other_make, 14),
     (_other_configuration, 10),
     (_beside, 4),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -120,6 +121,8 @@ def test_of_the_best_accuracy_it_is_said_how_sure_it_is() -> None:
     assert how_sure("val_balanced_accuracy", log, 21) == told, "a mean of class accuracies is less sure still"
     assert how_sure("val_averaged_loss", log, 21).startswith(", val_averaged_accuracy 0.500 of 21 images")
     assert how_sure("val_loss", {"epoch": 3.0, "val_loss": 0.8}, 21) == how_sure("val_accuracy", None, 21) == ""
+    for share, images in ((math.nan, 21), (math.inf, 21), (1.5, 21), (-0.1, 21), (0.8, 0)):
+        assert how_sure("val_accuracy", {"val_accuracy": share}, images) == "", "no share of so many images"
 
 
 def test_the_best_epochs_log_is_found_by_its_number() -> None:

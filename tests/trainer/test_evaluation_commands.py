@@ -38,8 +38,9 @@ def run() -> TestRun:
 
 
 def test_a_checkpoints_networks_are_its_raw_and_its_averaged_weights() -> None:
-    assert weights_in({"state_dict": {"a": 1}, "epoch": 3}) == {"raw": {"a": 1}}
-    both = weights_in({"averaged_state_dict": {"a": 2}, "state_dict": {"a": 1}})
+    names = ("raw", "averaged")
+    assert weights_in({"state_dict": {"a": 1}, "epoch": 3}, names) == {"raw": {"a": 1}}
+    both = weights_in({"averaged_state_dict": {"a": 2}, "optimizer_state_dict": {}, "state_dict": {"a": 1}}, names)
     assert list(both.items()) == [("raw", {"a": 1}), ("averaged", {"a": 2})]
 
 

@@ -136,6 +136,7 @@ OTHERS: dict[str, Any] = {
 LEGAL: dict[str, set[str]] = {
     "state_dict": {"{}"},  # the network says which names are missing
     "state_dict.weight": {"tensor"},
+    "averaged_state_dict": {"{}", "{1: 2}", "{x: []}"},  # another's optimizer_state_dict is no network
     "arch": {"text"},
     "config": {"{}", "{x: []}"},
     "class_names": set(),  # there are two counts

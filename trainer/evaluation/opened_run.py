@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from data_loader.loader import ImageDataLoader, ListedImages
 from data_loader.run_data import RunData
 from model.prior_estimation import HeldOut
 from trainer.build import build_model, build_precision
+from trainer.config.components import method_classes
 from trainer.config.run_config import RunConfig, run_config
 from trainer.evaluation.aggregations import predictors
 from trainer.evaluation.distributions import LISTED, Distribution, TestSplit, select
@@ -33,9 +34,9 @@ from utils.distributed.device import choose_device
 from utils.distributed.environment import LaunchEnvironment, report_once
 from utils.errors import UserError
 from utils.files.checkpoint import read_checkpoint
+from utils.files.checkpoint_schema import NETWORK
 from utils.reporting.logger import set_up_logging
 
-_FURTHER = "_state_dict"
 _NAMED = 5
 
 
@@ -125,9 +126,12 @@ class TestRun:
         return listed._replace(indices=np.searchsorted(readable, kept))
 
 
-def weights_in(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """A checkpoint's networks as state dicts by name: "raw", and that of each further part called NAME_state_dict."""
-    further = {name.removesuffix(_FURTHER): state for name, state in content.items() if name.endswith(_FURTHER)}
+def weights_in(content: Mapping[str, Any], names: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+    """A checkpoint's networks as state dicts by name: "raw", and each of `names` of which it has a NAME_state_dict.
+
+    What else ends so (others keep an optimizer_state_dict) is no network.
+    """
+    further = {name: content[name + NETWORK] for name in names if name + NETWORK in content}
     return {RAW: content["state_dict"], **further}
 
 
@@ -185,7 +189,8 @@ def _predicted(
     def predictions_of(split: ImageDataLoader) -> Predictions | None:
         def run_networks() -> Predictions | None:
             network, logits = build_model(config, device), {}
-            for name, state in weights_in(read.content).items():
+            names = dict.fromkeys(name for kind in method_classes(config.method) for name in kind.weights)
+            for name, state in weights_in(read.content, names).items():
                 load_weights(network, state, checkpoint)
                 predicted = predict(network, split, device, distributed=distributed)
                 if predicted is not None:

@@ -20,6 +20,8 @@ from torch.optim.lr_scheduler import LRScheduler
 from utils.errors import CheckpointError
 
 FORMAT_VERSION = 1
+NETWORK = "_state_dict"
+"""How the names of further networks end: "averaged_state_dict", say."""
 
 _LARGEST = 2**63
 _DEEPEST = 100  # containers within each other
@@ -132,6 +134,7 @@ def _check_structure(content: Mapping[str, Any], records: tuple[type, ...]) -> N
         "split_digests": (_are_texts, "a dict of texts"),
         "class_names": (lambda value: isinstance(value, list) and all(isinstance(n, str) for n in value), "texts"),
     }
+    _check_further_networks(content)
     for name, (is_right, wanted) in published.items():
         if name in content:
             _expect(is_right(content[name]), f"'{name}'", content[name], wanted)
@@ -164,13 +167,17 @@ def _check_plain(
     return known[id(value)]
 
 
+def _check_further_networks(content: Mapping[str, Any], *, finite: bool = False) -> None:
+    """Averaged weights, say; what else is called so (others keep an optimizer_state_dict) need not be tensors alone."""
+    for name in (name for name in content if name.endswith(NETWORK)):
+        for key, value in _dict(content[name], f"'{name}'").items():
+            if isinstance(value, Tensor):
+                _check_tensor(value, f"'{name}': {shortened(key)}", finite=finite)
+
+
 def _check_training_state(content: Mapping[str, Any]) -> None:
     _check_tensors(content["state_dict"], "'state_dict'", finite=True)
-    for name, state in content.items():
-        if name.endswith("_state_dict") and isinstance(state, dict):  # averaged weights, say
-            for key, value in state.items():
-                if isinstance(value, Tensor):
-                    _check_tensor(value, f"'{name}': {shortened(key)}", finite=True)
+    _check_further_networks(content, finite=True)
     checks: dict[str, Callable[[Any], object]] = {
         "progress": _check_progress,
         "optimizer": _check_optimizer,
