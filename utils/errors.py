@@ -21,6 +21,11 @@ class EarlyEnd(Exception):
     exit_code = 1
     prefix = "error: "
 
+    @property
+    def lines(self) -> list[str]:
+        """What is told, a line each."""
+        return [str(self)]
+
 
 class UserError(EarlyEnd):
     """A mistake the user can mend: a wrong path, flag, file or value."""
@@ -58,12 +63,22 @@ class ConfigError(UserError):
         self.problems = list(problems)
         super().__init__("\n".join(map(str, self.problems)))
 
+    @property
+    def lines(self) -> list[str]:
+        """A line for each problem."""
+        return [str(problem) for problem in self.problems]
+
 
 def reason_of(error: Exception) -> str:
     """What an exception says, its first line only; its name where it says nothing; of the system's errors its words."""
     told = getattr(error, "strerror", None) or (error.args[0] if error.args else "")
     said = str(told).strip() or type(error).__name__
     return said.splitlines()[0]
+
+
+def printable(text: str) -> str:
+    """Text on one line: a line break in a file's name, say, as its escape."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
@@ -84,8 +99,8 @@ def run_main(main: Callable[[], object]) -> None:
     try:
         main()
     except EarlyEnd as error:
-        for line in str(error).splitlines():
-            say(_shortened(f"{error.prefix}{line}"))
+        for line in error.lines:
+            say(_shortened(f"{error.prefix}{printable(line)}"))
         code = error.exit_code
     except KeyboardInterrupt:
         code = EXIT_INTERRUPTED

@@ -63,9 +63,12 @@ def fault_of(case: Case, outcome: Outcome, folder: Path) -> str:
 
 
 def _untidiness(case: Case, outcome: Outcome, folder: Path) -> str:
-    told = [line for line in outcome.stderr.splitlines() if line.startswith("error: ")]
+    lines = [line for line in outcome.stderr.splitlines() if line.strip()]
+    told = [line for line in lines if line.startswith("error: ")]
     if outcome.code == 2 and not told:
         return "untidy: no line says what is wrong"
+    if told and lines[-len(told) :] != told:
+        return "untidy: a line of its own for a part of what is wrong"
     if any(len(line) > _LONGEST_LINE for line in told):
         return "untidy: a line of more than 2000 characters"
     if case.says and case.says not in outcome.stdout + outcome.stderr:

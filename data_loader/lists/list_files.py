@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.errors import UserError
+from utils.errors import UserError, printable
 from utils.files.reading import read_regular_file
 from utils.files.writing import write_bytes
 
@@ -99,8 +99,7 @@ def _problem_of(name: bytes, label: bytes | None = None, *, num_classes: int | N
 
 
 def _shown(text: bytes) -> str:
-    shown = text[:_SHOWN].decode(errors="backslashreplace")
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in shown)
+    return printable(text[:_SHOWN].decode(errors="backslashreplace"))
 
 
 def write_list(path: str | Path, images: ImageList) -> None:

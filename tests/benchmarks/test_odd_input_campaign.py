@@ -68,6 +68,9 @@ def test_what_is_wrong_with_an_outcome_is_told(tmp_path: Path) -> None:
     assert judged(illegal, tmp_path, code=0) == "illegal accepted: exit code 0"
     assert judged(illegal, tmp_path, code=1) == "illegal accepted: exit code 1"
     assert judged(illegal, tmp_path, code=2, stderr="") == "untidy: no line says what is wrong"
+    broken = judged(illegal, tmp_path, code=2, stderr="error: a\nb: is missing\n")
+    assert broken == "untidy: a line of its own for a part of what is wrong"
+    assert judged(illegal, tmp_path, code=2, stderr="checking\nerror: x\nerror: y\n") == ""
     assert judged(illegal, tmp_path, code=None) == "hang"
     assert judged(open_, tmp_path, code=0) == judged(open_, tmp_path, code=2) == ""
     assert judged(open_, tmp_path, code=1) == "untidy: exit code 1"

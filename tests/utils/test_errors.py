@@ -45,6 +45,15 @@ def test_run_main_prints_a_line_a_problem_and_exits_with_2(capsys: pytest.Captur
     assert printed.out == ""
 
 
+def test_a_line_break_in_a_name_is_no_further_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def main() -> NoReturn:
+        raise ConfigError([Problem("a\nb", "wrong: 'τ\u2028\t'"), Problem("c", "missing")])
+
+    with pytest.raises(SystemExit):
+        run_main(main)
+    assert capsys.readouterr().err == "error: a\\nb: wrong: 'τ\\u2028\\t'\nerror: c: missing\n"
+
+
 def test_a_line_of_thousands_of_letters_is_cut_in_its_middle(capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> NoReturn:
         raise UserError(f"begin {'x' * 5000} end")
