@@ -18,6 +18,7 @@ from torch import Tensor
 from model.calibration import softmax, top_confidences
 from model.class_calibration import ClassBins, class_bins
 from model.scores import class_accuracies, group_accuracies
+from utils.shot_groups import shot_groups
 
 SampleFunction = Callable[[Tensor, Tensor], Tensor]
 
@@ -29,12 +30,12 @@ class LabelledLogits:
     Args:
         logits: [N, C] with N ≥ 1, of an ensemble or of one expert.
         targets: [N], class indices.
-        class_counts: [C], training images of each class.
+        class_counts: [C], training images of each class; None: unknown.
     """
 
     logits: NDArray[np.floating]
     targets: NDArray[np.integer]
-    class_counts: NDArray[np.integer]
+    class_counts: NDArray[np.integer] | None
 
     @cached_property
     def predictions(self) -> NDArray[np.intp]:
@@ -68,7 +69,12 @@ class LabelledLogits:
 
     @cached_property
     def group_accuracies(self) -> dict[str, float]:
-        """Mean class accuracy of the classes with many, medium and few training images; nan for an empty group."""
+        """Mean class accuracy of the classes with many, medium and few training images; nan for an empty group.
+
+        Without training counts all three are.
+        """
+        if self.class_counts is None:
+            return dict.fromkeys(shot_groups([]), float("nan"))
         return group_accuracies(self.class_accuracies, self.class_counts)
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def in_own_process(script: str, *arguments: object) -> Ended:
 
 
 class Shell:
-    """Runs scripts within this process."""
+    """Runs scripts within this process, and modules by their names: "tools.score"."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         self._monkeypatch, self._capsys = monkeypatch, capsys
@@ -62,7 +63,7 @@ class Shell:
         self._capsys.readouterr()
         code = 0
         try:
-            run_main(MAINS[script])
+            run_main(MAINS[script] if script in MAINS else importlib.import_module(script).main)
         except SystemExit as ended:
             code = ended.code if isinstance(ended.code, int) else 1
         out, err = self._capsys.readouterr()

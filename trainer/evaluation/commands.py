@@ -9,11 +9,9 @@ from trainer.evaluation.distributions import remark
 from trainer.evaluation.opened_run import open_run
 from trainer.evaluation.presets import WHOLE, Preset
 from trainer.evaluation.prior_flags import assumption, chosen_prior
-from trainer.evaluation.results import class_table, results_table
+from trainer.evaluation.results import results_table, test_report
 from utils.config.parser import ConfigParser
 from utils.distributed.environment import LaunchEnvironment
-
-_MOST_CLASSES_SHOWN = 20
 
 
 def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: argparse.Namespace) -> None:
@@ -32,10 +30,7 @@ def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: 
     assumed = assumption(prior, rows)
     written = run.store(rows)  # before anything is printed: whoever reads may be gone
     print(f"{run.description}\n{run.split_in_words}{assumed}")
-    if run.loader.num_classes <= _MOST_CLASSES_SHOWN:
-        ensembles = [row for row in rows if row["predictor"] == "ensemble"]
-        print(f"\n{class_table(ensembles, run.loader.class_names, run.loader.cls_num_list, run.split.sizes)}")
-    print(f"\n{results_table(rows, first='predictor')}\n\n{written}")
+    print(f"\n{test_report(rows, run.loader.class_names, run.loader.cls_num_list, run.split.sizes)}\n\n{written}")
 
 
 def print_sweep(

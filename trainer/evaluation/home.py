@@ -33,14 +33,15 @@ def home_priors(config: RunConfig, loader: ImageDataLoader) -> np.ndarray | None
         return None
 
 
-def home_in_words(home: np.ndarray | None, class_counts: Sequence[int] | np.ndarray) -> str:
+def home_in_words(home: np.ndarray | None, class_counts: Sequence[int] | np.ndarray | None) -> str:
     """A home prior [C] for tables: "uniform", "training" (the prior π of the training images), "training^γ" (∝ π^γ).
 
-    Else "other" or, for None, "unknown". Classes without training images are passed over.
+    Else "other" or, for None, "unknown". Classes without training images are passed over. Without training counts only
+    "uniform" has a name.
     """
     if home is None:
         return "unknown"
-    counts = np.asarray(class_counts, np.float64)
+    counts = np.asarray(np.ones(len(home)) if class_counts is None else class_counts, np.float64)
     trained = counts > 0
     if np.any(home[trained] <= 0):
         return "other"

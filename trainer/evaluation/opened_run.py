@@ -76,13 +76,13 @@ class TestRun:
     @property
     def split_in_words(self) -> str:
         """Lines on unreadable images, and on a split that is not uniform (see the balanced accuracy); else nothing."""
-        lines, sizes = [], self.split.sizes
+        lines = []
         if count := len(self.predictions.skipped):
             named = ", ".join(self.loader.files_of(self.predictions.skipped[:_NAMED])) + ", …" * (count > _NAMED)
-            lines.append(f"without {count} of {sizes.sum() + count} test images, which can't be read: {named}\n")
-        if not self.split.is_uniform:
-            lines.append(f"{sizes.sum()} test images as split, not uniform: {sizes.max()} to {sizes.min()} a class\n")
-        return "".join(lines)
+            lines.append(
+                f"without {count} of {len(self.split.targets) + count} test images, which can't be read: {named}\n"
+            )
+        return "".join(lines) + self.split.in_words
 
     def rows(
         self, preset: Preset, distributions: Sequence[Distribution], *, prior: TestPrior = NONE

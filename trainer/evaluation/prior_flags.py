@@ -31,8 +31,17 @@ def chosen_prior(arguments: argparse.Namespace) -> TestPrior:
             "--prior and --posthoc_bias_correction exclude each other: the first corrects from the predictor's own "
             "prior, the second is the published correction"
         )
-    if given is None or given in _CHOICES:
-        return NONE if given is None else PRIORS[given]
+    return NONE if given is None else prior_named(given)
+
+
+def prior_named(given: str) -> TestPrior:
+    """A prior of the registry, or that of a file.
+
+    Raises:
+        UserError: no prior of this name is known, or the file holds none.
+    """
+    if given in _CHOICES:
+        return PRIORS[given]
     path = Path(given)
     if not path.suffix and not path.exists():
         raise UserError(f"--prior {given}: give {', '.join(_CHOICES)}, or a CSV or JSON file{nearest(given, _CHOICES)}")

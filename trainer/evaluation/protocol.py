@@ -21,7 +21,7 @@ from trainer.evaluation.priors import NONE, FoundPrior, PriorContext, TestPrior
 def evaluate(
     logits: np.ndarray,
     targets: np.ndarray,
-    class_counts: Sequence[int],
+    class_counts: Sequence[int] | None,
     *,
     distributions: Sequence[Distribution],
     predictors: Sequence[Predictor],
@@ -35,7 +35,8 @@ def evaluate(
     Args:
         logits: each expert's on the whole test split, [N, E, C].
         targets: labels of the test split, [N].
-        class_counts: training images of each class, length C; the groups many, medium, few follow from them.
+        class_counts: training images of each class, length C; the groups many, medium, few follow from them; None:
+            unknown, and so are the groups.
         distributions: which of the images count.
         predictors: see `trainer.evaluation.aggregations`.
         priors: see `trainer.evaluation.priors`.
@@ -49,31 +50,32 @@ def evaluate(
         chosen), images (M), every metric of `model.metrics.METRICS` by its name, per_class, the class accuracies [C],
         and per_class_images, the images that they are of; what is not defined (an empty group or class) is nan.
     """
-    counts = np.asarray(class_counts)
-    names = class_names or [str(label) for label in range(len(counts))]
+    counts, num_classes = None if class_counts is None else np.asarray(class_counts), logits.shape[2]
+    names = class_names or [str(label) for label in range(num_classes)]
     for distribution in distributions:
         selected = logits[distribution.indices]
         for predictor in predictors:
             combined = predictor.combine(selected)  # [M, E, C] → [M, C]
             home = None if homes is None else predictor.home(homes)
             ours = held_out and HeldOut(predictor.combine(np.asarray(held_out.logits)), held_out.labels)
-            context = PriorContext(targets[distribution.indices], class_counts, names, home, ours)
+            labels = targets[distribution.indices]
+            context = PriorContext(labels, class_counts, names, home, ours)
             for prior in priors:
                 if prior.from_home and home is None:
                     continue
                 found = prior.found(combined, context)
-                labelled = LabelledLogits(prior.corrected(combined, found, context), context.targets, counts)
+                labelled = LabelledLogits(prior.corrected(combined, found, context), labels, counts)
                 yield {
                     "prior": prior.name,
                     "home": home_in_words(home, counts),
                     "distribution": distribution.name,
                     "predictor": predictor.name,
                     "selection": distribution.selection,
-                    "images": len(context.targets),
+                    "images": len(labels),
                     **{name: metric.of_set(labelled) for name, metric in METRICS.items()},
                     "per_class": labelled.class_accuracies.tolist(),
-                    "per_class_images": np.bincount(context.targets, minlength=len(counts)).tolist(),
-                    **_in_columns(found, context.targets),
+                    "per_class_images": np.bincount(labels, minlength=num_classes).tolist(),
+                    **_in_columns(found, labels),
                 }
 
 

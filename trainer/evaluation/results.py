@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 
 from model.metrics import METRICS
-from utils.reporting.tables import decimal, percent, table
+from utils.reporting.tables import NOTHING, decimal, percent, table
 
 RAW = "raw"
 PER_CLASS = "per_class"
+MOST_CLASSES_SHOWN = 20
 
 
 def result_row(scores: Mapping[str, Any], *, checkpoint: Path, protocol: str, weights: str) -> dict[str, Any]:
@@ -53,17 +54,35 @@ def results_table(rows: Sequence[Mapping[str, Any]], *, first: str) -> str:
     )
 
 
+def test_report(
+    rows: Sequence[Mapping[str, Any]],
+    class_names: Sequence[str],
+    class_counts: Sequence[int] | None,
+    test_counts: Sequence[int] | np.ndarray,
+) -> str:
+    """The tables of one test set: every class, where they are few, then every predictor; arguments of `class_table`."""
+    predictors = results_table(rows, first="predictor")
+    if len(class_names) > MOST_CLASSES_SHOWN:
+        return predictors
+    ensembles = [row for row in rows if row["predictor"] == "ensemble"]
+    return f"{class_table(ensembles, class_names, class_counts, test_counts)}\n\n{predictors}"
+
+
 def class_table(
     rows: Sequence[Mapping[str, Any]],
     class_names: Sequence[str],
-    class_counts: Sequence[int],
+    class_counts: Sequence[int] | None,
     test_counts: Sequence[int] | np.ndarray,
 ) -> str:
-    """Accuracy by class, a column for each row (each of other weights), with the images that each class has."""
+    """Accuracy by class, a column for each row (each of other weights), with the images that each class has.
+
+    Training images that are not known (None) are "–".
+    """
+    trained = [NOTHING] * len(class_names) if class_counts is None else class_counts
     titles = ["accuracy %"] if len(rows) == 1 else [f"{row['weights']} %" for row in rows]
     lines = [
-        [name, str(trained), str(tested), *(percent(row[PER_CLASS][index]) for row in rows)]
-        for index, (name, trained, tested) in enumerate(zip(class_names, class_counts, test_counts, strict=True))
+        [name, str(before), str(tested), *(percent(row[PER_CLASS][index]) for row in rows)]
+        for index, (name, before, tested) in enumerate(zip(class_names, trained, test_counts, strict=True))
     ]
     return table(["class", "training images", "test images", *titles], lines)
 

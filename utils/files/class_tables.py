@@ -83,6 +83,21 @@ def read_prior(path: Path) -> list[tuple[str, float]]:
     return [(name, number / total) for name, number in pairs]
 
 
+def read_class_counts(path: Path) -> list[tuple[str, float]]:
+    """Images of each class from a file; see `read_class_numbers`.
+
+    Raises:
+        UserError: what `read_class_numbers` says; an entry that is no count, or no images at all.
+    """
+    pairs = read_class_numbers(path, "count")
+    for name, number in pairs:
+        if number < 0 or number != int(number):
+            raise UserError(f"{path}: {shown(name)} has {number:g} images; give whole numbers from 0")
+    if not any(number for _, number in pairs):
+        raise UserError(f"{path}: no class has an image")
+    return pairs
+
+
 def _of_csv(path: Path, text: str) -> list[tuple[str, float]]:
     if "\0" in text:
         raise UserError(f"{path}: is no text: it holds NUL characters")

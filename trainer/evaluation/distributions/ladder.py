@@ -35,10 +35,10 @@ def checked_ratio(ratio: float) -> float:
 
 def _shifted(split: TestSplit, ratio: float, *, backward: bool) -> np.ndarray:
     """By the published rule from a uniform split; else in the same proportions, as far as the counts allow."""
-    factor = shift_factor(checked_ratio(ratio))
+    factor, class_counts = shift_factor(checked_ratio(ratio)), split.training_counts
     if split.is_uniform:
-        return shifted_indices(split.targets, split.class_counts, factor=factor, backward=backward)
-    order = np.argsort(-np.asarray(split.class_counts), kind="stable")
+        return shifted_indices(split.targets, class_counts, factor=factor, backward=backward)
+    order = np.argsort(-class_counts, kind="stable")
     shares = np.empty(len(order))
     shares[order[::-1] if backward else order] = longtail_shares(len(order), factor)
     return select_per_class(split.targets, proportional_counts(split.sizes, shares))

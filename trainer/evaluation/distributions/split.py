@@ -26,22 +26,39 @@ class TestSplit:
 
     Args:
         targets: labels, int64, shape [N].
-        class_counts: training images of each class, length C.
+        class_counts: training images of each class, length C; None: unknown, and `num_classes` is given.
         listed: name of a distribution → the images that a list file names for it; None where there is no list.
         shifts_are_listed: whether a shifted set without a list is another than the benchmark's.
+        num_classes: C; None: as many as `class_counts` has.
     """
 
     __test__ = False
 
     targets: np.ndarray
-    class_counts: Sequence[int]
+    class_counts: Sequence[int] | None
     listed: Callable[[str], ListedImages | None] = _no_lists
     shifts_are_listed: bool = False
+    num_classes: int | None = None
 
     @cached_property
     def sizes(self) -> np.ndarray:
         """Test images of each class, int64, shape [C]."""
-        return np.bincount(self.targets, minlength=len(self.class_counts))
+        return np.bincount(self.targets, minlength=self.num_classes or len(self.training_counts))
+
+    @property
+    def training_counts(self) -> np.ndarray:
+        """`class_counts` [C], or a ValueError where they are unknown."""
+        if self.class_counts is None:
+            raise ValueError("it follows the training frequencies, and they are not known (--train-counts)")
+        return np.asarray(self.class_counts)
+
+    @property
+    def in_words(self) -> str:
+        """A line on a split that is not uniform, which the balanced accuracy makes good for; else nothing."""
+        if self.is_uniform:
+            return ""
+        sizes = self.sizes
+        return f"{sizes.sum()} test images as split, not uniform: {sizes.max()} to {sizes.min()} a class\n"
 
     @property
     def is_uniform(self) -> bool:

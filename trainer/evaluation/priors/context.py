@@ -19,15 +19,16 @@ class PriorContext:
     """The test set's labels, the classes, and where the predictor is at home.
 
     Args:
-        targets: labels of the test set, [M]; for what assumes that the test prior is known, and for nothing else.
-        class_counts: training images of each class, length C.
+        targets: labels of the test set, [M]; for what assumes that the test prior is known, and for nothing else. None:
+            there are none.
+        class_counts: training images of each class, length C; None: unknown.
         class_names: length C.
         home: the class prior under which the predictor's logits are right, [C]; None where it is unknown.
         held_out: the predictor's logits of labelled images that it was not trained on; None: there are none.
     """
 
-    targets: np.ndarray
-    class_counts: Sequence[int]
+    targets: np.ndarray | None
+    class_counts: Sequence[int] | None
     class_names: Sequence[str]
     home: np.ndarray | None = None
     held_out: HeldOut | None = None
@@ -87,5 +88,11 @@ class TestPrior:
 
 
 def class_frequencies(logits: np.ndarray, context: PriorContext) -> FoundPrior:
-    """The test set's own class counts."""
+    """The test set's own class counts.
+
+    Raises:
+        ValueError: its labels are not known.
+    """
+    if context.targets is None:
+        raise ValueError("the class frequencies of the test images are known from their labels alone")
     return FoundPrior(np.bincount(context.targets, minlength=logits.shape[1]))

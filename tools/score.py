@@ -1,0 +1,110 @@
+"""Score the predictions of any program: `python -m tools.score LOGITS --kind … --home …`.
+
+The same metrics, test distributions, priors and result files as the evaluation scripts have, for logits or
+probabilities [N, C], or [N, E, C] of several experts. Without labels: the test prior that the predictions speak for,
+and the predictions under it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from trainer.evaluation.distributions import checked_name, choices
+from utils.config.command_line import OneLineParser
+from utils.errors import UserError, run_main
+from utils.signals import interrupts_end_at_once
+
+EXAMPLES = """examples:
+  python -m tools.score test.npy --labels labels.npy --kind logits --home uniform
+  python -m tools.score test.csv --labels labels.csv --kind probabilities --home train \\
+      --train-counts counts.csv --prior known --out scores
+  python -m tools.score all.npz --key test --labels all.npz --labels-key y --kind logits --home train \\
+      --train-counts counts.csv --distributions forward50 uniform backward50
+  python -m tools.score unlabelled.npy --kind logits --home train --train-counts counts.csv --prior tilt --out corrected
+
+files:
+  LOGITS      .npy; .npz; .csv of a column for each class, with or without a header of their names; .parquet, where
+              pandas reads it. A row for each image
+  --labels    a label for each image: names of classes, or indices from 0 where none of them is a name
+  counts.csv  a class and its training images in each line; or a JSON object of them
+
+kind and home, which numbers alone don't say:
+  --kind probabilities   at least 0, each image's sum 1: predict_proba of scikit-learn, a softmax. Zeros count as 1e-12.
+                         Several experts are combined as a product
+  --kind logits          anything before a softmax: decision_function, log-probabilities
+  --home train           trained by plain cross-entropy: right where classes are as frequent as in training
+  --home uniform         trained for the balanced error: balanced sampling or softmax, logit adjustment, BalPoE
+  --home prior.csv       neither: the frequencies that it was trained under, a class and its frequency in each line"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All flags of this command."""
+    what, _, how = (__doc__ or "").partition("\n\n")
+    parser = OneLineParser(
+        prog="python -m tools.score",
+        usage="%(prog)s LOGITS [--labels FILE] [--train-counts FILE] --kind KIND --home HOME [flags]",
+        description=f"{what}\n\n{how.strip()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLES,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("logits", type=Path, metavar="LOGITS", help="logits or probabilities of the test images")
+    add("--kind", required=True, choices=("logits", "probabilities"), help="what they are")
+    add(
+        "--home",
+        required=True,
+        action="append",
+        metavar="uniform|train|FILE",
+        help="class prior that they are right under; of the experts' mean, or once for each expert",
+    )
+    add("--labels", type=Path, metavar="FILE", help="labels of the test images")
+    add(
+        "--train-counts",
+        type=Path,
+        metavar="FILE",
+        help="training images of each class: for the groups many, medium "
+        "and few, for forward and backward shifts, for --home train and --prior tilt",
+    )
+    add("--key", metavar="NAME", help="which array of LOGITS, a .npz file of several")
+    add("--labels-key", metavar="NAME", help="which array of the file of labels")
+    add(
+        "--prior",
+        metavar="NAME|FILE",
+        help="what is assumed of the test prior: none (default with labels), known (from the labels), em, map-em or "
+        "tilt (estimated; default without labels: tilt, or map-em without training counts), or a CSV or JSON of it",
+    )
+    add(
+        "--distributions",
+        nargs="+",
+        metavar="NAME",
+        type=checked_name,
+        help=f"score the ensemble on selections of the images, {', '.join(choices())}; default: on all of them, and "
+        "each expert, too",
+    )
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write results.json and results.csv there; without labels test_prior.csv and predictions.csv",
+    )
+    return parser
+
+
+def main() -> None:
+    """Score the predictions, or correct them."""
+    arguments = build_parser().parse_args()
+    if "train" in arguments.home and arguments.train_counts is None:
+        raise UserError("--home train: needs the training images of each class: --train-counts FILE")
+    if arguments.labels is None:
+        for flag, given in (("--labels-key", arguments.labels_key), ("--distributions", arguments.distributions)):
+            if given:
+                raise UserError(f"{flag}: needs labels, too: --labels FILE")
+    with interrupts_end_at_once():
+        from trainer.evaluation.score_command import print_score  # noqa: PLC0415 - takes seconds
+    print_score(arguments)
+
+
+if __name__ == "__main__":
+    run_main(main)

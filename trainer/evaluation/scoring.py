@@ -1,0 +1,134 @@
+"""Anybody's predictions, as arrays: the evaluation scripts' metrics, distributions and priors, without a configuration.
+
+    from trainer.evaluation.results import results_table
+    from trainer.evaluation.scoring import correct, score
+
+    probabilities = classifier.predict_proba(images)  # [N, C]
+    rows = score(probabilities, labels, kind="probabilities", home="train", training_counts=counts, prior="known")
+    print(results_table(rows, first="predictor"))
+
+    found = correct(probabilities, kind="probabilities", home="train", training_counts=counts, prior="tilt")
+    found.prior, found.interval, found.logits.argmax(axis=1)  # without labels
+
+`kind` and `home` have no default: numbers alone don't say whether they are logits, nor which class prior they are right
+under. `python -m tools.score` does the same for files.
+
+`N` images, `E` experts, `C` classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from model.priors import mean_home
+from trainer.evaluation.aggregations import predictors
+from trainer.evaluation.aggregations.mean import mean_of_experts
+from trainer.evaluation.distributions import TestSplit, select
+from trainer.evaluation.given_arrays import Kind, as_class_counts, as_home_priors, as_labels, as_logits
+from trainer.evaluation.presets import WHOLE, Preset
+from trainer.evaluation.prior_flags import prior_named
+from trainer.evaluation.priors import FoundPrior, PriorContext, TestPrior
+from trainer.evaluation.protocol import evaluate
+from trainer.evaluation.results import RAW, result_row
+
+
+@dataclass(frozen=True, eq=False)
+class Corrected:
+    """Predictions under a test prior.
+
+    Args:
+        logits: of the ensemble under the test prior, [N, C].
+        uncorrected: as they were, [N, C].
+        home: the class prior that these are right under, [C].
+        found: the test prior and, where it was estimated, its interval; None: nothing is known of it.
+    """
+
+    logits: NDArray[np.floating]
+    uncorrected: NDArray[np.floating]
+    home: NDArray[np.float64]
+    found: FoundPrior | None
+
+
+def score(
+    outputs: ArrayLike,
+    labels: ArrayLike,
+    *,
+    kind: Kind,
+    home: str | ArrayLike,
+    training_counts: ArrayLike | None = None,
+    class_names: Sequence[str] | None = None,
+    distributions: Sequence[str] | None = None,
+    prior: str | TestPrior = "none",
+    source: str = "arrays",
+) -> list[dict[str, Any]]:
+    """Rows of results, as the evaluation scripts have them.
+
+    Args:
+        outputs: [N, C], or each expert's [N, E, C].
+        labels: [N], class indices.
+        kind: what `outputs` are. Of probabilities the logarithm is taken, so that the ensemble of several experts is
+            the normalised product of theirs.
+        home: the class prior that the predictions are right under: "uniform"; "train", that of `training_counts`; or
+            frequencies, of the ensemble [C] or of each expert [E, C].
+        training_counts: training images of each class, length C; None: unknown. Then many, medium and few are, too, and
+            neither `forward<ratio>`, `backward<ratio>` nor the prior "tilt" is possible.
+        class_names: length C; None: the indices.
+        distributions: names, see `trainer.evaluation.distributions`, for the ensemble; None: all images, for the
+            ensemble and each expert.
+        prior: a name of `trainer.evaluation.priors`, a file of one, or an entry of one's own.
+        source: stands in the column `checkpoint`.
+
+    Returns:
+        what `trainer.evaluation.results.results_table` shows and `trainer.evaluation.result_files.write_results`
+        writes; see `trainer.evaluation.protocol.evaluate` for the columns.
+
+    Raises:
+        ValueError: in one line: other shapes, numbers that are not of this kind, labels that are no classes.
+        UserError: a distribution or a prior that there is not, or that the images don't allow.
+    """
+    logits = as_logits(outputs, kind)
+    targets = as_labels(labels, logits.shape)
+    counts = as_class_counts(training_counts, logits.shape[2])
+    preset = WHOLE if distributions is None else Preset("", "shifts", tuple(distributions), ("mean",), by_default=False)
+    split = TestSplit(targets, counts, num_classes=logits.shape[2])
+    found = evaluate(
+        logits,
+        targets,
+        counts,
+        distributions=select(preset.distributions, split),
+        predictors=predictors(preset.aggregations, logits.shape[1]),
+        priors=[prior_named(prior) if isinstance(prior, str) else prior],
+        homes=as_home_priors(home, logits.shape, counts),
+        class_names=class_names,
+    )
+    return [result_row(row, checkpoint=Path(source), protocol=preset.protocol, weights=RAW) for row in found]
+
+
+def correct(
+    outputs: ArrayLike,
+    *,
+    kind: Kind,
+    home: str | ArrayLike,
+    prior: str | TestPrior,
+    training_counts: ArrayLike | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Corrected:
+    """The ensemble's predictions under a test prior that is given, or estimated from them; no labels are needed.
+
+    Arguments as of `score`, errors, too; the prior "known" is a ValueError here.
+    """
+    logits = as_logits(outputs, kind)
+    counts = as_class_counts(training_counts, logits.shape[2])
+    names = class_names or [str(label) for label in range(logits.shape[2])]
+    mean = mean_of_experts(logits)  # [N, E, C] → [N, C]
+    own = mean_home(as_home_priors(home, logits.shape, counts))
+    context = PriorContext(None, counts, names, own)
+    chosen = prior_named(prior) if isinstance(prior, str) else prior
+    found = chosen.found(mean, context)
+    return Corrected(chosen.corrected(mean, found, context), mean, own, found)
