@@ -61,6 +61,11 @@ def test_rounded_probabilities_are_taken() -> None:
         (np.array([[0.5, 0.5], [1.5, -0.5]]), "probabilities", "image 1 (counted from 0): -0.5 is no probability"),
         (np.array([[0.5, 0.5], [0.5, 0.502]]), "probabilities", "image 1 (counted from 0): 1.002 is the sum"),
         (np.array([[np.nan, 1]]), "probabilities", "nan is no finite number"),
+        (
+            np.array([[0, 3e38]], "f4"),
+            "logits",
+            "image 0 (counted from 0): 3e+38 is too large; logits lie within ±1e+30",
+        ),
         (np.eye(2), "probability", "kind is 'probability': give 'logits' or 'probabilities'"),
     ],
 )

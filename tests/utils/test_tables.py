@@ -50,6 +50,7 @@ def test_columns_that_are_counted_are_a_header(tmp_path: Path) -> None:
     assert read(tmp_path, "1,2\n0.7,3e-1\n").names == ["1", "2"]
     assert read(tmp_path, ",0,1\n0,7,8\n").cells.tolist() == [[7, 8]]
     assert read(tmp_path, "0,1\n1,0\n").cells.tolist() == [[0, 1], [1, 0]]  # certain probabilities
+    assert len(read(tmp_path, "1\nnan\n").cells) == 2
     assert read(tmp_path, "0\n1\n").cells.tolist() == [[0], [1]]  # labels
 
 

@@ -17,6 +17,8 @@ Kind = Literal["logits", "probabilities"]
 
 SMALLEST_PROBABILITY = 1e-12
 """Smaller ones, zeros among them, count as this: their logarithms stay finite."""
+LARGEST_LOGIT = 1e30
+"""Differences and sums of larger ones may be no finite numbers."""
 SUM_TOLERANCE = 1e-3
 """How far the probabilities of an image may be from the sum 1."""
 
@@ -42,6 +44,7 @@ def as_logits(outputs: ArrayLike, kind: Kind) -> NDArray[np.floating]:
     is_short = values.dtype.kind == "f" and values.dtype.itemsize <= 4
     values = values.astype(np.float32 if is_short else np.float64, copy=False)
     _refuse_where(~np.isfinite(values), values, "is no finite number")
+    _refuse_where(np.abs(values) > LARGEST_LOGIT, values, f"is too large; logits lie within ±{LARGEST_LOGIT:g}")
     if kind == "probabilities":
         _check_probabilities(values)
         values = np.log(np.maximum(values, SMALLEST_PROBABILITY))

@@ -31,6 +31,7 @@ NOT_SAID = (
     "Without labels nothing can be said of accuracy or calibration, and intervals tell what another draw of as many "
     "images might have given, not whether the predictions mislead the estimate."
 )
+_EXPERTS_LEFT_OUT = "\n\nThe experts alone are left out: their home priors are not known (--home once for each)"
 
 
 def print_score(arguments: argparse.Namespace) -> None:
@@ -52,11 +53,10 @@ def print_score(arguments: argparse.Namespace) -> None:
     if arguments.kind == "logits" and look_like_probabilities(given.logits):
         say(f"warning: {arguments.logits}: every row is at least 0 with the sum 1: --kind probabilities?")
     description = f"{arguments.logits}: {arguments.kind} of {given.in_words}"
-    with _mistakes_of_prior(prior, given):
-        if given.labels is None:
-            _print_corrected(description, given, prior, arguments.out)
-        else:
-            _print_scored(description, given, given.labels, prior, arguments)
+    if given.labels is None:
+        _print_corrected(description, given, prior, arguments.out)
+    else:
+        _print_scored(description, given, given.labels, prior, arguments)
 
 
 def _prior(arguments: argparse.Namespace) -> TestPrior:
@@ -84,38 +84,39 @@ def _mistakes_of_prior(prior: TestPrior, given: GivenPredictions) -> Iterator[No
 def _print_scored(
     description: str, given: GivenPredictions, labels: np.ndarray, prior: TestPrior, arguments: argparse.Namespace
 ) -> None:
-    rows = score(
-        given.logits,
-        labels,
-        kind="logits",
-        home=given.homes,
-        training_counts=given.training_counts,
-        class_names=given.class_names,
-        distributions=arguments.distributions,
-        prior=prior,
-        source=arguments.logits.name,
-    )
+    with _mistakes_of_prior(prior, given):
+        rows = score(
+            given.logits,
+            labels,
+            kind="logits",
+            home=given.homes,
+            training_counts=given.training_counts,
+            class_names=given.class_names,
+            distributions=arguments.distributions,
+            prior=prior,
+            source=arguments.logits.name,
+        )
     assumed = assumption(prior, rows)
     written = _written(write_results(_folder(arguments.out), rows) if arguments.out else [])
     split = TestSplit(labels, given.training_counts, num_classes=given.logits.shape[2])
     print(f"{description}\n{split.in_words}{assumed}")
     if arguments.distributions is None:
-        print(f"\n{test_report(rows, given.class_names, given.training_counts, split.sizes)}{written}")
-        if len(rows) == 1 < given.logits.shape[1]:
-            print("\nThe experts alone are left out: their home priors are not known (--home once for each)")
+        below = _EXPERTS_LEFT_OUT if len(rows) == 1 < given.logits.shape[1] else ""
+        print(f"\n{test_report(rows, given.class_names, given.training_counts, split.sizes)}{below}{written}")
     else:
         print(f"\n{results_table(rows, first='distribution')}{written}")
 
 
 def _print_corrected(description: str, given: GivenPredictions, prior: TestPrior, out: Path | None) -> None:
-    corrected = correct(
-        given.logits,
-        kind="logits",
-        home=given.homes,
-        prior=prior,
-        training_counts=given.training_counts,
-        class_names=given.class_names,
-    )
+    with _mistakes_of_prior(prior, given):
+        corrected = correct(
+            given.logits,
+            kind="logits",
+            home=given.homes,
+            prior=prior,
+            training_counts=given.training_counts,
+            class_names=given.class_names,
+        )
     found, names = corrected.found, given.class_names
     assert found is not None, "a prior without a correction was refused"
     home = home_in_words(corrected.home, given.training_counts)

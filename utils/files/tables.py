@@ -101,7 +101,7 @@ def _numbers(path: Path, delimiter: str, lines_of_header: int) -> np.ndarray:
 
 def _is_header(cells: list[str], below: list[str], known: Collection[str]) -> bool:
     counted = ([str(place + first) for place in range(len(cells))] for first in (0, 1))
-    if cells in counted and not all(cell.strip().isdecimal() for cell in below):
+    if len(cells) > 1 and cells in counted and not all(cell.strip().isdecimal() for cell in below):
         return True  # numbers of classes; below integers they might be a row themselves: 0,1 is one of probabilities
     return any(cell not in known and not _is_number(cell) for cell in cells)
 
