@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import shutil
 import sys
 import tempfile
@@ -128,7 +129,8 @@ def _run(arguments: argparse.Namespace, place: Path) -> int:
         row = run_case(makers[kind], f"{arguments.seed}:{kind}:{index}", seconds=arguments.seconds, keep=True)
         print(json.dumps(row, indent=1, ensure_ascii=False).replace("\\n", "\n    "))
         return int(bool(row["fault"]))
-    report: dict[str, Any] = {"seed": arguments.seed, "figures": {}, "cases": []}
+    machine = f"{platform.platform()}, {os.cpu_count()} cores"
+    report: dict[str, Any] = {"machine": machine, "seed": arguments.seed, "figures": {}, "cases": []}
     for kind in KINDS:
         begin, count = time.monotonic(), getattr(arguments, f"{kind}s")
         rows = run_kind(makers[kind], kind, count, arguments, place)
