@@ -98,7 +98,8 @@ def _extrapolated(here: Floats, there: Floats, beyond: Floats) -> Floats:
     """Where priors [r, C] and their next two EM steps lead to: SQUAREM's third scheme."""
     first = there - here
     change = (beyond - there) - first
-    inverse = np.divide(1.0, there, out=np.zeros_like(there), where=there > 0)
+    normal = there >= np.finfo(np.float64).tiny  # the inverse of what is smaller is infinite
+    inverse = np.divide(1.0, there, out=np.zeros_like(there), where=normal)
     length, change_length = (np.einsum("rc,rc,rc->r", inverse, steps, steps) for steps in (first, change))
     ratio = np.divide(length, change_length, out=np.ones_like(length), where=change_length > 0)
     stride = np.maximum(np.sqrt(ratio), 1.0)[:, np.newaxis]  # 1 leads to the second EM step itself

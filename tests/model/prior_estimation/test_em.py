@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from model.prior_estimation import HeldOut, PriorEvidence, em
+from model.prior_estimation.maximise import _extrapolated
 from tests.model.prior_estimation.simulated import GaussianMixture, distance, long_tail, posteriors, uniform
 
 optimize = pytest.importorskip("scipy.optimize")
@@ -137,3 +138,10 @@ def test_held_out_classes_count_by_the_home_prior_and_absent_ones_as_predicted_r
     evidence = PriorEvidence(logits, [0.5, 0.25, 0.25], held_out=HeldOut(logits, np.array([0, 0, 1])))
     expected = 0.5 * np.array([0.6, 0.2, 0.2]) + 0.25 * np.array([0.2, 0.6, 0.2]) + 0.25 * np.array([0, 0, 1])
     np.testing.assert_allclose(evidence.source_prior, expected)
+
+
+def test_priors_too_small_to_be_inverted_leave_an_accelerated_step_finite():
+    here, there, beyond = (np.array([[a, 1 - a, tiny]]) for a, tiny in ((0.5, 1e-300), (0.6, 1e-310), (0.65, 1e-315)))
+    priors = _extrapolated(here, there, beyond)
+    assert priors[0, 0] > 0.65
+    assert priors.sum() == pytest.approx(1)
