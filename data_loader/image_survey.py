@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from data_loader.datasets.decoding import DecodedImage, ImageReader, UnreadableImageError, read_file
 from data_loader.datasets.pixel_values import Depth, ValueRange
+from data_loader.worker_processes import batches_of
 from utils.reporting.progress import progress_bar
 
 _IMAGES_AT_ONCE = 32
@@ -55,10 +56,10 @@ class _Survey(Dataset[Finding]):
 
 def survey(paths: Sequence[str], reader: ImageReader, *, workers: int) -> dict[str, Finding]:
     """Open every file: path → what was found, in the order given."""
-    batches = DataLoader(_Survey(paths, reader), batch_size=_IMAGES_AT_ONCE, num_workers=workers, collate_fn=list)
+    files = DataLoader(_Survey(paths, reader), batch_size=_IMAGES_AT_ONCE, num_workers=workers, collate_fn=list)
     findings: list[Finding] = []
     with progress_bar("checking", len(paths)) as bar:
-        for batch in batches:
+        for batch in batches_of(files):
             findings += batch
             bar.update(len(batch))
     return dict(zip(paths, findings, strict=True))

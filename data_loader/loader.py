@@ -27,7 +27,7 @@ from data_loader.sampling import (
     sequential_sample_ids,
     shuffled_sample_ids,
 )
-from data_loader.shared_memory import has_shared_memory
+from data_loader.shared_memory import has_shared_memory, tell_full
 from data_loader.transforms.batch_transforms import BatchTransform, Normalise
 from data_loader.transforms.pipeline import Pipeline
 from data_loader.worker_processes import batches_of, loader_processes
@@ -259,7 +259,8 @@ class ImageDataLoader(BaseDataLoader):
     def _torch_loader(self) -> DataLoader[Any]:
         pipeline = self._worker_pipeline
         workers = self.num_workers if self.images.reads_files or pipeline is not None else 0
-        shares_memory = has_shared_memory(workers, _PREFETCHED, self.batch_size * 3 * self.image_side**2)
+        batch_bytes = self.batch_size * 3 * self.image_side**2
+        shares_memory = workers > 0 and has_shared_memory(workers, _PREFETCHED, batch_bytes)
         return DataLoader(
             BatchDataset(self.images, pipeline, shares_memory=shares_memory),
             batch_sampler=cast(Any, self._planner),  # plans, where torch expects lists of indices
@@ -276,13 +277,17 @@ class ImageDataLoader(BaseDataLoader):
 
     def _batches(self, batches: Iterator[ReadBatch | UserError]) -> Iterator[Batch]:
         """Attach the transform, which does not travel through workers, and raise the user's mistakes, which do."""
+        dataset = cast(BatchDataset, self._torch_loader.dataset)
         for batch in batches:
             if isinstance(batch, UserError):
                 try:
                     raise batch
                 finally:
                     del batch  # its traceback would hold it, and so the loader and its processes, in a cycle
-            images, targets = torch.as_tensor(batch.images), torch.as_tensor(batch.targets)
+            if dataset.shares_memory and isinstance(batch.images, np.ndarray):
+                tell_full()
+                dataset.shares_memory = False  # in this process only: it is told once
+            images, targets = torch.as_tensor(batch.images), torch.from_numpy(batch.targets)
             yield Batch(images, targets, batch.sample_ids, batch.shard, self.transform)
 
 

@@ -11,18 +11,25 @@ from utils.errors import RunError
 from utils.signals import end_workers
 
 _TORCH_SAYS = re.compile(r"DataLoader (worker|timed out)|Pin memory thread exited")
+_TOO_MANY_FILES = re.compile(r"Too many open files|received \d+ items of ancdata")
 
 
 @contextmanager
 def report_lost_workers() -> Iterator[None]:
-    """Around a loop over batches: the loss of a worker becomes a `RunError`.
+    """Around a loop over batches: the loss of a worker, or of the way to it, becomes a `RunError`.
 
     torch notices a dead worker by signal, so the loop's own body may be interrupted, too.
     """
     try:
         yield
-    except (RuntimeError, EOFError, ConnectionError) as error:  # the last two: it died while handing over a batch
-        if isinstance(error, RuntimeError) and not _TORCH_SAYS.search(str(error)):
+    except (RuntimeError, EOFError, OSError) as error:  # EOFError, ConnectionError: it died while handing over a batch
+        if _TOO_MANY_FILES.search(str(error)):
+            end_workers()
+            raise RunError(
+                "too many files are open for the batches of so many loader processes: raise the limit (ulimit -n) or "
+                "take fewer data_loader.args.num_workers; continue the run with -r from its newest checkpoint"
+            ) from None
+        if not isinstance(error, (EOFError, ConnectionError)) and not _TORCH_SAYS.search(str(error)):
             raise
         end_workers()  # torch would wait ten seconds for one that hangs
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "its connection broke off"

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
+import errno
 import multiprocessing
+import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from multiprocessing.context import BaseContext
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch.utils.data import DataLoader
 
-from utils.signals import may_end_workers, unnoticed_deaths
+from data_loader.shared_memory import FULL
+from utils.errors import RunError, reason_of
+from utils.signals import end_workers, may_end_workers, unnoticed_deaths
 
 _iterators: WeakKeyDictionary[DataLoader[Any], Iterator[Any]] = WeakKeyDictionary()
 """An iterator whose processes live is held here until its loader is gone, so that no reference cycle has it.
@@ -22,11 +27,37 @@ to the processes first; torch could no longer ask them to end, and its threads w
 
 
 def batches_of(loader: DataLoader[Any]) -> Iterator[Any]:
-    """`iter(loader)`; the processes that it starts end with the loader, whatever has become of the iterator."""
-    iterator = iter(loader)
+    """`iter(loader)`; the processes that it starts end with the loader, whatever has become of the iterator.
+
+    Raises:
+        RunError: the system doesn't let so many be started.
+    """
+    with _half_made_vanish_quietly():
+        try:
+            iterator = iter(loader)
+            reason = ""
+        except OSError as error:  # of processes, open files, or shared memory for their semaphores
+            reason = FULL if error.errno == errno.ENOSPC else reason_of(error)
+    if reason:
+        end_workers()
+        raise RunError(
+            f"{loader.num_workers} loader processes can't be started ({reason}): take fewer of them "
+            "(data_loader.args.num_workers, or --workers of data_loader.check), or 0"
+        )
     if loader.num_workers:
         _iterators[loader] = iterator
     return iterator
+
+
+@contextmanager
+def _half_made_vanish_quietly() -> Iterator[None]:
+    """Around the making of torch's iterator, whose finaliser complains in a traceback where that has failed."""
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda _: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
 
 
 class LoaderProcess(multiprocessing.Process):

@@ -78,7 +78,7 @@ class ReadBatch(NamedTuple):
     """
 
     images: Tensor | np.ndarray
-    targets: Tensor | np.ndarray
+    targets: np.ndarray
     sample_ids: np.ndarray
     shard: BatchShard
 
@@ -89,10 +89,10 @@ class BatchDataset(Dataset[ReadBatch]):
     Args:
         images: the split's images.
         pipeline: its part for the workers is done on them; None: they stay raw.
-        shares_memory: hand over tensors; else arrays.
+        shares_memory: hand images over in shared memory, as long as it suffices; else as arrays.
     """
 
-    def __init__(self, images: ImageSet, pipeline: Pipeline | None, *, shares_memory: bool = True) -> None:
+    def __init__(self, images: ImageSet, pipeline: Pipeline | None, *, shares_memory: bool) -> None:
         self.images = images
         self.pipeline = pipeline
         self.shares_memory = shares_memory
@@ -108,6 +108,13 @@ class BatchDataset(Dataset[ReadBatch]):
             return error
         if self.pipeline is not None:
             images = self.pipeline.begin(images, plan.sample_ids)
-        if not self.shares_memory:
-            return ReadBatch(images.numpy(), targets, plan.sample_ids, plan.shard)
-        return ReadBatch(images, torch.from_numpy(targets), plan.sample_ids, plan.shard)
+        return ReadBatch(self._handed_over(images), targets, plan.sample_ids, plan.shard)
+
+    def _handed_over(self, images: Tensor) -> Tensor | np.ndarray:
+        """Moved into shared memory here: the thread in which torch does so would lose the batch where it is full."""
+        if self.shares_memory:
+            try:
+                return images.share_memory_()
+            except RuntimeError:  # full
+                pass
+        return images.numpy()
