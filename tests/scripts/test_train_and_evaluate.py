@@ -124,9 +124,11 @@ def test_averaged_weights_are_evaluated_beside_the_raw_ones(
     earlier, later = (torch.load(run / f"checkpoint-epoch{epoch}.pth", weights_only=True) for epoch in (1, 2))
     torch.save({"state_dict": later["state_dict"], "averaged_state_dict": earlier["state_dict"]}, tmp_path / "both.pth")
     torch.save({"state_dict": earlier["state_dict"]}, tmp_path / "alone.pth")
-    (tmp_path / "config.json").write_bytes((run / "config.json").read_bytes())
+    config = json.loads((run / "config.json").read_text(encoding="utf8"))
+    averages = {**config, "method": {"type": "EMA"}}
     for script in ("test.py", "test_all_cifar.py"):
         for name in ("both.pth", "alone.pth"):
+            (tmp_path / "config.json").write_text(json.dumps(averages if name == "both.pth" else config))
             ended = shell(script, "-r", tmp_path / name)
             assert ended.code == 0
             weights = {line.split()[1] for line in ended.out.splitlines() if line.startswith(("ensemble", "uniform"))}
