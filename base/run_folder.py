@@ -12,10 +12,11 @@ from filelock import BaseFileLock
 from utils.errors import UserError
 from utils.files.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from utils.files.checkpoint_names import checkpoint_position, checkpoints_of
-from utils.files.locks import take_lock
+from utils.files.locks import remove_leftovers, take_lock
 
 BEST_NAME = "model_best.pth"
 _KEPT_STEP_CHECKPOINTS = 2  # the newest, and one before it in case the newest turns out damaged
+_WRITTEN = ("*.pth", "config.json", "run.json")  # by the process that has the lock
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +45,7 @@ class RunFolder:
         self._lock = take_lock(self.path / ".lock")
         if self._lock is None:
             return False
-        for leftover in self.path.glob(".*.pth.*"):
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(self._lock, _WRITTEN)
         return True
 
     def __enter__(self) -> RunFolder:

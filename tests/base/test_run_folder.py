@@ -226,7 +226,8 @@ def test_a_loaders_process_does_not_hold_on_to_the_folder_of_a_run_that_has_died
 def test_what_a_killed_process_left_half_written_is_removed_with_the_next_lock(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     folder.save(checkpoint_name(1), content(1))
-    for name in (".checkpoint-epoch2.pth.ab12", ".model_best.pth.cd34", ".results.json.ef56", "notes.txt"):
+    half = (".checkpoint-epoch2.pth.ab12", ".model_best.pth.cd34", ".run.json.gh78")
+    for name in (*half, ".results.json.ef56", "notes.txt"):
         (tmp_path / name).write_text("half")
     with locked(folder):
         left = {path.name for path in tmp_path.iterdir()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,23 @@ def test_the_known_prior_adds_rows_and_the_network_does_not_run_again(
     assert any(row["accuracy"] != plain[row["distribution"]]["accuracy"] for row in known)
     with (run / "results.csv").open(newline="", encoding="utf8") as file:
         assert len(list(csv.DictReader(file))) == len(after)
+
+
+@pytest.mark.parametrize("script", ["test.py", "test_all_cifar.py"])
+def test_where_results_can_not_be_kept_they_are_printed_and_that_is_told(
+    trained: tuple[Path, Ended], shell: Shell, tmp_path: Path, script: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained[0], run)
+    _, kept = (shell(script, "-r", run / "checkpoint-epoch2.pth") for _ in range(2))  # the second without the network
+    before = results(run)
+    (run / ".writing.lock").unlink()
+    (run / ".writing.lock").mkdir()  # as in a folder that may be read only: no file can be written there
+    ended = shell(script, "-r", run / "checkpoint-epoch2.pth")
+    assert (ended.code, ended.out.rstrip()) == (1, kept.out.partition("\n\nResults written")[0])
+    (line,) = ended.err.splitlines()
+    assert line.startswith(f"error: the results are printed above, and not kept: {run}: can't be written to")
+    assert results(run) == before
 
 
 def test_distributions_are_chosen_by_name(trained: tuple[Path, Ended], shell: Shell) -> None:

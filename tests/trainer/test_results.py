@@ -6,13 +6,13 @@ import csv
 import json
 import math
 import multiprocessing
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from model.metrics import METRICS, LabelledLogits, set_metric
+from tests.odd_files import ODD_KINDS, put_odd
 from trainer.evaluation.result_files import repair_results, write_results
 from trainer.evaluation.results import class_table, result_row, results_table
 from utils.errors import UserError
@@ -311,14 +311,33 @@ def test_nothing_is_made_where_there_is_nothing_to_repair(tmp_path: Path) -> Non
     assert not (tmp_path / "results.csv").exists()
 
 
-@pytest.mark.parametrize("name", ["results.json", "results.csv", ".writing.lock"])
+@pytest.mark.parametrize("name", ["results.json", ".writing.lock"])
 def test_a_folder_in_the_way_is_told(tmp_path: Path, name: str) -> None:
     (tmp_path / name).mkdir()
     with pytest.raises(UserError, match=str(tmp_path)):
         write_results(tmp_path, [row()])
 
 
-def test_a_pipe_in_the_way_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "results.json")
-    with pytest.raises(UserError, match=r"results\.json: can't be read as a file of results: it is a pipe"):
+@pytest.mark.parametrize("kind", ODD_KINDS)
+def test_what_is_no_file_is_neither_waited_for_nor_replaced(tmp_path: Path, kind: str) -> None:
+    """A link that leads nowhere is no result of anybody's."""
+    put_odd(tmp_path / "results.json", kind)
+    repair_results(tmp_path)
+    if kind in ("loop", "dangling"):
         write_results(tmp_path, [row()])
+        assert len(rows_of(tmp_path)) == 1
+    else:
+        with pytest.raises(UserError, match=rf"results\.json: can't be read as a file of results: {ODD_KINDS[kind]}"):
+            write_results(tmp_path, [row()])
+
+
+def test_in_the_way_of_the_csv_it_costs_no_row(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    put_odd(tmp_path / "results.csv", "pipe")
+    for number in (1, 2):
+        repair_results(tmp_path)
+        assert write_results(tmp_path, [row(f"forward{number}")]) == [tmp_path / "results.json"]
+        assert len(rows_of(tmp_path)) == number
+        assert "results.csv: can't be written: a pipe is in the way" in caplog.messages[-1]
+    (tmp_path / "results.csv").unlink()
+    repair_results(tmp_path)
+    assert len(csv_rows(tmp_path)) == 2

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.odd_files import ODD_KINDS, put_odd
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.predictions import stored_predictions as stored_predictions_of
 from utils.errors import UserError
@@ -184,6 +185,13 @@ def test_a_diverged_network_is_one_line_and_stores_nothing(checkpoint: Path) -> 
     with pytest.raises(UserError, match=r"checkpoint-epoch3\.pth: its network of averaged weights .*finite"):
         stored_predictions(checkpoint, CONFIG, TARGETS, lambda: computed(raw=LOGITS, averaged=logits))
     assert [path.name for path in checkpoint.parent.iterdir()] == ["checkpoint-epoch3.pth"]
+
+
+@pytest.mark.parametrize("kind", ODD_KINDS)
+def test_what_stands_in_their_place_is_neither_waited_for_nor_replaced(checkpoint: Path, kind: str) -> None:
+    put_odd(checkpoint.with_name("checkpoint-epoch3.predictions.npz"), kind)
+    predictions = stored_predictions(checkpoint, CONFIG, TARGETS, lambda: computed(raw=LOGITS))
+    np.testing.assert_array_equal(predictions.logits["raw"], LOGITS)
 
 
 def test_where_predictions_can_not_be_kept_they_are_used_all_the_same(

@@ -13,6 +13,7 @@ from typing import IO, Any, NoReturn
 
 import pytest
 
+from tests.odd_files import ODD_KINDS, put_odd
 from utils.errors import UserError
 from utils.files.writing import new_folder, write_atomically, write_bytes, write_text
 
@@ -97,9 +98,26 @@ def test_a_path_below_a_file_is_told(tmp_path: Path) -> None:
 
 def test_a_folder_in_the_way_is_told(tmp_path: Path) -> None:
     (tmp_path / "taken" / "inside").mkdir(parents=True)
-    with pytest.raises(UserError, match="can't be written"):
+    with pytest.raises(UserError, match="can't be written: a folder is in the way"):
         write_bytes(tmp_path / "taken", b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+@pytest.mark.parametrize("kind", ODD_KINDS)
+def test_a_pipe_or_a_device_is_not_replaced_and_a_link_is_not_followed(tmp_path: Path, kind: str) -> None:
+    """Root would else make a file of /dev/null."""
+    path = tmp_path / "odd"
+    put_odd(path, kind)
+    before = path.lstat()
+    if kind in ("loop", "dangling"):
+        write_bytes(path, b"new")
+        assert not path.is_symlink()
+        assert path.read_bytes() == b"new"
+        return
+    with pytest.raises(UserError, match=r"odd: can't be written: a (pipe|socket|folder|device) is in the way"):
+        write_bytes(path, b"new")
+    assert (path.lstat().st_mode, path.lstat().st_ino) == (before.st_mode, before.st_ino)
+    assert [found.name for found in tmp_path.iterdir()] == ["odd"]
 
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640)])

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from trainer.evaluation.distributions import remark
-from trainer.evaluation.opened_run import open_run
+from trainer.evaluation.opened_run import TestRun, open_run
 from trainer.evaluation.presets import WHOLE, Preset
 from trainer.evaluation.prior_flags import assumption, chosen_prior
 from trainer.evaluation.results import results_table, test_report
 from utils.config.parser import ConfigParser
 from utils.distributed.environment import LaunchEnvironment
+from utils.errors import RunError, UserError
 
 
 def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: argparse.Namespace) -> None:
@@ -27,10 +30,8 @@ def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: 
     if run is None:
         return
     rows = run.rows(WHOLE, run.selected(WHOLE), prior=prior)
-    assumed = assumption(prior, rows)
-    written = run.store(rows)  # before anything is printed: whoever reads may be gone
-    print(f"{run.description}\n{run.split_in_words}{assumed}")
-    print(f"\n{test_report(rows, run.loader.class_names, run.loader.cls_num_list, run.split.sizes)}\n\n{written}")
+    report = test_report(rows, run.loader.class_names, run.loader.cls_num_list, run.split.sizes)
+    _keep_and_print(run, rows, f"{run.description}\n{run.split_in_words}{assumption(prior, rows)}\n\n{report}")
 
 
 def print_sweep(
@@ -45,8 +46,20 @@ def print_sweep(
         preset = replace(preset, distributions=tuple(arguments.distributions), by_default=False)
     distributions = run.selected(preset)
     rows = run.rows(preset, distributions, prior=prior)
-    assumed = assumption(prior, rows)
-    written = run.store(rows)
-    print(f"{run.description}\n{run.split_in_words}{assumed}")
     below = f"\n{text}" if (text := remark(distributions)) else ""
-    print(f"\n{results_table(rows, first='distribution')}{below}\n\n{written}")
+    report = f"{results_table(rows, first='distribution')}{below}"
+    _keep_and_print(run, rows, f"{run.description}\n{run.split_in_words}{assumption(prior, rows)}\n\n{report}")
+
+
+def _keep_and_print(run: TestRun, rows: Sequence[Mapping[str, Any]], report: str) -> None:
+    """Enter rows into the result files, then print: whoever reads may be gone. The report comes in any case.
+
+    Raises:
+        RunError: the rows could not be kept.
+    """
+    try:
+        written = run.store(rows)
+    except UserError as error:
+        print(report)
+        raise RunError(f"the results are printed above, and not kept: {error}") from None
+    print(f"{report}\n\n{written}")

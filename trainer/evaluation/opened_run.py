@@ -110,11 +110,12 @@ class TestRun:
         return None if held_out is None else HeldOut(held_out.logits[weights], held_out.targets)
 
     def store(self, rows: Sequence[Mapping[str, Any]]) -> str:
-        """Enter rows into the run's result files; returns the line that says where, or why they were not kept."""
-        try:
-            return "Results written to " + ", ".join(str(path) for path in write_results(self.checkpoint.parent, rows))
-        except UserError as error:
-            return f"Results not kept: {error}"
+        """Enter rows into the run's result files; returns the line that says where.
+
+        Raises:
+            UserError: they can't be kept.
+        """
+        return "Results written to " + ", ".join(str(path) for path in write_results(self.checkpoint.parent, rows))
 
     def _listed(self, distribution: str) -> ListedImages | None:
         match = LISTED.fullmatch(distribution)

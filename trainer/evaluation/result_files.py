@@ -38,10 +38,11 @@ def write_results(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]
     file in the way that holds no results is renamed.
 
     Returns:
-        the files written: JSON (everything), CSV (the same rows without the accuracies by class).
+        the files written: JSON (everything), CSV (the same rows without the accuracies by class). Without the second
+        a warning has said why.
 
     Raises:
-        UserError: the folder can't be written to, or something that is no file is in the way.
+        UserError: the folder can't be written to, or something that is no file is in the way of the first.
     """
     path = folder / RESULTS_JSON
     replaced = {_values(row, _KEY) for row in rows}
@@ -53,7 +54,11 @@ def write_results(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]
             logger.warning("warning: %s: holds no results of ours; renamed to %s", path, aside.name)
         everything = _in_order([*(row for row in earlier or [] if _values(row, _KEY) not in replaced), *rows])
         write_text(path, json.dumps({"results": everything}, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-        write_text(folder / RESULTS_CSV, _as_csv(everything))
+        try:
+            write_text(folder / RESULTS_CSV, _as_csv(everything))
+        except UserError as error:
+            logger.warning("warning: %s; the next evaluation derives it again", error)
+            return [path]
     return [path, folder / RESULTS_CSV]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import functools
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,19 +12,25 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from utils.errors import UserError
+from utils.files.writing import usual_rights
 
 _PATIENCE = 60.0  # seconds; what is written under a lock takes a few
+_NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
+
+logger = logging.getLogger(__name__)
 
 
 def take_lock(path: Path) -> BaseFileLock | None:
     """The lock at `path`, taken; None where another process has it. It ends with `release`, or with the process.
 
+    On a file system without locks (some network file systems) a warning says so, and it is not taken.
+
     Raises:
         UserError: the folder can't be written to.
     """
-    lock = FileLock(path)
+    lock = _lock(path)
     try:
-        lock.acquire(blocking=False)
+        _acquire(lock, timeout=0)
     except Timeout:
         return None
     except OSError as error:
@@ -42,19 +51,62 @@ def only_writer(folder: Path, names: Iterable[str]) -> Iterator[None]:
     Raises:
         UserError: another process has held the lock for a minute, or the folder can't be written to.
     """
-    lock = FileLock(folder / ".writing.lock")
+    lock = _lock(folder / ".writing.lock")
     try:
-        with lock.acquire(timeout=_PATIENCE):
-            for name in names:
-                for leftover in folder.glob(f".{name}.*"):
-                    leftover.unlink(missing_ok=True)
-            yield
+        _acquire(lock, timeout=_PATIENCE)
+        remove_leftovers(lock, names)
+        yield
     except Timeout:
         raise UserError(
             f"{folder}: another process has been writing there for {_PATIENCE:.0f} s; does it hang?"
         ) from None
     except OSError as error:
         raise _unwritable(folder, error) from None
+    finally:
+        lock.release()
+
+
+def remove_leftovers(lock: BaseFileLock, names: Iterable[str]) -> None:
+    """Remove what a process that was killed has left half-written of files beside a lock, where that is held."""
+    if not lock.is_locked:  # the file system has no locks: it may be another's, who is at it
+        return
+    for name in names:
+        for leftover in Path(lock.lock_file).parent.glob(f".{name}.*"):
+            leftover.unlink(missing_ok=True)
+
+
+def _lock(path: Path) -> BaseFileLock:
+    """A lock that whoever may write to the folder can take.
+
+    Where the file system has no locks, `filelock` would keep a file instead; a process that is killed leaves it, and
+    one on another machine, where a batch system starts it again, would wait for ever.
+    """
+    rights = usual_rights()
+    try:
+        return FileLock(path, mode=rights, fallback_to_soft=False)
+    except TypeError:  # an earlier version of it: without a file instead
+        return FileLock(path, mode=rights)
+
+
+def _acquire(lock: BaseFileLock, *, timeout: float) -> None:
+    """Take a lock, where the file system has any.
+
+    Raises:
+        Timeout: another process has it.
+        OSError: the file can't be written.
+    """
+    try:
+        lock.acquire(timeout=timeout)
+    except (OSError, NotImplementedError) as error:  # the second: earlier versions of filelock
+        if isinstance(error, Timeout) or (isinstance(error, OSError) and error.errno not in _NO_LOCKS):
+            raise
+        _tell_no_locks(Path(lock.lock_file).parent)
+
+
+@functools.cache
+def _tell_no_locks(folder: Path) -> None:
+    """Once a folder."""
+    logger.warning("warning: %s: its file system has no locks: let no two processes write there at once", folder)
 
 
 def _unwritable(folder: Path, error: OSError) -> UserError:

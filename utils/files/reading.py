@@ -57,12 +57,24 @@ def regular_file(
         raise error(f"{path}: can't be read: {told}") from None
     except ValueError:  # a NUL in the name
         raise error(f"{str(path)!r}: no such {what}: no file can have this name") from None
-    if not stat.S_ISREG(status.st_mode):
-        kind = _KINDS.get(stat.S_IFMT(status.st_mode), "no file")
+    if kind := _no_file(status):
         raise error(f"{path}: can't be read as a {what}: it is {kind}")
     if most_bytes is not None and status.st_size > most_bytes:
         raise error(f"{path}: {status.st_size} bytes are too many for a {what}; at most {most_bytes} are read")
     return status
+
+
+def in_the_way(path: Path) -> str:
+    """What stands where a file is to be written and is none: "a pipe"; empty where there is a file or nothing."""
+    try:
+        return _no_file(path.stat())
+    except OSError:
+        return ""
+
+
+def _no_file(status: os.stat_result) -> str:
+    """Its kind in words; empty for a regular file."""
+    return "" if stat.S_ISREG(status.st_mode) else _KINDS.get(stat.S_IFMT(status.st_mode), "no file")
 
 
 def read_regular_file(

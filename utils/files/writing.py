@@ -10,14 +10,20 @@ from pathlib import Path
 from typing import IO
 
 from utils.errors import UserError
+from utils.files.reading import in_the_way
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Let `write` fill a temporary file in the same folder, flush it to the disk and rename it to `path`.
 
+    A symbolic link to a file is replaced, not followed.
+
     Raises:
-        UserError: the folder can't be written to or the disk is full; an earlier file at `path` is untouched.
+        UserError: the folder can't be written to or the disk is full; an earlier file at `path` is untouched. Or what
+            is there is no file: a pipe or a device (`/dev/null`) would be replaced.
     """
+    if kind := in_the_way(path):
+        raise UserError(f"{path}: can't be written: {kind} is in the way")
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,7 +32,7 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())
+        temporary.chmod(usual_rights())
         temporary.replace(path)
         _flush_folder(path.parent)
     except OSError as error:
@@ -68,10 +74,11 @@ def new_folder(parent: Path) -> Path:
     raise UserError(f"{parent}: holds too many runs of this second")
 
 
-def _umask() -> int:
+def usual_rights() -> int:
+    """Those of a file that a program makes: what the umask leaves."""
     mask = os.umask(0)
     os.umask(mask)
-    return mask
+    return 0o666 & ~mask
 
 
 def _flush_folder(folder: Path) -> None:
