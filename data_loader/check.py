@@ -3,7 +3,8 @@
     python -m data_loader.check configs/mixup/standard_training/config_imagenet_lt_resnet50_bs-experts.json
 
 Finds missing, empty, truncated and undecodable images, what is no file, images that are in two splits, lists without
-images, and list lines without a path or with a label out of range, which training refuses in the same words; tells the
+images, list lines without a path or with a label out of range, and training images that are the test images, which
+training refuses in the same words; tells the
 images' modes and depths, which will be nearly black, and, as training does, which classes have no images.
 What is wrong goes into a file, one line each: the image or list line, a tab, the reason. Exit codes: 0 all is good,
 1 something is wrong, 2 the configuration or a list can't be read.
@@ -24,10 +25,12 @@ from data_loader.data_loaders.image_folders import ImageFolderDataLoader
 from data_loader.datasets.folder_walk import skipped_files_line
 from data_loader.file_loader import FileDataLoader
 from data_loader.image_survey import kind_lines, shared_images, survey
+from data_loader.loader import ImageDataLoader
+from data_loader.test_images import training_on_test_images
 from utils.config.command_line import OneLineParser
 from utils.config.parser import ConfigParser
 from utils.config.schema import Component, problems
-from utils.errors import ConfigError, Problem, run_main
+from utils.errors import ConfigError, Problem, printable, run_main
 from utils.files.writing import write_text
 
 _SHOWN = 10  # lines on the screen; the file has all
@@ -66,6 +69,7 @@ def main() -> None:
     if not isinstance(loader, FileDataLoader):
         counts = [len(loader.splits[name]) for name in ("train", "test")]
         print(f"{counts[0]:,} training and {counts[1]:,} test images are held in memory and could be read")
+        _write(_refusals(loader), arguments.out)
         return
     files = loader.inventory()
     paths = list(dict.fromkeys(path for split in files.by_split.values() for path in split))
@@ -83,8 +87,15 @@ def main() -> None:
             print(f"warning: {remark}")
     if shared:
         print(f"{len(shared):,} image{' is' if len(shared) == 1 else 's are'} in two splits")
-    reasons = [f"{path}\t{reason}" for path, reason in (*bad.items(), *shared.items())]
-    _write([line.replace(": ", "\t", 1) for line in files.bad_lines] + reasons, arguments.out)
+    reasons = [f"{printable(path)}\t{printable(reason)}" for path, reason in (*bad.items(), *shared.items())]
+    wrong_lines = [line.replace(": ", "\t", 1) for line in files.bad_lines] or _refusals(loader)
+    _write([*wrong_lines, *reasons], arguments.out)
+
+
+def _refusals(loader: ImageDataLoader) -> list[str]:
+    """Why training refuses a data set whose files can be read."""
+    problem = training_on_test_images(loader)
+    return [f"{problem.path}\t{problem.message}"] if problem else []
 
 
 def _write(lines: list[str], out: Path) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from data_loader.loader import ImageDataLoader
 from data_loader.run_data import RunData
+from data_loader.test_images import training_on_test_images
 from trainer.config.components import DATA_LOADER
 from trainer.config.run_config import RunConfig
 from utils.config.parser import ConfigParser
@@ -54,9 +55,8 @@ def build_loaders(config: RunConfig, *, processes: int = 1, known: RunData | Non
     }
     test_files = {file for loader in loaders.values() for file in loader.splits["test"].files()}
     for name, loader in loaders.items():
-        if argument := _what_says_test_images(loader, test_files):
-            path, section = sections[name]
-            problem = Problem(f"{path}.args.{argument}", "would train on the test images; train.py refuses that")
+        path, section = sections[name]
+        if problem := training_on_test_images(loader, path, test_files=test_files):
             raise ConfigError([section.origins.tell(problem)])
     return loaders
 
@@ -76,15 +76,6 @@ def known_images(
         return None
     folder = path or parser.resume.parent  # type: ignore[union-attr] # one of them there is
     return RunData.of(resumed, folder, parser.config["data_loader"], evaluates=False)
-
-
-def _what_says_test_images(loader: ImageDataLoader, test_files: Collection[str]) -> str:
-    """The argument by which all images that a loader trains on are test images; empty where it trains on others."""
-    if not loader.training:
-        return "training"
-    images = loader.splits[loader.split]
-    are_test_images = bool(len(images)) and images.reads_files and all(file in test_files for file in images.files())
-    return loader.images_named_by if are_test_images else ""
 
 
 def _build(section: Section, path: str, config: RunConfig, processes: int) -> ImageDataLoader:

@@ -107,6 +107,28 @@ def test_a_wrong_list_is_told_in_the_words_of_training(tree, run, tmp_path, cont
     assert str(raised.value) == line.replace("\t", ": ", 1)
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_training_on_the_test_images_is_told_in_the_words_of_training(tree, run, tmp_path, end):
+    """A list of the very same images is no split with images of another's."""
+    Path(tree.args["train_txt"]).write_bytes(Path(tree.args["test_txt"]).read_bytes().replace(b"\n", end.encode()))
+    code, out = run(section_of(tree), "--workers", "0")
+    told = "data_loader.args.train_txt: would train on the test images; train.py refuses that"
+    assert (code, f"  {told}" in out.splitlines()) == (1, True)
+    assert (tmp_path / "bad.txt").read_text().splitlines() == [told.replace(": ", "\t", 1)]
+    code, out = run({"type": "ImbalanceDigitsDataLoader", "args": {"batch_size": 4, "training": False}})
+    assert (code, "data_loader.args.training: would train on the test images" in out) == (1, True)
+
+
+def test_a_file_whose_name_breaks_the_line_is_one_line(run, tmp_path):
+    tree = image_trees.write_user_folder(tmp_path / "user", broken=False)
+    (tree.data_dir / "apple" / "a\nb\x85\udcff.jpg").touch()
+    code, out = run(section_of(tree, "ImageFolderDataLoader"), "--workers", "0")
+    (line,) = (tmp_path / "bad.txt").read_text(encoding="utf8").splitlines()
+    assert code == 1
+    assert line.startswith(f"{tree.data_dir}/apple/a\\nb\\x85\\udcff.jpg\t")
+    assert "  " + line.replace("\t", ": ") in out.splitlines()
+
+
 def test_classes_without_images_are_told_as_by_training(tree, run):
     lines = Path(tree.args["train_txt"]).read_text().splitlines()
     kept = [line for line in lines if not line.endswith(" 1")]
