@@ -4,8 +4,8 @@
 
 Finds missing, empty, truncated and undecodable images, what is no file, images that are in two splits, lists without
 images, list lines without a path or with a label out of range, and training images that are the test images, which
-training refuses in the same words; tells the
-images' modes and depths, which will be nearly black, and, as training does, which classes have no images.
+training refuses in the same words; tells the images' modes and depths, which will be nearly black, and, as training
+does, which classes have no images.
 What is wrong goes into a file, one line each: the image or list line, a tab, the reason. Exit codes: 0 all is good,
 1 something is wrong, 2 the configuration or a list can't be read.
 """

@@ -105,7 +105,7 @@ def refuse(shell: Shell, place: Path) -> Refuse:
         (("-c", "small.json", "--set", f"loss={'[' * 900}{']' * 900}"), ("--set loss", "nested more than 100 deep")),
         (("-c", "small.json", "--set", 'loss={"type": "A", "type": "B"}'), ("--set loss", "'type' appears twice")),
         (("-c", "small.json", "-r", ""), ("-r ''",)),
-        (("-c", "small.json", "-r", "r" * 5000), ("rrr", "no such checkpoint")),
+        (("-c", "small.json", "-r", "r" * 5000), ("rrr", "can't be read: File name too long")),
         (("-c", "c" * 5000), ("ccc", "can't be read: File name too long")),
         (("-c", "small.json", "--save_dir", "s" * 5000), ("trainer.save_dir", "File name too long")),
         (("-c", "small.json", "-d", "²"), ("-d ²",)),

@@ -117,7 +117,9 @@ def test_where_results_can_not_be_kept_they_are_printed_and_that_is_told(
     ended = shell(script, "-r", run / "checkpoint-epoch2.pth")
     assert (ended.code, ended.out.rstrip()) == (1, kept.out.partition("\n\nResults written")[0])
     (line,) = ended.err.splitlines()
-    assert line.startswith(f"error: the results are printed above, and not kept: {run}: can't be written to")
+    assert line.startswith(
+        f"error: the results are printed above, and not kept: {run}/.writing.lock: can't be written to"
+    )
     assert results(run) == before
 
 

@@ -201,4 +201,6 @@ def test_where_predictions_can_not_be_kept_they_are_used_all_the_same(
     predictions = stored_predictions(checkpoint, CONFIG, TARGETS, lambda: computed(raw=LOGITS))
     np.testing.assert_array_equal(predictions.logits["raw"], LOGITS)
     (record,) = caplog.records
-    assert record.getMessage().startswith(f"warning: predictions not kept: {checkpoint.parent}: can't be written to")
+    assert record.getMessage().startswith(
+        f"warning: predictions not kept: {checkpoint.parent}/.writing.lock: can't be written to"
+    )

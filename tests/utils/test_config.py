@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.odd_files import ODD_KINDS, put_odd
 from utils.config.json_files import read_json
 from utils.config.overrides import add_override_flags
 from utils.config.parser import ConfigParser
@@ -315,3 +316,16 @@ def test_a_key_that_stands_twice_in_one_object_is_refused(tmp_path: Path) -> Non
     (tmp_path / "twice.json").write_text('{"name": "a", "trainer": {"epochs": 1, "epochs": 200}}')
     with pytest.raises(UserError, match=r"twice\.json: the key 'epochs' appears twice"):
         read_json(tmp_path / "twice.json")
+
+
+@pytest.mark.parametrize("kind", ODD_KINDS)
+@pytest.mark.parametrize("name", ["checkpoint.pth", "config.json"])
+def test_what_is_no_file_in_the_place_of_a_runs_files_is_refused_by_name(tmp_path: Path, name: str, kind: str) -> None:
+    for each in ("checkpoint.pth", "config.json"):
+        if each == name:
+            put_odd(tmp_path / each, kind)
+        else:
+            (tmp_path / each).write_text("{}")
+    told = "is a folder" if (name, kind) == ("checkpoint.pth", "folder") else ODD_KINDS[kind]
+    with pytest.raises(UserError, match=rf"{name}: .*{told}"):
+        parse("-r", str(tmp_path / "checkpoint.pth"))

@@ -232,6 +232,8 @@ def _read_predictions(path: Path, fingerprint: str) -> Predictions | None:
             if str(content["fingerprint"]) == fingerprint:
                 logits = {weights: content[f"{_LOGITS}{weights}"] for weights in content["weights"].tolist()}
                 return Predictions(logits, content["targets"], content["skipped"])
+    except UserError as error:
+        logger.warning("warning: %s; the network runs again", error)
     except Exception as error:  # a damaged archive raises nearly anything
         logger.warning("%s: damaged (%s): the network runs again.", path, error)
     return None

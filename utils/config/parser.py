@@ -19,6 +19,7 @@ from utils.config.overrides import read_overrides
 from utils.config.sections import Section, build
 from utils.errors import ConfigError, Problem, UserError
 from utils.files.checkpoint_names import checkpoints_of
+from utils.files.reading import regular_file
 from utils.files.writing import new_folder, write_text
 
 CONFIG_NAME = "config.json"
@@ -77,13 +78,13 @@ class ConfigParser:
         resume = Path(arguments.resume) if arguments.resume and not automatic else None
         if resume is not None and os.path.isdir(resume):
             raise UserError(f"{resume}: is a folder, not a checkpoint (given by -r); {_newest_within(resume)}")
-        if resume is not None and not os.path.isfile(resume):
-            raise UserError(f"{resume}: no such checkpoint (given by -r)")
+        if resume is not None:
+            regular_file(resume, "checkpoint", if_missing=" (given by -r)")
         if arguments.config:
             source = Path(arguments.config)
         elif resume is not None:
             source = resume.parent / CONFIG_NAME
-            if not source.is_file():
+            if not os.path.lexists(source):
                 raise UserError(
                     f"{resume}: no {CONFIG_NAME} lies beside this checkpoint (given by -r); name one with -c FILE"
                 )

@@ -34,7 +34,7 @@ def take_lock(path: Path) -> BaseFileLock | None:
     except Timeout:
         return None
     except OSError as error:
-        raise _unwritable(path.parent, error) from None
+        raise _untakeable(lock, error) from None
     return lock
 
 
@@ -54,14 +54,17 @@ def only_writer(folder: Path, names: Iterable[str]) -> Iterator[None]:
     lock = _lock(folder / ".writing.lock")
     try:
         _acquire(lock, timeout=_PATIENCE)
-        remove_leftovers(lock, names)
-        yield
     except Timeout:
         raise UserError(
             f"{folder}: another process has been writing there for {_PATIENCE:.0f} s; does it hang?"
         ) from None
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        raise _untakeable(lock, error) from None
+    try:
+        remove_leftovers(lock, names)
+        yield
+    except OSError as error:
+        raise UserError(f"{folder}: can't be written to: {error.strerror or error}") from None
     finally:
         lock.release()
 
@@ -109,5 +112,5 @@ def _tell_no_locks(folder: Path) -> None:
     logger.warning("warning: %s: its file system has no locks: let no two processes write there at once", folder)
 
 
-def _unwritable(folder: Path, error: OSError) -> UserError:
-    return UserError(f"{folder}: can't be written to: {error.strerror or error}")
+def _untakeable(lock: BaseFileLock, error: OSError) -> UserError:
+    return UserError(f"{lock.lock_file}: can't be written to: {error.strerror or error}")
