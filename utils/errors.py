@@ -23,8 +23,8 @@ class EarlyEnd(Exception):
 
     @property
     def lines(self) -> list[str]:
-        """What is told, a line each."""
-        return [str(self)]
+        """What is told, a line each; nothing where another process tells it."""
+        return [str(self)] if str(self) else []
 
 
 class UserError(EarlyEnd):

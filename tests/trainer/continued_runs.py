@@ -119,6 +119,7 @@ class BegunRuns:
         self.folder = folder
         self._checkpoints: dict[str, Path] = {}
         self._updates: dict[str, Update] = {}
+        self._stopped = 0
 
     def checkpoint(self, config: Mapping[str, Any]) -> Path:
         """The checkpoint of a run of `DONE` epochs out of its `EPOCHS`."""
@@ -138,7 +139,8 @@ class BegunRuns:
 
     def checkpoint_within(self, config: Mapping[str, Any]) -> Path:
         """The checkpoint of a run that was stopped after the first step."""
-        run = small_trainer(self.folder / "within", config)
+        self._stopped += 1  # a folder of its own: a run keeps its split in it
+        run = small_trainer(self.folder / f"within {self._stopped}", config)
         stop_at(run, {(0, 1, 0)})
         with pytest.raises(RunStopped):
             run.train()
