@@ -23,6 +23,7 @@ from model.prior_estimation.checks import Floats, checked_labels, checked_logits
 LEAST_TEMPERATURE, LARGEST_TEMPERATURE = 0.01, 100.0
 
 _SHRINKAGE = 10.0
+_TEMPERATURE_SHRINKAGE = 3.0  # a standard deviation of log T of 0.58: networks' temperatures lie within 1/3 … 3
 _LEAST_PRIOR = 1e-9
 
 
@@ -52,22 +53,36 @@ class Calibrator:
         return float(np.exp(-np.log(self.scale).mean()))
 
 
-def temperature_scaling(logits: ArrayLike, labels: ArrayLike, home_prior: ArrayLike) -> Calibrator:
+def temperature_scaling(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    home_prior: ArrayLike,
+    *,
+    temperature_shrinkage: float = _TEMPERATURE_SHRINKAGE,
+) -> Calibrator:
     """softmax(z/T): one number, which a few held-out images are enough for. No prediction changes.
 
     Args:
         logits: [M, C], logits or log-posteriors of images that the network was not trained on, M ≥ 1, finite.
         labels: [M].
         home_prior: [C], frequencies or counts that the predictor's posteriors are right under.
+        temperature_shrinkage: ≥ 0; temperature_shrinkage/2 · (log T)² is added to the sum of −log p: without it, where
+            a few dozen images are all predicted rightly, confidence would be absolute. 0 is plain temperature scaling.
 
     Raises:
-        ValueError: other shapes, numbers that are not finite, labels that are no classes.
+        ValueError: other shapes, numbers that are not finite, labels that are no classes, a negative shrinkage.
     """
-    return _fit(_HeldOutLikelihood.of(logits, labels, home_prior), biased=False, by_class=False, shrinkage=0)
+    likelihood = _HeldOutLikelihood.of(logits, labels, home_prior)
+    return _fit(likelihood, biased=False, by_class=False, shrinkages=(temperature_shrinkage, 0))
 
 
 def bias_corrected_temperature_scaling(
-    logits: ArrayLike, labels: ArrayLike, home_prior: ArrayLike, *, shrinkage: float = _SHRINKAGE
+    logits: ArrayLike,
+    labels: ArrayLike,
+    home_prior: ArrayLike,
+    *,
+    shrinkage: float = _SHRINKAGE,
+    temperature_shrinkage: float = _TEMPERATURE_SHRINKAGE,
 ) -> Calibrator:
     """BCTS, softmax(z/T + b).
 
@@ -76,24 +91,30 @@ def bias_corrected_temperature_scaling(
         labels: as there.
         home_prior: as there.
         shrinkage: ≥ 0; shrinkage/2 · ‖b‖² is added to the sum of −log p: the fewer held-out images a class has, the
-            less it is shifted, and without any not at all. 0 is plain BCTS.
+            less it is shifted, and without any not at all. With 0 for both it is plain BCTS.
+        temperature_shrinkage: as there.
 
     Raises:
-        ValueError: as there, or a negative shrinkage.
+        ValueError: as there.
     """
     likelihood = _HeldOutLikelihood.of(logits, labels, home_prior)
-    return _fit(likelihood, biased=True, by_class=False, shrinkage=shrinkage)
+    return _fit(likelihood, biased=True, by_class=False, shrinkages=(temperature_shrinkage, shrinkage))
 
 
 def vector_scaling(
-    logits: ArrayLike, labels: ArrayLike, home_prior: ArrayLike, *, shrinkage: float = _SHRINKAGE
+    logits: ArrayLike,
+    labels: ArrayLike,
+    home_prior: ArrayLike,
+    *,
+    shrinkage: float = _SHRINKAGE,
+    temperature_shrinkage: float = _TEMPERATURE_SHRINKAGE,
 ) -> Calibrator:
     """VS, softmax(a ⊙ z + b) with a > 0.
 
     Arguments as for `bias_corrected_temperature_scaling`; the logarithms of a are shrunk to their mean in the same way.
     """
     likelihood = _HeldOutLikelihood.of(logits, labels, home_prior)
-    return _fit(likelihood, biased=True, by_class=True, shrinkage=shrinkage)
+    return _fit(likelihood, biased=True, by_class=True, shrinkages=(temperature_shrinkage, shrinkage))
 
 
 CALIBRATIONS: dict[str, Callable[..., Calibrator]] = {
@@ -136,12 +157,19 @@ class _HeldOutLikelihood:
         return loss, np.einsum("mc,mc->c", excess, self.log_posteriors), excess.sum(axis=0)
 
 
-def _fit(likelihood: _HeldOutLikelihood, *, biased: bool, by_class: bool, shrinkage: float) -> Calibrator:
-    """By L-BFGS-B from T = 1, b = 0, over log 1/T, then b [C], then the classes' deviations of log a [C]."""
-    if not 0 <= shrinkage < np.inf:
-        raise ValueError(f"shrinkage must be at least 0 and finite, not {shrinkage}")
+def _fit(
+    likelihood: _HeldOutLikelihood, *, biased: bool, by_class: bool, shrinkages: tuple[float, float]
+) -> Calibrator:
+    """By L-BFGS-B from T = 1, b = 0, over log 1/T, then b [C], then the classes' deviations of log a [C].
+
+    `shrinkages` are of the first, and of all the others.
+    """
+    for strength in shrinkages:
+        if not 0 <= strength < np.inf:
+            raise ValueError(f"shrinkage must be at least 0 and finite, not {strength}")
     size, classes = likelihood.log_posteriors.shape
     free = np.array([True, *[biased] * classes, *[by_class] * classes])
+    strengths = np.array([shrinkages[0], *[shrinkages[1]] * (int(free.sum()) - 1)])
 
     def unpacked(values: Floats) -> tuple[Floats, Floats]:
         parameters = np.zeros(free.size)
@@ -153,8 +181,8 @@ def _fit(likelihood: _HeldOutLikelihood, *, biased: bool, by_class: bool, shrink
         loss, by_scale, by_bias = likelihood.sum_and_gradients(scale, bias)
         by_log_scale = by_scale * scale
         gradient = np.concatenate([[by_log_scale.sum()], by_bias, by_log_scale])[free]
-        shrunk = np.concatenate([[0.0], values[1:]])
-        return (loss + shrinkage / 2 * float(shrunk @ shrunk)) / size, (gradient + shrinkage * shrunk) / size
+        shrunk = strengths * values
+        return (loss + float(shrunk @ values) / 2) / size, (gradient + shrunk) / size
 
     limits = (-np.log(LARGEST_TEMPERATURE), -np.log(LEAST_TEMPERATURE))
     bounds = [limits, *[(None, None)] * (int(free.sum()) - 1)]

@@ -40,7 +40,7 @@ def test_the_temperature_is_that_of_a_search_over_one_number(home, factor):
     best = optimize.minimize_scalar(
         lambda log_t: loss(factor * logits / np.exp(log_t), labels, home), bounds=(-3, 3), method="bounded"
     )
-    calibrator = temperature_scaling(factor * logits, labels, 100 * home)
+    calibrator = temperature_scaling(factor * logits, labels, 100 * home, temperature_shrinkage=0)
     assert calibrator.temperature == pytest.approx(np.exp(best.x), rel=1e-3)
     assert calibrator.temperature == pytest.approx(factor, rel=0.2)
     np.testing.assert_array_equal(calibrator.bias, 0)
@@ -59,7 +59,7 @@ def test_without_shrinkage_it_is_the_minimum_that_another_optimiser_finds(name):
         return loss(scale * wrong + bias, labels, uniform(CLASSES))
 
     best = optimize.minimize(reference, np.zeros(free), method="BFGS", options={"gtol": 1e-7})
-    options = {} if name == "ts" else {"shrinkage": 0}
+    options = {"temperature_shrinkage": 0} | ({} if name == "ts" else {"shrinkage": 0})
     calibrator = CALIBRATIONS[name](wrong, labels, uniform(CLASSES), **options)
     assert loss(calibrator(wrong), labels, uniform(CLASSES)) == pytest.approx(best.fun, abs=1e-6)
 
@@ -98,6 +98,34 @@ def test_shrinkage_goes_to_one_temperature(fit):
     shrunk = fit(wrong, labels, uniform(CLASSES), shrinkage=1e7)
     np.testing.assert_allclose(shrunk.scale, alone.scale, rtol=1e-3)
     np.testing.assert_allclose(shrunk.bias, 0, atol=1e-3)
+
+
+@pytest.mark.parametrize("strength", [0.5, 20])
+def test_the_temperature_is_drawn_to_1_as_the_formula_has_it(strength):
+    logits, labels = MIXTURE.draw(TAIL, 50, seed=9)
+    best = optimize.minimize_scalar(
+        lambda log_t: 50 * loss(3 * logits / np.exp(log_t), labels, uniform(CLASSES)) + strength / 2 * log_t**2,
+        bounds=(-3, 3),
+        method="bounded",
+    )
+    found = temperature_scaling(3 * logits, labels, uniform(CLASSES), temperature_shrinkage=strength)
+    assert found.temperature == pytest.approx(np.exp(best.x), rel=1e-3)
+    assert (
+        found.temperature
+        < 0.99 * temperature_scaling(3 * logits, labels, uniform(CLASSES), temperature_shrinkage=0).temperature
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_few_images_that_are_all_right_do_not_make_confidence_absolute(name):
+    logits, labels = MIXTURE.draw(uniform(CLASSES), 60, seed=10)
+    right = logits.argmax(axis=1) == labels
+    assert 20 < right.sum() < 60
+    calibrator = CALIBRATIONS[name](logits[right], labels[right], uniform(CLASSES))
+    assert 0.2 < calibrator.temperature < 1
+    assert (
+        temperature_scaling(logits[right], labels[right], uniform(CLASSES), temperature_shrinkage=0).temperature < 0.1
+    )
 
 
 def test_with_a_few_images_a_class_shrinkage_is_better_on_others():
@@ -192,8 +220,9 @@ def test_mistakes(name, logits, labels, home, message):
 
 @pytest.mark.parametrize("shrinkage", [-1, float("nan"), float("inf")])
 def test_a_shrinkage_is_a_number_from_zero_up(shrinkage):
-    with pytest.raises(ValueError, match="shrinkage must be at least 0"):
-        vector_scaling(np.zeros((2, 2)), [0, 1], [1, 1], shrinkage=shrinkage)
+    for name in ("shrinkage", "temperature_shrinkage"):
+        with pytest.raises(ValueError, match="shrinkage must be at least 0"):
+            vector_scaling(np.zeros((2, 2)), [0, 1], [1, 1], **{name: shrinkage})
 
 
 def test_logits_of_other_classes_are_refused():
