@@ -78,10 +78,10 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--distributions",
         nargs="+",
-        metavar="NAME",
+        metavar="NAME|FILE",
         type=checked_name,
-        help=f"score the ensemble on selections of the images, {', '.join(choices())}; default: on all of them, and "
-        "each expert, too",
+        help=f"score the ensemble on selections of the images, {', '.join(choices())}, a CSV or JSON of class priors, "
+        "or a list of images' numbers from 0 and labels (.txt); default: on all of them, and each expert, too",
     )
     add(
         "--out",

@@ -71,7 +71,15 @@ class TestRun:
     def split(self) -> TestSplit:
         """The whole test split."""
         counts, shifts_are_listed = self.loader.cls_num_list, self.loader.shifts_are_listed
-        return TestSplit(self.predictions.targets, counts, self._listed, shifts_are_listed)
+        return TestSplit(
+            self.predictions.targets,
+            counts,
+            self._listed,
+            shifts_are_listed,
+            class_names=self.loader.class_names,
+            names=lambda: self.loader.files_of(self._readable),
+            unreadable=self.loader.files_of(self.predictions.skipped) if len(self.predictions.skipped) else (),
+        )
 
     @property
     def split_in_words(self) -> str:
@@ -122,9 +130,13 @@ class TestRun:
         listed = self.loader.listed_shift(match[1], int(match[2])) if match else None
         if listed is None or not len(self.predictions.skipped):
             return listed
-        readable = np.setdiff1d(np.arange(len(self.loader.targets)), self.predictions.skipped)
-        kept = listed.indices[np.isin(listed.indices, readable)]
-        return listed._replace(indices=np.searchsorted(readable, kept))
+        kept = listed.indices[np.isin(listed.indices, self._readable)]
+        return listed._replace(indices=np.searchsorted(self._readable, kept))
+
+    @cached_property
+    def _readable(self) -> np.ndarray:
+        """Indices of the images of the split that the predictions are of, [N]."""
+        return np.setdiff1d(np.arange(len(self.loader.targets)), self.predictions.skipped)
 
 
 def weights_in(content: Mapping[str, Any], names: Iterable[str]) -> dict[str, Mapping[str, Any]]:

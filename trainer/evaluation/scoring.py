@@ -79,8 +79,8 @@ def score(
         training_counts: training images of each class, length C; None: unknown. Then many, medium and few are, too, and
             neither `forward<ratio>`, `backward<ratio>` nor the prior "tilt" is possible.
         class_names: length C; None: the indices.
-        distributions: names, see `trainer.evaluation.distributions`, for the ensemble; None: all images, for the
-            ensemble and each expert.
+        distributions: names or files, see `trainer.evaluation.distributions`, for the ensemble; None: all images, for
+            the ensemble and each expert.
         prior: a name of `trainer.evaluation.priors`, a file of one, or an entry of one's own.
         source: stands in the column `checkpoint`.
 
@@ -96,7 +96,8 @@ def score(
     targets = as_labels(labels, logits.shape)
     counts = as_class_counts(training_counts, logits.shape[2])
     preset = WHOLE if distributions is None else Preset("", "shifts", tuple(distributions), ("mean",), by_default=False)
-    split = TestSplit(targets, counts, num_classes=logits.shape[2])
+    named = None if class_names is None else list(class_names)
+    split = TestSplit(targets, counts, num_classes=logits.shape[2], class_names=named)
     found = evaluate(
         logits,
         targets,

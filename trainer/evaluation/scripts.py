@@ -78,9 +78,10 @@ def run_sweep(preset_name: str) -> None:
     flags.add_argument(
         "--distributions",
         nargs="+",
-        metavar="NAME",
+        metavar="NAME|FILE",
         type=checked_name,
-        help=f"test distributions, {', '.join(choices())}; default: {' '.join(preset.distributions)}",
+        help=f"test distributions, {', '.join(choices())}, a CSV or JSON of class priors, or a list of test images "
+        f"(.txt); default: {' '.join(preset.distributions)}",
     )
     parser, environment, arguments = _read(flags)
     with interrupts_end_at_once():

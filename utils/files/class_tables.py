@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ def read_class_numbers(path: Path, what: str) -> list[tuple[str, float]]:
         UserError: in one line: unreadable, empty, a number that is none, or a class that stands twice.
     """
     text = read_text_file(path, f"file of a {what}", most_bytes=_MOST_BYTES)
-    pairs = _of_json(path, text) if path.suffix.lower() == ".json" else _of_csv(path, text)
+    pairs = json_numbers(path, json_content(path, text)) if path.suffix.lower() == ".json" else _of_csv(path, text)
     if not pairs:
         raise UserError(f"{path}: is empty; write one {what} for each class")
     seen: set[str] = set()
@@ -98,7 +98,12 @@ def read_class_counts(path: Path) -> list[tuple[str, float]]:
     return pairs
 
 
-def _of_csv(path: Path, text: str) -> list[tuple[str, float]]:
+def csv_rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """(line, cells) of a CSV's lines that are not empty; separated by what is most frequent in the first line.
+
+    Raises:
+        UserError: it is no text, or no CSV.
+    """
     if "\0" in text:
         raise UserError(f"{path}: is no text: it holds NUL characters")
     first = text.partition("\n")[0]
@@ -107,44 +112,61 @@ def _of_csv(path: Path, text: str) -> list[tuple[str, float]]:
         lines = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
     except csv.Error as error:
         raise UserError(f"{path}: can't be read as CSV: {error}") from None
+    return ((line, cells) for line, cells in enumerate(lines, 1) if cells)
+
+
+def json_content(path: Path, text: str) -> object:
+    """What a JSON file holds.
+
+    Raises:
+        UserError: it is no JSON.
+    """
+    try:
+        content: object = parse_json(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}, line {error.lineno}: is no JSON: {error.msg}") from None
+    except UnreadableJsonError as error:
+        raise UserError(f"{path}: {error}") from None
+    return content
+
+
+def json_numbers(path: Path, content: object, where: str = "") -> list[tuple[str, float]]:
+    """(class, number) of each entry of an object, or of a list in the order of the classes.
+
+    Raises:
+        UserError: it is neither, or a number is none; `where` in the file comes before.
+    """
+    if isinstance(content, list):
+        content = {str(place): number for place, number in enumerate(content)}
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: {where}expected an object of numbers by class, or a list of numbers")
+    pairs = []
+    for name, given in content.items():
+        number = None if isinstance(given, bool | str) else finite_number(given)
+        if number is None:
+            raise UserError(f"{path}: {where}{shown(name)}: {shown(given)} is no finite number")
+        pairs.append((name, number))
+    return pairs
+
+
+def finite_number(given: object) -> float | None:
+    """A number, or text that is one, as a float; None where it is no finite one."""
+    try:
+        number = float(given)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _of_csv(path: Path, text: str) -> list[tuple[str, float]]:
     pairs: list[tuple[str, float]] = []
-    for line, cells in enumerate(lines, 1):
-        if not cells:
-            continue
+    for line, cells in csv_rows(path, text):
         if len(cells) != 2:
             raise UserError(f"{path}, line {line}: expected a class and a number, two columns; found {len(cells)}")
-        name, number = cells[0].strip(), _number(cells[1])
+        name, number = cells[0].strip(), finite_number(cells[1])
         if number is None and not pairs and line == 1:
             continue  # the header
         if number is None:
             raise UserError(f"{path}, line {line}: {shown(cells[1])} is no finite number")
         pairs.append((name, number))
     return pairs
-
-
-def _of_json(path: Path, text: str) -> list[tuple[str, float]]:
-    try:
-        content = parse_json(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}, line {error.lineno}: is no JSON: {error.msg}") from None
-    except UnreadableJsonError as error:
-        raise UserError(f"{path}: {error}") from None
-    if isinstance(content, list):
-        content = {str(place): number for place, number in enumerate(content)}
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected an object of numbers by class, or a list of numbers")
-    pairs = []
-    for name, given in content.items():
-        number = None if isinstance(given, bool | str) else _number(given)
-        if number is None:
-            raise UserError(f"{path}: {shown(name)}: {shown(given)} is no finite number")
-        pairs.append((name, number))
-    return pairs
-
-
-def _number(given: object) -> float | None:
-    try:
-        number = float(given)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None

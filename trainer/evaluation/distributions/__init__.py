@@ -2,7 +2,7 @@
 
 An entry is a function of `TestSplit` that returns indices of its images. Further parameters of the function stand
 behind its name as numbers, joined by hyphens: "uniform", "forward50". A new distribution is a file here that lists it
-in `__all__`.
+in `__all__`. A name that is a file's stands for the distributions in it: see `files`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,17 @@ import inspect
 import logging
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
+from trainer.evaluation.distributions.distribution import LIST_FILE, PUBLISHED_LIST, Distribution
+from trainer.evaluation.distributions.files import SUFFIXES, of_file
 from trainer.evaluation.distributions.split import TestSplit
+from utils.config.wording import shown
 from utils.errors import UserError, nearest
+from utils.files.reading import regular_file
 from utils.registry import collect
 
 __all__ = ["DISTRIBUTIONS", "LISTED", "Distribution", "TestSplit", "checked_name", "choices", "remark", "select"]
@@ -25,29 +30,11 @@ logger = logging.getLogger(__name__)
 
 DISTRIBUTIONS: dict[str, Callable[..., np.ndarray]] = collect(__name__, __path__)
 
-BY_RULE, LIST_FILE, PUBLISHED_LIST = "by rule", "list file", "published list"
 _WHOLE = "as_split"
 LISTED = re.compile(r"(forward|backward)(\d+)")
 """Names of distributions that list files may name images for: direction and ratio."""
 _NUMBER = r"\d+(?:\.\d+)?"
 _NAME = re.compile(rf"(?P<entry>\D*?)(?P<numbers>{_NUMBER}(?:-{_NUMBER})*)?")
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """A test distribution.
-
-    Args:
-        name: "forward50", "uniform", "backward2", …
-        indices: which images of the test split it holds, int64, shape [M].
-        selection: how they were chosen: "published list", "list file" (another than the published) or "by rule".
-        stands_in: chosen by rule for want of a list, so that they are not the benchmark's images.
-    """
-
-    name: str
-    indices: np.ndarray
-    selection: str = BY_RULE
-    stands_in: bool = False
 
 
 def select(names: Iterable[str], split: TestSplit, *, leave_out: bool = False) -> list[Distribution]:
@@ -56,17 +43,19 @@ def select(names: Iterable[str], split: TestSplit, *, leave_out: bool = False) -
     A list file of a distribution's images comes before its rule. A test split that is not uniform is called `as split`.
 
     Args:
-        names: "forward50", "uniform", …
+        names: "forward50", "uniform", … or files: see `trainer.evaluation.distributions.files`.
         split: the whole test split.
         leave_out: whether distributions that the split's counts don't allow are left out with a line, not an error.
 
     Raises:
-        UserError: a name that is not in the table, numbers that its function doesn't take, or an empty distribution.
+        UserError: a name that is not in the table, numbers that its function doesn't take, or an empty distribution;
+            what is wrong with a file, and a distribution in it that is called like another.
     """
-    selected, impossible = [], []
+    selected: list[Distribution] = []
+    impossible = []
     for name in dict.fromkeys(names):
         try:
-            selected.append(_selected(name, split))
+            selected += _of_file(Path(name), split, selected) if _is_file(name) else [_selected(name, split)]
         except UserError as error:
             if not leave_out:
                 raise
@@ -93,12 +82,15 @@ def remark(distributions: Iterable[Distribution]) -> str:
 
 
 def checked_name(name: str) -> str:
-    """A distribution's name as it is given, a flag's value for instance.
+    """A distribution's name as it is given, a flag's value for instance; what a file holds is checked with the data.
 
     Raises:
-        UserError: it stands for none.
+        UserError: it stands for none, or there is no such file.
     """
-    _rule(name)
+    if _is_file(name):
+        regular_file(Path(name), "file of test distributions")
+    else:
+        _rule(name)
     return name
 
 
@@ -139,13 +131,43 @@ def _selected(name: str, split: TestSplit) -> Distribution:
     return found
 
 
+def _is_file(name: str) -> bool:
+    """Whether a name is a file's: by its ending, or since it is no other and there is such a file."""
+    path = Path(name)
+    return path.suffix.lower() in SUFFIXES or (not _is_rule(name) and path.is_file())
+
+
+def _of_file(path: Path, split: TestSplit, others: list[Distribution]) -> list[Distribution]:
+    """Those of a file. Result files know a distribution by its name, so that none may be called like another."""
+    found = of_file(path, split)
+    for distribution in found:
+        if distribution.name in ("as split", "as_split") or _is_rule(distribution.name):
+            told = "is the name of a rule: choose another"
+        elif distribution.name in {other.name for other in others}:
+            told = "stands in another file, too: choose another name"
+        else:
+            continue
+        raise UserError(f"{path}: {shown(distribution.name)} {told}")
+    return found
+
+
+def _is_rule(name: str) -> bool:
+    try:
+        _rule(name)
+    except UserError:
+        return False
+    return True
+
+
 def _rule(name: str) -> tuple[Callable[..., np.ndarray], list[int | float]]:
     """What a distribution's name stands for: a function, and its arguments beside the split."""
     match = _NAME.fullmatch(name)
     entry, text = (match["entry"], match["numbers"] or "") if match else (name, "")
     if entry not in DISTRIBUTIONS:
         hint = nearest(entry, DISTRIBUTIONS)
-        raise UserError(f"test distribution {name!r}: there is none of this name; give {', '.join(choices())}{hint}")
+        raise UserError(
+            f"test distribution {name!r}: there is none of this name; give {', '.join(choices())} or a file{hint}"
+        )
     numbers = [float(number) if "." in number else int(number) for number in text.split("-") if number]
     if len(numbers) != len(_parameters(entry)):
         raise UserError(f"test distribution {name!r}: give {_form(entry)}, with a number for each <…>")

@@ -30,6 +30,9 @@ class TestSplit:
         listed: name of a distribution → the images that a list file names for it; None where there is no list.
         shifts_are_listed: whether a shifted set without a list is another than the benchmark's.
         num_classes: C; None: as many as `class_counts` has.
+        class_names: length C; None: the indices.
+        names: what list files call the N images; None: the images' numbers, from 0.
+        unreadable: what they call images that are not among the N, since they could not be read.
     """
 
     __test__ = False
@@ -39,6 +42,9 @@ class TestSplit:
     listed: Callable[[str], ListedImages | None] = _no_lists
     shifts_are_listed: bool = False
     num_classes: int | None = None
+    class_names: list[str] | None = None
+    names: Callable[[], list[str]] | None = None
+    unreadable: Sequence[str] = ()
 
     @cached_property
     def sizes(self) -> np.ndarray:
@@ -51,6 +57,10 @@ class TestSplit:
         if self.class_counts is None:
             raise ValueError("it follows the training frequencies, and they are not known (--train-counts)")
         return np.asarray(self.class_counts)
+
+    def image_names(self) -> list[str]:
+        """What list files call the images, length N."""
+        return [str(number) for number in range(len(self.targets))] if self.names is None else self.names()
 
     @property
     def in_words(self) -> str:
