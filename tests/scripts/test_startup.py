@@ -51,6 +51,9 @@ COMMANDS = {
     f"tools.estimate|{RECIPE}|--gpus|0": 2,
     "tools.estimate|nowhere.json": 2,
     "tools.schema|--help": 0,
+    "tools.export|--help": 0,
+    "tools.export|nowhere.pth|--format|onnx": 2,
+    "tools.export|nowhere.pth": 2,
 }
 
 

@@ -1,0 +1,200 @@
+"""`python -m tools.export`: files that run elsewhere and equal the checkpoint on JPEGs, or no file at all."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from data_loader.datasets.decoding import ImageReader
+from data_loader.file_loader import IMAGENET_MEAN, IMAGENET_STD
+from data_loader.transforms.crops import CentreCrop
+from model.model import ResNet10Model
+from model.posthoc_calibration import Calibrator
+from tests.data_loader.image_trees import write_user_folder
+from tests.scripts.command_line import ROOT, Shell, files_below
+from tests.trainer.small_runs import small_config, small_trainer
+from trainer.evaluation.calibrations import FittedPredictor, StoredCalibration, calibration_path, write_calibration
+from trainer.inference import program_files
+from trainer.inference.pixels import prepare
+from trainer.inference.program_files import FORMATS, Program
+from utils.files.checkpoint import file_digest, load_checkpoint
+
+SIDE, SHORTER = 32, 37  # 256/224 of the side
+NARROW = {f"arch__args__layer{number}_output_dim": 8 for number in (2, 3, 4)}
+FRESH = """
+import json, sys
+import numpy as np, torch
+extra = {"metadata.json": ""}
+program = torch.export.load(sys.argv[1], extra_files=extra).module()
+with torch.inference_mode():
+    found = [program(torch.from_numpy(images)).numpy() for images in np.load(sys.argv[2])]
+np.save(sys.argv[3], np.concatenate(found))
+print(json.loads(extra["metadata.json"])["class_names"])
+"""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on a folder of JPEGs of several sizes, with a calibration and a prior beside its checkpoint.
+
+    The network is untrained, its BatchNorm statistics random, so that its probabilities are far from even.
+    """
+    folder = tmp_path_factory.mktemp("jpegs")
+    tree = write_user_folder(folder / "data", broken=False)
+    data = {"batch_size": 8, "num_workers": 0, "image_size": SIDE, "data_dir": str(tree.data_dir)}
+    config = small_config(
+        **{"arch__type": "ResNet10Model", "arch__args__num_classes": len(tree.class_counts), **NARROW},
+        data_loader={"type": "ImageFolderDataLoader", "args": data},
+    )
+    trainer = small_trainer(folder / "run", config)
+    random = torch.Generator().manual_seed(0)
+    for name, values in trainer.method.network.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            values.add_(torch.rand(values.shape, generator=random) - 0.5)
+    checkpoint = trainer.save("model.pth")
+    names = trainer.loaders["train"].class_names
+    calibrator = Calibrator(np.full(len(names), 0.5), np.linspace(-1, 1, len(names)))
+    predictors = {"raw": {"ensemble": FittedPredictor(calibrator, "uniform")}}
+    digest = file_digest(checkpoint)
+    counts = tuple(tree.class_counts)
+    stored = StoredCalibration("bcts", checkpoint.name, digest, "a test", counts, predictors)
+    write_calibration(calibration_path(checkpoint), stored)
+    prior = np.arange(1, len(names) + 1) / np.arange(1, len(names) + 1).sum()
+    (folder / "prior.json").write_text(json.dumps(dict(zip(names, prior, strict=True))))
+    return folder
+
+
+@pytest.fixture
+def export(made: Path, shell: Shell, tmp_path: Path):
+    """Runs the command with the checkpoint, `--out` in a folder of its own, and further flags."""
+    return lambda kind, *flags: shell(
+        "tools.export", made / "run" / "model.pth", "--format", kind, "--out", tmp_path / f"out.{kind}", *flags
+    )
+
+
+def jpegs(folder: Path, count: int) -> list[Path]:
+    """Coloured and grey ones, and one of CMYK."""
+    return sorted((folder / "data").rglob("*.jpg"), key=lambda path: path.name[::-1])[:count]
+
+
+def expected(folder: Path, paths: list[Path], *, corrected: bool) -> np.ndarray:
+    """The checkpoint's probabilities of image files, step by step; corrected: calibrated, and under the prior."""
+    config = json.loads((folder / "run" / "config.json").read_text())
+    network = ResNet10Model(**config["arch"]["args"]).eval()
+    network.load_state_dict(load_checkpoint(folder / "run" / "model.pth")["state_dict"])
+    crop, no_params = CentreCrop(SIDE, SHORTER), np.empty(0)
+    images = torch.stack([crop(ImageReader()(str(path)), no_params) for path in paths])
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
+    with torch.no_grad():
+        log_p = torch.log_softmax(network.expert_logits((images / 255 - mean) / std).double().mean(dim=1), dim=1)
+    if corrected:
+        log_p = 0.5 * log_p + torch.linspace(-1, 1, 3) + torch.tensor([1, 2, 3]).log()
+    return torch.softmax(log_p, dim=1).numpy()
+
+
+def in_fresh_process(folder: Path, batches: np.ndarray) -> np.ndarray:
+    """Probabilities [N, C] of batches [n, B, S, S, 3] from `out.torch`, with torch and NumPy alone."""
+    np.save(folder / "images.npy", batches)
+    files = [folder / name for name in ("out.torch", "images.npy", "probabilities.npy")]
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", FRESH, *files],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "['apple', 'birch', 'cedar']\n"), done.stderr
+    found: np.ndarray = np.load(files[2])
+    return found
+
+
+CORRECTED = ("--calibration", "stored", "--prior")
+
+
+@pytest.mark.parametrize(("kind", "corrected"), [("torch", False), ("onnx", True)])
+def test_a_file_gives_the_checkpoints_probabilities_of_jpegs(made, export, tmp_path, kind, corrected):
+    if kind == "onnx":
+        pytest.importorskip("onnxruntime")
+    ended = export(kind, *((*CORRECTED, made / "prior.json") if corrected else ()))
+    assert (ended.code, ended.err) == (0, "")
+    program = FORMATS[kind].read((tmp_path / f"out.{kind}").read_bytes())
+    paths = jpegs(made, 32)
+    pixels = np.stack([prepare(str(path), SIDE, SHORTER) for path in paths])
+    ours = np.stack([CentreCrop(SIDE, SHORTER)(ImageReader()(str(path)), np.empty(0)).numpy() for path in paths])
+    channels_last = np.ascontiguousarray(ours.transpose(0, 2, 3, 1))
+    assert np.abs(pixels.astype(int) - channels_last).max() <= 1
+    probabilities = expected(made, paths, corrected=corrected)
+    assert probabilities.max() > 0.6
+    assert probabilities.min() < 0.1
+    for batch in (1, 32):
+        parts = np.split(channels_last, 32 // batch)
+        np.testing.assert_allclose(np.concatenate([program.run(part) for part in parts]), probabilities, atol=1e-4)
+    if kind == "torch":
+        np.testing.assert_allclose(in_fresh_process(tmp_path, channels_last[None]), probabilities, atol=1e-4)
+    np.testing.assert_allclose(program.run(pixels), probabilities, atol=0.02)  # a pixel differs by 1 here and there
+
+    told = program.metadata
+    assert told["class_names"] == ["apple", "birch", "cedar"]
+    assert told["checkpoint_sha256"] == file_digest(made / "run" / "model.pth")
+    assert told["input"]["shape"] == ["batch", SIDE, SIDE, 3]
+    assert (told["resize"]["side"], told["resize"]["shorter"]) == (SIDE, SHORTER)
+    assert told["home_prior"] == pytest.approx([1 / 3] * 3)
+    assert told["temperature"] == pytest.approx(2 if corrected else 1)
+    assert told["test_prior"] == (pytest.approx([1 / 6, 1 / 3, 1 / 2]) if corrected else None)
+    scope: dict[str, Any] = {}
+    exec(told["resize"]["source"], scope)  # as whoever has the file alone does
+    np.testing.assert_array_equal(scope["prepare"](str(paths[0]), SIDE, SHORTER), pixels[0])
+
+
+def test_a_file_that_differs_from_the_checkpoint_is_not_kept(made, export, tmp_path, monkeypatch):
+    class Wrong:
+        suffix, runs_with = ".pt2", "nothing"
+        check_packages = staticmethod(lambda: None)
+        write = staticmethod(lambda program, metadata: b"wrong")
+        read = staticmethod(lambda content: Program(lambda images: np.full((len(images), 3), 1 / 3, np.float32), {}))
+
+    monkeypatch.setitem(FORMATS, "torch", Wrong())
+    monkeypatch.setattr("trainer.inference.export_command.capture", lambda model, side: None)
+    ended = export("torch")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.count("\n") == 1
+    assert "not written: its probabilities differ from the checkpoint's by" in ended.err
+    assert files_below(tmp_path) == {}
+
+
+def test_what_is_missing_is_told_in_a_line_before_anything_is_read(made, export, tmp_path, monkeypatch):
+    monkeypatch.setattr(program_files, "find_spec", lambda name: None if name == "onnxscript" else name)
+    ended = export("onnx")
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        "error: --format onnx: needs onnxscript; install with: pip install onnx onnxscript onnxruntime\n"
+    )
+    assert files_below(tmp_path) == {}
+
+
+def test_the_documented_function_is_the_one_that_was_checked():
+    assert inspect.getsource(prepare) in (ROOT / "docs/export.md").read_text(encoding="utf8")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--calibration", "nowhere.json"), "nowhere.json: "),
+        (("--prior", "nowhere.csv"), "nowhere.csv: "),
+        (("--format", "tflite"), "invalid choice: 'tflite'"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_no_file(export, tmp_path, flags, message):
+    ended = export("torch", *flags)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert message in ended.err
+    assert files_below(tmp_path) == {}
