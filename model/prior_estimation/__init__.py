@@ -17,6 +17,8 @@ A new estimator is a file here that lists it in `__all__`. Streams of batches ar
 | `map_em` | logits | the same, less with few images |
 | `tilt` | training prior | that the tail is the training tail, to a power |
 | `centred_map_em` | training prior | the tilt, and the posteriors a little |
+| `banded_em` | training prior | the tilt, and the posteriors where these say much more |
+| `auto` | what there is | the same, as far as a test tells them from the predictor's own prior |
 | `bbse`, `rlls` | held-out images | that these show the same mistakes as the test images |
 """
 
@@ -24,6 +26,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from model.prior_estimation.auto import auto
+from model.prior_estimation.banded import banded_em
 from model.prior_estimation.bbse import bbse
 from model.prior_estimation.bootstrap import PriorInterval, bootstrap
 from model.prior_estimation.centred import centred_map_em
@@ -41,6 +45,8 @@ __all__ = [
     "PriorEstimate",
     "PriorEvidence",
     "PriorInterval",
+    "auto",
+    "banded_em",
     "bbse",
     "bootstrap",
     "centred_map_em",

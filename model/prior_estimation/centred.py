@@ -40,6 +40,6 @@ def centred_map_em(
     weightings = evidence.weightings(image_weights)
     centre = tilt(evidence, image_weights=weightings)
     weights = np.full(len(weightings), checked_range("weight", weight, 0, 1))
-    likelihood = AnchoredLikelihood(evidence, weightings, weights, centre.prior)
+    likelihood = AnchoredLikelihood(evidence, weightings, centre.prior, weights)
     estimate = likelihood.maximise(tolerance=tolerance, max_iterations=max_iterations)
     return estimate.with_parameters(**centre.parameters, weight=weights).shaped_like(image_weights)

@@ -35,6 +35,6 @@ def em(
     """
     weightings = evidence.weightings(image_weights)
     sets = len(weightings)
-    likelihood = AnchoredLikelihood(evidence, weightings, np.ones(sets), np.tile(evidence.source_prior, (sets, 1)))
+    likelihood = AnchoredLikelihood(evidence, weightings, np.tile(evidence.source_prior, (sets, 1)), np.ones(sets))
     estimate = likelihood.maximise(tolerance=tolerance, max_iterations=max_iterations)
     return estimate.shaped_like(image_weights)

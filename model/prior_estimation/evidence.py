@@ -22,7 +22,11 @@ from model.prior_estimation.checks import (
 )
 from utils.row_blocks import row_blocks
 
+UNKNOWN_ERROR = 0.3
+"""Taken for the relative error of a class's mean prediction where no held-out image of it says how large it is."""
+
 _SMALLEST = np.finfo(np.float64).tiny
+_PSEUDO_IMAGES = 2  # of the spread of one prediction: two images that agree do not make it certain
 
 
 class HeldOut(NamedTuple):
@@ -99,6 +103,28 @@ class PriorEvidence:
         share_of_image = np.divide(home, counts, out=np.zeros_like(home), where=counts > 0)[labels]  # [M]
         mean_prediction = share_of_image @ softmax(np.asarray(self.held_out.logits, dtype=np.float64))
         return mean_prediction + np.where(counts > 0, 0.0, home)
+
+    @cached_property
+    def source_errors(self) -> Floats:
+        """How far `source_prior` may be from what the predictor really says without a shift, relative to it: [C].
+
+        A standard error, from the spread of the predictions of each class's held-out images. Classes without any are
+        wrong by `UNKNOWN_ERROR`, and so are all without held-out images.
+        """
+        home = np.asarray(self.home_prior)
+        if self.held_out is None:
+            return np.full(home.size, UNKNOWN_ERROR)
+        labels = np.asarray(self.held_out.labels)
+        predictions = softmax(np.asarray(self.held_out.logits, dtype=np.float64))  # [M, C]
+        counts = np.bincount(labels, minlength=home.size)
+        variances = np.square(np.where(counts > 0, 0.0, UNKNOWN_ERROR * home))
+        for label in np.flatnonzero(counts):
+            of_class = predictions[labels == label]
+            mean, count = of_class.mean(axis=0), counts[label]
+            spread = (count * of_class.var(axis=0) + _PSEUDO_IMAGES * mean * (1 - mean)) / (count + _PSEUDO_IMAGES)
+            variances += home[label] ** 2 * spread / count
+        source = self.source_prior
+        return np.divide(np.sqrt(variances), source, out=np.zeros_like(source), where=source > 0)
 
     @property
     def ratios(self) -> Floats:

@@ -53,7 +53,7 @@ def map_em(
         weights = automatic_weight(evidence.source_prior, plain.prior)
     else:
         weights = np.full(len(weightings), checked_range("weight", weight, 0, 1))
-    likelihood = AnchoredLikelihood(evidence, weightings, weights, np.tile(anchor, (len(weightings), 1)))
+    likelihood = AnchoredLikelihood(evidence, weightings, np.tile(anchor, (len(weightings), 1)), weights)
     estimate = likelihood.maximise(tolerance=tolerance, max_iterations=max_iterations)
     return estimate.with_parameters(weight=weights).shaped_like(image_weights)
 

@@ -16,7 +16,7 @@ from trainer.evaluation.results import results_table
 from trainer.evaluation.scripts import evaluation_parser
 
 COUNTS = np.array([300, 100, 30, 10])
-ESTIMATORS = ("em", "map-em", "tilt", "bbse", "rlls")
+ESTIMATORS = ("auto", "em", "map-em", "tilt", "bbse", "rlls")
 
 
 def drawn(counts: list[int], home: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -71,13 +71,22 @@ def test_what_was_not_estimated_has_no_distance_and_the_table_shows_it_where_the
     assert "prior_l1" not in rows["none"]
     assert "prior_l1" not in rows["known"]
     shown = [{"weights": "raw", **rows["em"]}]
-    assert results_table(shown, first="distribution").splitlines()[0].endswith("prior L1")
+    assert results_table(shown, first="distribution").splitlines()[0].split()[-4:] == ["prior", "L1", "±", "L1"]
     assert "prior L1" not in results_table([{"weights": "raw", **rows["none"]}], first="distribution")
+
+
+def test_the_table_says_how_an_estimate_came_about(rows: dict[str, dict[str, Any]]) -> None:
+    tilted = {"weights": "raw", **rows["auto"]}
+    assert results_table([tilted], first="distribution").splitlines()[0].endswith("estimate")
+    gamma, elsewhere = tilted["prior_in_words"].removeprefix("γ ").removesuffix(" % elsewhere").split(", ")
+    assert float(gamma) == pytest.approx(-1, abs=0.15)  # the test images follow the training tail's inverse
+    assert int(elsewhere) < 10
+    assert 0 < tilted["prior_spread"] < 0.2
 
 
 def test_which_have_use_for_held_out_images() -> None:
     assert {name for name, prior in PRIORS.items() if prior.held_out == "needed"} == {"bbse", "rlls"}
-    assert {name for name, prior in PRIORS.items() if prior.held_out == "helpful"} == {"em", "map-em", "tilt"}
+    assert {name for name, prior in PRIORS.items() if prior.held_out == "helpful"} == {"auto", "em", "map-em", "tilt"}
 
 
 def test_held_out_images_make_good_for_posteriors_that_are_wrong() -> None:

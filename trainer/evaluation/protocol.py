@@ -80,13 +80,15 @@ def evaluate(
 
 
 def _in_columns(found: FoundPrior | None, targets: np.ndarray) -> dict[str, Any]:
-    """What a row has of an estimated prior: itself, its intervals, and its L1 distance from the test set's own."""
+    """What a row has of an estimated prior: how it came about, its L1 distance from the test set's own, intervals."""
     if found is None or found.interval is None:
         return {}
     low, high = found.interval
     true = np.bincount(targets, minlength=len(found.prior)) / len(targets)
     return {
+        "prior_in_words": found.in_words,
         "prior_l1": float(np.abs(found.prior - true).sum()),
+        "prior_spread": found.spread,
         "test_prior": found.prior.tolist(),
         "test_prior_low": low.tolist(),
         "test_prior_high": high.tolist(),

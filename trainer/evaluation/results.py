@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,11 @@ from utils.reporting.tables import NOTHING, decimal, percent, table
 RAW = "raw"
 PER_CLASS = "per_class"
 MOST_CLASSES_SHOWN = 20
+_OF_ESTIMATES: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "prior_l1": ("prior L1", decimal),
+    "prior_spread": ("± L1", decimal),
+    "prior_in_words": ("estimate", str),
+}
 
 
 def result_row(scores: Mapping[str, Any], *, checkpoint: Path, protocol: str, weights: str) -> dict[str, Any]:
@@ -33,21 +38,21 @@ def result_row(scores: Mapping[str, Any], *, checkpoint: Path, protocol: str, we
 def results_table(rows: Sequence[Mapping[str, Any]], *, first: str) -> str:
     """Rows as an aligned table; `first` names the column that tells them apart.
 
-    Another column tells of which weights a row is, where there are more than the raw ones, and one how far an estimated
-    test prior is from the true one.
+    Another column tells of which weights a row is, where there are more than the raw ones. Of an estimated test prior:
+    how far it is from the true one, how far another draw of the images might be from it, and how it came about.
     """
     named = [first, "weights"] if {row["weights"] for row in rows} != {RAW} else [first]
     shown = {name: metric for name, metric in METRICS.items() if metric.in_table}
-    estimated = ["prior_l1"] if any("prior_l1" in row for row in rows) else []
+    estimated = {name: column for name, column in _OF_ESTIMATES.items() if any(row.get(name) for row in rows)}
     header = [*named, "images", *(f"{metric.title} %" if metric.percent else metric.title for metric in shown.values())]
-    header += ["prior L1" for _ in estimated]
+    header += [title for title, _ in estimated.values()]
     return table(
         header,
         [
             [
                 *(str(row[name]) for name in (*named, "images")),
                 *((percent if metric.percent else decimal)(row[name]) for name, metric in shown.items()),
-                *(decimal(row[name]) for name in estimated),
+                *(shown_as(row.get(name)) for name, (_, shown_as) in estimated.items()),
             ]
             for row in rows
         ],

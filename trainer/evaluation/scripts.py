@@ -25,6 +25,8 @@ COLUMNS = """columns of the table:
   few %          the same, fewer than 20 training images
   ECE %          expected calibration error: by how much confidence and accuracy differ, over 15 bins of confidence
   prior L1       with an estimated test prior: sum of its differences to the true one (0 to 2)
+  ± L1           how far 95 % of other draws of as many images would be from that estimate
+  estimate       how it came about: γ of the tilt π_train^γ; the part of the images that is elsewhere than that says
   (a dash: there are no such images)
 and of the table by class, for test sets of few classes:
   training images, test images    of the class
@@ -40,7 +42,8 @@ def evaluation_parser(description: str, examples: str) -> argparse.ArgumentParse
         "--prior",
         metavar="NAME|FILE",
         help="what is assumed of the test prior π_test: none (default); known: the test set's own class frequencies; "
-        "em, map-em or tilt: estimated from the test images without their labels; bbse or rlls: estimated with images "
+        "auto: estimated from the test images without their labels, as far as they give evidence (recommended); em, "
+        "map-em or tilt: other estimates from them; bbse or rlls: estimated with images "
         "held out from training, too; or a CSV or JSON of class,frequency. Then log π_test − log π_home is added to "
         "the logits, π_home being what the predictor is right for",
     )

@@ -36,8 +36,8 @@ def is_prior(prior: np.ndarray, classes: int = CLASSES) -> bool:
     return prior.shape == (classes,) and prior.dtype == np.float64 and prior.min() >= 0 and abs(prior.sum() - 1) < 1e-9
 
 
-def test_there_are_six():
-    assert set(NAMES) == {"em", "map_em", "centred_map_em", "tilt", "bbse", "rlls"}
+def test_there_are_eight():
+    assert set(NAMES) == {"auto", "em", "map_em", "centred_map_em", "banded_em", "tilt", "bbse", "rlls"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -207,14 +207,20 @@ def test_mistakes_in_weights(name, weights, message):
 
 @pytest.mark.parametrize(
     ("name", "missing"),
-    [("tilt", "training_prior"), ("centred_map_em", "training_prior"), ("bbse", "held_out"), ("rlls", "held_out")],
+    [
+        ("tilt", "training_prior"),
+        ("centred_map_em", "training_prior"),
+        ("banded_em", "training_prior"),
+        ("bbse", "held_out"),
+        ("rlls", "held_out"),
+    ],
 )
 def test_what_it_needs_is_asked_for(name, missing):
     with pytest.raises(ValueError, match=f"needs {missing}"):
         ESTIMATORS[name](PriorEvidence(TEST, HOME))
 
 
-@pytest.mark.parametrize("name", ["em", "map_em", "centred_map_em"])
+@pytest.mark.parametrize("name", ["em", "map_em", "centred_map_em", "banded_em", "auto"])
 @pytest.mark.parametrize("options", [{"tolerance": 0}, {"tolerance": float("nan")}, {"max_iterations": 0}])
 def test_stopping_rules_that_are_none(name, options):
     with pytest.raises(ValueError, match=f"{next(iter(options))} must be"):

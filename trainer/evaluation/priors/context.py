@@ -42,10 +42,14 @@ class FoundPrior:
         prior: [C], counts or frequencies.
         interval: lower and upper ends [C] of what another draw of as many test images might have given; None where
             the prior was not estimated.
+        spread: L1 distance from `prior` that 95 % of such draws stay within; None where it was not estimated.
+        in_words: how it came about, for tables; "" where the entry's name says so.
     """
 
     prior: np.ndarray
     interval: tuple[np.ndarray, np.ndarray] | None = None
+    spread: float | None = None
+    in_words: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,140 @@
+"""How much of what a known test prior brings do estimates of it bring? On trained runs, seed for seed.
+
+For every checkpoint: the forward–backward ladder, five shuffled tails, and five draws of each of three Dirichlet
+distributions; top-1 and ECE of the ensemble as it is, with the known prior and with each estimate. Printed are means
+over the seeds, the part of the gap between none and known that is closed, and paired 95 % intervals (t over seeds) of
+the gain over none.
+
+    python -m benchmarks.unknown_priors saved/fashion/models/bs*/*/checkpoint-epoch12.pth --out FILE
+
+Runs that held images out (data_loader.args.validation_split) let the estimators use them, unless `--without-held-out`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from benchmarks.machine import processor_name
+from trainer.evaluation.opened_run import TestRun, open_run
+from trainer.evaluation.presets import SWEEPS, Preset
+from trainer.evaluation.priors import PRIORS
+from utils.config.json_files import read_configuration
+from utils.config.parser import CONFIG_NAME, ConfigParser
+from utils.distributed.environment import launch_environment
+from utils.errors import run_main
+from utils.files.writing import write_text
+from utils.reporting.tables import table
+
+DRAWS = range(1, 6)
+ALPHAS = ("0.1", "1", "10")
+RANDOM = [f"shuffled50-{seed}" for seed in DRAWS] + [f"dirichlet{alpha}-{seed}" for alpha in ALPHAS for seed in DRAWS]
+BESIDE = ("none", "known")
+METRICS = {"accuracy": "top-1 %", "ece": "ECE %"}
+Scores = dict[str, dict[str, list[float]]]  # family of distributions → prior → one figure a seed
+
+
+def opened(checkpoint: Path, *, held_out: bool) -> TestRun:
+    """A run's test predictions, with those of its held-out images where it has any."""
+    source = checkpoint.parent / CONFIG_NAME
+    parser = ConfigParser(read_configuration(source), source=str(source), resume=checkpoint)
+    run = open_run(parser, launch_environment(), held_out="helpful" if held_out else "unused")
+    assert run is not None, "there is one process"
+    return run
+
+
+def scores_of(run: TestRun, priors: list[str]) -> dict[str, dict[str, dict[str, float]]]:
+    """Metric → family → prior → mean over the family's draws, of one run."""
+    preset = Preset("", "shifts", (*SWEEPS["cifar"].distributions, *RANDOM), ("mean",), by_default=False)
+    found: dict[str, dict[str, dict[str, list[float]]]] = {
+        metric: defaultdict(lambda: defaultdict(list)) for metric in METRICS
+    }
+    for name in priors:
+        for row in run.rows(preset, run.selected(preset), prior=PRIORS[name]):
+            family = row["distribution"].partition("-")[0]
+            for metric in METRICS:
+                found[metric][family][name].append(100 * row[metric])
+    return {
+        metric: {family: {name: float(np.mean(values)) for name, values in rows.items()} for family, rows in by.items()}
+        for metric, by in found.items()
+    }
+
+
+def gathered(runs: list[dict[str, dict[str, dict[str, float]]]]) -> dict[str, Scores]:
+    """The same with one figure a seed."""
+    return {
+        metric: {
+            family: {name: [run[metric][family][name] for run in runs] for name in rows}
+            for family, rows in runs[0][metric].items()
+        }
+        for metric in METRICS
+    }
+
+
+def closed(rows: dict[str, list[float]], name: str) -> float | None:
+    """Percent of the gap between none and known; None where there is no gap of half a point."""
+    none, known, ours = (float(np.mean(rows[prior])) for prior in (*BESIDE, name))
+    return 100 * (ours - none) / (known - none) if known - none >= 0.5 else None
+
+
+def gain(rows: dict[str, list[float]], name: str) -> tuple[float, float]:
+    """Mean gain over none, and half of its paired 95 % interval (nan for one seed)."""
+    differences = np.subtract(rows[name], rows["none"])
+    if len(differences) < 2:
+        return float(differences.mean()), float("nan")
+    half = stats.t.ppf(0.975, len(differences) - 1) * differences.std(ddof=1) / np.sqrt(len(differences))
+    return float(differences.mean()), float(half)
+
+
+def report(found: dict[str, Scores], priors: list[str]) -> str:
+    """Tables: each metric, and the part of the gap that is closed with the gain's interval."""
+    parts = []
+    for metric, title in METRICS.items():
+        lines = [[family, *(f"{np.mean(rows[name]):.1f}" for name in priors)] for family, rows in found[metric].items()]
+        parts.append(f"{title}\n{table(['test prior', *priors], lines)}")
+    estimates = [name for name in priors if name not in BESIDE]
+    lines = []
+    for family, rows in found["accuracy"].items():
+        cells = []
+        for name in estimates:
+            (mean, half), part = gain(rows, name), closed(rows, name)
+            cells.append(f"{mean:+.1f} ± {half:.1f}" + (f" ({part:.0f} %)" if part is not None else ""))
+        lines.append([family, *cells])
+    parts.append(
+        "gain over none in points, paired 95 % interval over seeds (part of the gap to known)\n"
+        + table(["test prior", *estimates], lines)
+    )
+    return "\n\n".join(parts)
+
+
+def main() -> None:
+    """Open the runs, score them, print and write the tables."""
+    flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    flags.add_argument("checkpoints", nargs="+", type=Path, help="one for each seed")
+    flags.add_argument("--priors", nargs="+", default=[name for name in PRIORS if name != "posthoc"])
+    flags.add_argument("--without-held-out", action="store_true", help="logits alone; leaves out what needs more")
+    flags.add_argument("--out", type=Path, help="write the figures here, as JSON")
+    arguments = flags.parse_args()
+    held_out = not arguments.without_held_out
+    given = [*BESIDE, *(name for name in arguments.priors if name not in BESIDE)]
+    priors = [name for name in given if held_out or PRIORS[name].held_out != "needed"]
+    found = gathered([scores_of(opened(path, held_out=held_out), priors) for path in arguments.checkpoints])
+    print(report(found, priors))
+    if arguments.out is not None:
+        content: dict[str, Any] = {
+            "machine": processor_name(),
+            "checkpoints": [str(path.relative_to(path.parents[2])) for path in arguments.checkpoints],
+            "held_out": held_out,
+            **found,
+        }
+        write_text(arguments.out, json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    run_main(main)
