@@ -13,7 +13,7 @@ import pytest
 
 from tests.odd_files import ODD_KINDS, put_odd
 from trainer.evaluation.predictions import Predictions
-from trainer.evaluation.predictions import stored_predictions as stored_predictions_of
+from trainer.evaluation.stored_predictions import stored_predictions as stored_predictions_of
 from utils.errors import UserError
 
 N, E, C = 6, 2, 3

@@ -20,12 +20,13 @@ from trainer.config.run_config import RunConfig, run_config
 from trainer.evaluation.aggregations import predictors
 from trainer.evaluation.distributions import LISTED, Distribution, TestSplit, select
 from trainer.evaluation.home import home_priors
-from trainer.evaluation.predictions import Predictions, predict, stored_predictions
+from trainer.evaluation.predictions import Predictions, predict
 from trainer.evaluation.presets import Preset
 from trainer.evaluation.priors import NONE, HeldOutUse, TestPrior
 from trainer.evaluation.protocol import evaluate
 from trainer.evaluation.result_files import repair_results, write_results
 from trainer.evaluation.results import RAW, result_row
+from trainer.evaluation.stored_predictions import stored_predictions
 from trainer.loaders import build_loader
 from trainer.weights import load_weights
 from utils.config.parser import ConfigParser
