@@ -10,25 +10,22 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from data_loader.datasets.decoding import UnreadableImageError, read_file
+from data_loader.datasets.contents import file_digests
 from data_loader.datasets.splits import Splits
 from data_loader.lists.list_files import ImageList, parse_list, write_list
 from utils.errors import UserError
 from utils.files.reading import read_regular_file, regular_file
 from utils.files.writing import write_bytes
-from utils.reporting.progress import progress_bar
 
 FOLDER = "split"
 _CONTENTS = "contents.sha256"
 _LAST = "train"  # written when the others are whole: without it there is no kept split
 _PARTS = ("validation", "test", _LAST)
-_THREADS, _AT_ONCE = 4, 64
 _LINE = re.compile(rb"(\\?)([0-9a-f]{64}) [ *](.+)")
 _ESCAPES = {b"\\": rb"\\", b"\n": rb"\n", b"\r": rb"\r"}
 _ESCAPED = {escaped: byte for byte, escaped in _ESCAPES.items()}
@@ -103,13 +100,9 @@ def keep_split(run: Path, files: Splits[ImageList], base: Path) -> None:
 
 def contents_of(paths: Iterable[bytes], base: Path) -> dict[bytes, str]:
     """The SHA-256 of images in a folder, in hexadecimal; without those that can't be read."""
-    paths, digests = list(paths), dict[bytes, str]()
-    chunks = [paths[begin : begin + _AT_ONCE] for begin in range(0, len(paths), _AT_ONCE)]
-    with ThreadPoolExecutor(_THREADS) as threads, progress_bar("contents", len(paths)) as bar:
-        for found in threads.map(lambda chunk: {path: _digest(base / os.fsdecode(path)) for path in chunk}, chunks):
-            digests |= {path: digest for path, digest in found.items() if digest}
-            bar.update(len(found))
-    return digests
+    paths = list(paths)
+    digests = file_digests([str(base / os.fsdecode(path)) for path in paths])
+    return {path: digest for path, digest in zip(paths, digests, strict=True) if digest}
 
 
 def names_digest(images: ImageList) -> str:
@@ -150,10 +143,3 @@ def _read_contents(path: Path) -> dict[bytes, str]:
 def _content_line(path: bytes, digest: str) -> bytes:
     escaped = re.sub(rb"[\\\n\r]", lambda byte: _ESCAPES[byte[0]], path)
     return (b"\\" if escaped != path else b"") + digest.encode() + b"  " + escaped + b"\n"
-
-
-def _digest(path: Path) -> str:
-    try:
-        return hashlib.sha256(read_file(str(path))).hexdigest()
-    except UnreadableImageError:
-        return ""

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from base import VIEWS, BaseDataLoader, Batch, View
+from data_loader.datasets.contents import Contents
 from data_loader.datasets.image_sets import BatchDataset, ImageSet, ReadBatch
 from data_loader.datasets.longtail import stratified_split
 from data_loader.datasets.splits import EVALUATED_SPLITS, Splits
@@ -144,6 +145,11 @@ class ImageDataLoader(BaseDataLoader):
         """The image set of this loader's split."""
         return self.splits[self.split]
 
+    @cached_property
+    def contents(self) -> Contents:
+        """What the images of this loader's split hold, as it was when this was first asked for."""
+        return self.splits[self.split].contents()
+
     @property
     def is_evaluated(self) -> bool:
         """Whether this loader's split is one to evaluate on: in file order and, but for views, not augmented."""
@@ -228,7 +234,7 @@ class ImageDataLoader(BaseDataLoader):
         _ = self.splits[name]
         other = copy.copy(self)
         other.split, other.views = name, ("train",)
-        for cached in ("images", "pipelines", "_planner", "_torch_loader"):
+        for cached in ("images", "contents", "pipelines", "_planner", "_torch_loader"):
             other.__dict__.pop(cached, None)
         return other
 

@@ -6,11 +6,13 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from data_loader.datasets.contents import Contents, contents_of_files, file_digests
 from data_loader.datasets.decoding import ImageReader, UnreadableImageError
 from data_loader.datasets.image_sets import ImageSet
 from data_loader.transforms.crops import Crop
@@ -54,6 +56,19 @@ class FileSet(ImageSet):
             if folder not in real_folders:
                 real_folders[folder] = os.path.realpath(folder)
             yield os.path.join(real_folders[folder], name)
+
+    def contents(self) -> Contents:
+        """Of names, sizes and times of the files, and of a sample of them."""
+        return contents_of_files(self.paths.tolist(), self._all_paths, lambda: self.digests)
+
+    @cached_property
+    def digests(self) -> list[str]:
+        """The SHA-256 of each file in hexadecimal, length N; empty for one that can't be read. They are read once."""
+        return file_digests(self._all_paths)
+
+    @property
+    def _all_paths(self) -> list[str]:
+        return [self.path(index) for index in range(len(self))]
 
     def read(self, sample_ids: np.ndarray) -> Tensor:
         """The images that sample_ids [B, 3] name: uint8, shape [B, 3, S, S]."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from base import BatchShard
+from data_loader.datasets.contents import Contents, contents_of_array
 from data_loader.sampling import BatchPlan
 from data_loader.transforms.pipeline import Pipeline
 from utils.errors import UserError
@@ -44,6 +45,10 @@ class ImageSet(ABC):
         return iter(())
 
     @abstractmethod
+    def contents(self) -> Contents:
+        """What the images hold now, in digests, by which to tell later whether they are still the same."""
+
+    @abstractmethod
     def subset(self, indices: np.ndarray) -> ImageSet:
         """The images at `indices`, in that order."""
 
@@ -65,6 +70,10 @@ class ArraySet(ImageSet):
     def read(self, sample_ids: np.ndarray) -> Tensor:
         """The images that sample_ids [B, 3] name: uint8, shape [B, 3, H, W]."""
         return self.images[torch.from_numpy(sample_ids[:, 1])]
+
+    def contents(self) -> Contents:
+        """Of the pixels."""
+        return contents_of_array(self.images.numpy())
 
     def subset(self, indices: np.ndarray) -> ArraySet:
         """The images at `indices`, in that order."""

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.data_loader.image_trees import write_user_folder
 from tests.scripts.command_line import Shell
@@ -86,6 +88,38 @@ def test_a_folder_that_has_gained_images_is_not_split_anew(trained: tuple[Path, 
     assert all(bool((undisturbed[name] == continued[name]).all()) for name in undisturbed)
 
 
+def test_images_that_were_overwritten_are_not_answered_from_predictions_of_before(
+    trained: tuple[Path, Path], shell: Shell
+) -> None:
+    data, checkpoint = trained
+    assert shell("test.py", "-r", checkpoint).code == 0
+    before = logits_of(checkpoint)
+    frozen = (checkpoint.parent / "split" / "test.txt").read_text(encoding="utf8").splitlines()
+    pictures = [data / line.rpartition(" ")[0] for line in frozen]
+    for picture in pictures:
+        os.utime(picture, ns=(0, 0))  # as a copy has it
+    assert "no need to run the network again" in shell("test.py", "-r", checkpoint).out
+
+    random = np.random.default_rng(0)
+    for picture in pictures:
+        noise = random.integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(noise).save(picture, "PNG")
+    ended = shell("test.py", "-r", checkpoint)
+    assert ended.code == 0
+    assert "is of other images than there are now: the network runs again" in ended.out
+    of_noise = logits_of(checkpoint)
+    assert (of_noise != before).any(axis=(1, 2)).all()
+
+    checkpoint.with_name("checkpoint-epoch1.predictions.npz").unlink()
+    assert shell("test.py", "-r", checkpoint).code == 0
+    assert (logits_of(checkpoint) == of_noise).all()
+
+
+def logits_of(checkpoint: Path) -> np.ndarray:
+    with np.load(checkpoint.with_name(f"{checkpoint.stem}.predictions.npz")) as content:
+        return content["logits_raw"]
+
+
 @pytest.mark.parametrize("place", ["", "test"])
 def test_a_checkpoint_its_configuration_and_a_folder_of_test_images_suffice(
     trained: tuple[Path, Path], shell: Shell, tmp_path: Path, place: str
@@ -127,7 +161,6 @@ def test_unreadable_test_images_are_counted_listed_and_left_out_of_the_scores(
     broken = [line.rpartition(" ")[0] for line in frozen if line.startswith("birch")]
     for path in broken:
         (data / path).write_bytes(b"no picture")
-    (checkpoint.parent / "checkpoint-epoch1.predictions.npz").unlink()
     ended = shell("test.py", "-r", checkpoint)
     assert ended.code == 0
     assert f"without {len(broken)} of {len(frozen)} test images, which can't be read: {', '.join(broken)}" in ended.out

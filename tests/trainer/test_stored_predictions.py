@@ -6,11 +6,12 @@ import copy
 import hashlib
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 
+from data_loader.datasets.contents import Contents
 from tests.odd_files import ODD_KINDS, put_odd
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.stored_predictions import stored_predictions as stored_predictions_of
@@ -19,12 +20,17 @@ from utils.errors import UserError
 N, E, C = 6, 2, 3
 LOGITS = np.random.default_rng(0).normal(size=(N, E, C)).astype(np.float32)
 TARGETS = np.array([0, 1, 2, 0, 1, 2])
+IMAGES = Contents("names, sizes, sample", "Monday", lambda: "everything")
 CONFIG = {"arch": {"type": "A", "args": {"s": 30}}, "data_loader": {"type": "D", "args": {"imb_factor": 0.1}}}
 
 
-def stored_predictions(checkpoint: Path, config: Any, targets: np.ndarray, compute: Any) -> Predictions:
+def stored_predictions(
+    checkpoint: Path, config: Any, targets: np.ndarray, compute: Any, contents: Contents = IMAGES
+) -> Predictions:
     digest = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
-    predictions = stored_predictions_of(checkpoint, digest, config, targets, compute, precision="fp32")
+    predictions = stored_predictions_of(
+        checkpoint, digest, config, targets, compute, precision="fp32", contents=contents
+    )
     assert predictions is not None
     return predictions
 
@@ -51,8 +57,8 @@ def computed(**logits: np.ndarray) -> Predictions:
     return Predictions(logits, TARGETS)
 
 
-def fail() -> Predictions:
-    raise AssertionError("the network ran a second time")
+def fail() -> NoReturn:
+    raise AssertionError("the network ran a second time, or all images were read")
 
 
 def test_predictions_are_stored_and_used_again_without_the_network(checkpoint: Path) -> None:
@@ -144,6 +150,47 @@ def test_predictions_that_do_not_belong_or_are_damaged_are_made_anew(checkpoint:
     assert network.runs == 1
     np.testing.assert_array_equal(predictions.logits["raw"], LOGITS + 1)
     stored_predictions(checkpoint, config, targets, fail)  # and those are stored now
+
+
+@pytest.mark.parametrize(
+    ("now", "runs"),
+    [
+        (Contents("names, sizes, sample", "Monday", fail), 0),
+        (Contents("names, sizes, sample", "Tuesday", lambda: "everything"), 0),
+        (Contents("names, sizes, sample", "Tuesday", lambda: "something else"), 1),
+        (Contents("names, sizes, other sample", "Monday", lambda: "everything"), 1),
+    ],
+)
+def test_predictions_are_those_of_the_same_images_whenever_these_were_modified(
+    checkpoint: Path, now: Contents, runs: int
+) -> None:
+    stored_predictions(checkpoint, CONFIG, TARGETS, Network())
+    network = Network()
+    stored_predictions(checkpoint, CONFIG, TARGETS, network, now)
+    assert network.runs == runs
+    at_once = Contents(now.quick, now.times, fail)
+    stored_predictions(checkpoint, CONFIG, TARGETS, fail, at_once)  # the times of now are known
+
+
+def test_of_too_many_bytes_the_times_decide(checkpoint: Path) -> None:
+    stored_predictions(checkpoint, CONFIG, TARGETS, Network(), Contents("quick", "Monday", str))
+    network = Network()
+    stored_predictions(checkpoint, CONFIG, TARGETS, network, Contents("quick", "Tuesday", str))
+    assert network.runs == 1
+
+
+def test_what_changes_while_the_network_runs_is_noticed_afterwards(checkpoint: Path) -> None:
+    images = {"everything": "as it was"}
+
+    def changes_meanwhile() -> Predictions:
+        images["everything"] = "changed"
+        return Network()()
+
+    before = Contents("quick", "Monday", lambda: images["everything"])
+    stored_predictions(checkpoint, CONFIG, TARGETS, changes_meanwhile, before)
+    network = Network()
+    stored_predictions(checkpoint, CONFIG, TARGETS, network, Contents("quick", "Tuesday", lambda: images["everything"]))
+    assert network.runs == 1
 
 
 def test_any_damaged_byte_is_noticed_or_harmless(checkpoint: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -218,6 +218,7 @@ def _predicted(
             split.targets,
             run_networks,
             precision=build_precision(config, device).name,
+            contents=split.contents if distributed.is_main else None,
             split=split.split,
             distributed=distributed,
         )
