@@ -109,6 +109,10 @@ def test_images_that_were_overwritten_are_not_answered_from_predictions_of_befor
     assert "is of other images than there are now: the network runs again" in ended.out
     of_noise = logits_of(checkpoint)
     assert (of_noise != before).any(axis=(1, 2)).all()
+    rows = json.loads((checkpoint.parent / "results.json").read_text(encoding="utf8"))["results"]
+    pictures_then, noise_now = dict.fromkeys(row["data"] for row in rows)
+    assert [name.split()[0] for name in (pictures_then, noise_now)] == ["data", "data"]
+    assert [row["data"] for row in rows].count(pictures_then) == len(rows) // 2
 
     checkpoint.with_name("checkpoint-epoch1.predictions.npz").unlink()
     assert shell("test.py", "-r", checkpoint).code == 0

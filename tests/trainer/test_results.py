@@ -40,10 +40,11 @@ def row(
     checkpoint: str = "checkpoint-epoch2.pth",
     protocol: str = "shifts",
     weights: str = "raw",
+    data: str = "",
     **changes: Any,
 ) -> dict[str, Any]:
     scores = {"prior": "none", "distribution": distribution, "predictor": "ensemble", "images": 10, **SCORES, **changes}
-    return result_row(scores, checkpoint=Path("runs") / checkpoint, protocol=protocol, weights=weights)
+    return result_row(scores, checkpoint=Path("runs") / checkpoint, protocol=protocol, weights=weights, data=data)
 
 
 def rows_of(folder: Path) -> list[dict[str, Any]]:
@@ -101,6 +102,25 @@ def test_rows_of_the_same_evaluation_are_replaced_and_all_others_kept(tmp_path: 
         lines = list(csv.DictReader(file))
     assert [line["distribution"] for line in lines] == [r["distribution"] for r in rows_of(tmp_path)]
     assert [float(line["accuracy"]) for line in lines] == [r["accuracy"] for r in rows_of(tmp_path)]
+
+
+def test_rows_of_other_data_stand_beside_the_first_and_those_that_name_none_are_kept(tmp_path: Path) -> None:
+    both = ("forward50", "uniform")
+    write_results(tmp_path, [row(name, accuracy=0.1) for name in both])  # as an earlier version did
+    write_results(tmp_path, [row(name, accuracy=0.2, data="CIFAR-10 00112233") for name in both])
+    write_results(tmp_path, [row(name, accuracy=0.3, data="other 44556677") for name in both])
+    write_results(tmp_path, [row("uniform", accuracy=0.4, data="CIFAR-10 00112233")])
+    assert [(r.get("data"), r["distribution"], r["accuracy"]) for r in rows_of(tmp_path)] == [
+        (None, "forward50", 0.1),
+        (None, "uniform", 0.1),
+        ("CIFAR-10 00112233", "forward50", 0.2),
+        ("CIFAR-10 00112233", "uniform", 0.4),
+        ("other 44556677", "forward50", 0.3),
+        ("other 44556677", "uniform", 0.3),
+    ]
+    with (tmp_path / "results.csv").open(newline="", encoding="utf8") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["data"] for line in lines] == ["", "", *["CIFAR-10 00112233"] * 2, *["other 44556677"] * 2]
 
 
 def test_two_sweeps_of_a_checkpoint_stand_side_by_side_in_the_order_of_report(tmp_path: Path) -> None:
@@ -212,6 +232,7 @@ def test_columns_of_the_csv_are_those_of_the_rows_the_registrys_in_its_order(tmp
     header = (tmp_path / "results.csv").read_text(encoding="utf8").splitlines()[0].split(",")
     question = [
         "checkpoint",
+        "data",
         "protocol",
         "weights",
         "prior",

@@ -27,6 +27,7 @@ from trainer.evaluation.protocol import evaluate
 from trainer.evaluation.result_files import repair_results, write_results
 from trainer.evaluation.results import RAW, result_row
 from trainer.evaluation.stored_predictions import stored_predictions
+from trainer.evaluation.tested_data import data_name
 from trainer.loaders import build_loader
 from trainer.weights import load_weights
 from utils.config.parser import ConfigParser
@@ -52,6 +53,7 @@ class TestRun:
         description: configuration, checkpoint and training images, in a line.
         homes: the class prior that each expert, or their mean alone, is right under, [E, C] or [1, C]; None: unknown.
         held_out: predictions of labelled images that it was not trained on; None: they were not asked for.
+        data: what the results call the test images.
     """
 
     __test__ = False
@@ -62,6 +64,7 @@ class TestRun:
     description: str
     homes: np.ndarray | None = None
     held_out: Predictions | None = None
+    data: str = ""
 
     def selected(self, preset: Preset) -> list[Distribution]:
         """The test distributions of a preset."""
@@ -99,7 +102,12 @@ class TestRun:
         """The results of a preset on its selected distributions, those of the raw weights first."""
         skipped = {"skipped": self.loader.files_of(self.predictions.skipped)} if len(self.predictions.skipped) else {}
         return [
-            {**result_row(scores, checkpoint=self.checkpoint, protocol=preset.protocol, weights=weights), **skipped}
+            {
+                **result_row(
+                    scores, checkpoint=self.checkpoint, protocol=preset.protocol, weights=weights, data=self.data
+                ),
+                **skipped,
+            }
             for weights, logits in self.predictions.logits.items()
             for scores in evaluate(
                 logits,
@@ -232,7 +240,8 @@ def _predicted(
         f"{sum(loader.cls_num_list)} images of {loader.num_classes} classes, {max(loader.cls_num_list)} to "
         f"{min(loader.cls_num_list)} a class"
     )
-    return TestRun(checkpoint, loader, predictions, description, home_priors(config, loader), validation)
+    homes = home_priors(config, loader)
+    return TestRun(checkpoint, loader, predictions, description, homes, validation, data_name(loader))
 
 
 def _has_held_out_images(loader: ImageDataLoader, *, needed: bool) -> bool:

@@ -22,7 +22,7 @@ from utils.files.writing import encoded, write_text
 
 RESULTS_JSON, RESULTS_CSV = "results.json", "results.csv"
 _NAMES = (RESULTS_JSON, RESULTS_CSV)
-_EVALUATION = ("checkpoint", "protocol", "weights", "prior")
+_EVALUATION = ("checkpoint", "data", "protocol", "weights", "prior")
 _KEY = (*_EVALUATION, "distribution", "predictor")
 _SHIFT = re.compile(r"(forward|backward)(\d+(?:\.\d+)?)")
 _FORMER_NAMES = {"top1": "accuracy", "balanced": "balanced_accuracy"}
@@ -33,9 +33,9 @@ logger = logging.getLogger(__name__)
 def write_results(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]:
     """Enter rows into a run's results; one for the same question is replaced.
 
-    The question is checkpoint, protocol, weights, prior, distribution and predictor. Rows of one evaluation stand
-    together, from forward50 over uniform to backward50. Evaluations that end at the same time wait for one another. A
-    file in the way that holds no results is renamed.
+    The question is checkpoint, data (rows of earlier versions name none, and are kept), protocol, weights, prior,
+    distribution and predictor. Rows of one evaluation stand together, from forward50 over uniform to backward50.
+    Evaluations that end at the same time wait for one another. A file in the way that holds no results is renamed.
 
     Returns:
         the files written: JSON (everything), CSV (the same rows without the accuracies by class). Without the second

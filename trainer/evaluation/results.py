@@ -22,7 +22,9 @@ _OF_ESTIMATES: dict[str, tuple[str, Callable[[Any], str]]] = {
 }
 
 
-def result_row(scores: Mapping[str, Any], *, checkpoint: Path, protocol: str, weights: str) -> dict[str, Any]:
+def result_row(
+    scores: Mapping[str, Any], *, checkpoint: Path, protocol: str, weights: str, data: str = ""
+) -> dict[str, Any]:
     """One line of the results: what was evaluated, and the scores, nan as null.
 
     Args:
@@ -30,8 +32,10 @@ def result_row(scores: Mapping[str, Any], *, checkpoint: Path, protocol: str, we
         checkpoint: whose network it is.
         protocol: "test" or "shifts".
         weights: "raw", or "averaged" where a checkpoint holds averaged weights besides.
+        data: what the test images are called, see `trainer.evaluation.tested_data`; empty: nothing, and no column.
     """
     question = {"checkpoint": checkpoint.name, "protocol": protocol, "weights": weights}
+    question |= {"data": data} if data else {}
     return {**question, **{name: _without_nan(value) for name, value in scores.items()}}
 
 
