@@ -116,6 +116,11 @@ class FileDataLoader(ImageDataLoader):
         return ImageReader(self.value_range, self.apply_exif)
 
     @property
+    def is_public(self) -> bool:
+        """Own images, unless published lists name them."""
+        return False
+
+    @property
     def unreadable(self) -> np.ndarray:
         """Of this loader's split, as far as it was read."""
         assert isinstance(self.images, FileSet)
@@ -133,7 +138,7 @@ class FileDataLoader(ImageDataLoader):
     def freeze(self, folder: Path) -> None:
         """As list files with the images' digests, of own images: see `data_loader.kept_split`."""
         is_there = self.known is not None and KeptSplit.is_kept(folder)
-        if self.keeps_split and not is_there:
+        if self.keeps_split and not self.is_public and not is_there:
             keep_split(folder, self.find_files(), Path(self.data_dir))
 
     @property

@@ -45,6 +45,12 @@ class ListDataLoader(FileDataLoader):
     def test_list(self) -> str:
         """The list file of the test split."""
 
+    @property
+    def is_public(self) -> bool:
+        """Whether all lists are published ones, by their contents."""
+        paths = [Path(path) for path in set(self._list_files.values())]
+        return all(path.is_file() and is_published(path) for path in paths)
+
     def find_files(self) -> Splits[ImageList]:
         """The run's own split where it has been kept, else what the lists say; they are read once."""
         return self._files

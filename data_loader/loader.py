@@ -145,6 +145,11 @@ class ImageDataLoader(BaseDataLoader):
         """The image set of this loader's split."""
         return self.splits[self.split]
 
+    @property
+    def is_public(self) -> bool:
+        """Whether everybody has the same images, of which a few may be in two splits; else they are somebody's own."""
+        return True
+
     @cached_property
     def contents(self) -> Contents:
         """What the images of this loader's split hold, as it was when this was first asked for."""

@@ -33,6 +33,7 @@ class RunData:
         moved: the configuration names another folder of images than the run was trained on.
         recut: it names other parts of it, other lists or another kind of data set.
         evaluates: the test images are asked for, else those for training.
+        recalls: what the images were is asked for, whether they are there or not.
     """
 
     class_names: list[str]
@@ -42,6 +43,7 @@ class RunData:
     moved: bool
     recut: bool
     evaluates: bool
+    recalls: bool = False
 
     @classmethod
     def of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ from data_loader.run_data import RunData
 from data_loader.test_images import training_on_test_images
 from trainer.config.components import DATA_LOADER
 from trainer.config.run_config import RunConfig
+from utils.config.components import fields_of
 from utils.config.parser import ConfigParser
 from utils.config.sections import Section, build
-from utils.errors import ConfigError, Problem
+from utils.errors import ConfigError, Problem, UserError
 
 
 def build_loader(config: RunConfig, *, processes: int = 1, known: RunData | None = None) -> ImageDataLoader:
@@ -59,6 +61,35 @@ def build_loaders(config: RunConfig, *, processes: int = 1, known: RunData | Non
         if problem := training_on_test_images(loader, path, test_files=test_files):
             raise ConfigError([section.origins.tell(problem)])
     return loaders
+
+
+def recalled_loader(config: RunConfig, then: Any, known: RunData) -> ImageDataLoader | None:
+    """The loader of the images that a run was trained on, whatever the configuration says now.
+
+    Args:
+        config: the configuration now, whose folder of images is taken where the run's isn't there any more.
+        then: section `data_loader` of the run's own.
+        known: what the run knows of its images.
+
+    Returns:
+        None where they are not there, or are others by now.
+    """
+    args = dict(then.get("args", {})) if isinstance(then, Mapping) else {}
+    kind = DATA_LOADER.choices().get(str(then.get("type"))) if args else None
+    if kind is None:
+        return None
+    if "verify" in fields_of(kind):
+        args["verify"] = False  # nothing is downloaded for this
+    if not Path(str(args.get("data_dir", ""))).exists():
+        args["data_dir"] = config.data_loader.args.get("data_dir", "")
+    try:
+        loader = _build(Section(str(then["type"]), args), "data_loader", config, 1)
+        loader.take_up(replace(known, digests={}, moved=False, recut=False, evaluates=False, recalls=True))
+        same_files = loader.split_digests.get("train") in (None, known.digests.get("train"))
+        same_counts = known.class_counts in (None, loader.cls_num_list)
+    except (UserError, TypeError):  # its arguments may be another version's
+        return None
+    return loader if same_files and same_counts else None
 
 
 def known_images(

@@ -76,6 +76,8 @@ class ImageFolderDataLoader(FileDataLoader):
         known, base = self.known, Path(self.data_dir)
         if known is None:
             return self._walk()
+        if known.recalls and known.kept is not None:
+            return Splits(known.kept.files, known.class_names)
         kept = None if known.recut else known.kept
         if kept is not None and (not known.moved or kept.is_in(base, known.parts)):
             return self._own_images(known, kept)
@@ -99,12 +101,15 @@ class ImageFolderDataLoader(FileDataLoader):
             raise UserError(f"{roots[-1]}: {class_differences(found, known.class_names)}")
         if missing := [name for name in known.class_names if name not in found]:
             _log.info("%s: no folder of %d of the run's classes: %s", roots[-1], len(missing), ", ".join(missing))
-        parts = [unseen(known, find_images(root, known.class_names, base=base, walk=walk), base) for root in roots]
+        parts = [find_images(root, known.class_names, base=base, walk=walk) for root in roots]
         self._tell_skipped_files(walk)
-        if not len(parts[-1]):
-            raise UserError(f"{roots[-1]}: holds no image that the run was not trained on")
-        nothing = parts[-1].subset(np.empty(0, int))
-        return Splits({"train": nothing, "validation": parts[0], "test": parts[-1]}, known.class_names)
+        test = parts[-1]
+        if not len(test):
+            raise UserError(f"{roots[-1]}: holds no image")
+        validation = unseen(known, parts[0], base) if len(parts) > 1 else test
+        return Splits(
+            {"train": test.subset(np.empty(0, int)), "validation": validation, "test": test}, known.class_names
+        )
 
     def _own_images(self, known: RunData, kept: KeptSplit) -> Splits[ImageList]:
         """The run's own; what has come into the folder since is left aside: it must not move other images."""

@@ -14,12 +14,15 @@ from typing import TypeVar
 import numpy as np
 
 from data_loader.datasets.decoding import UnreadableImageError, read_file
+from utils.errors import UserError
+from utils.files.reading import regular_file
 from utils.reporting.progress import progress_bar
 
 _THREADS, _AT_ONCE = 4, 64
 _SAMPLED = 64  # files
 _SAMPLED_BYTES = 1 << 20  # of each
 _READ_WHOLE = 1 << 30  # bytes of all files, up to which they are all read where times alone have changed
+_END = 1 << 12
 _MISSING = (-1, 0)
 
 T = TypeVar("T")
@@ -62,7 +65,7 @@ def contents_of_files(names: Iterable[bytes], paths: Sequence[str], digests: Cal
         digests: reads all of them, see `file_digests`.
     """
     sizes, times = stat_files(paths).T
-    sample = np.unique(np.linspace(0, len(paths) - 1, _SAMPLED).astype(int)) if len(paths) else []
+    sample: list[int] = np.unique(np.linspace(0, len(paths) - 1, _SAMPLED).astype(int)).tolist() if len(paths) else []
     quick = hashlib.sha256(b"\0".join(names) + b"\0\0" + sizes.tobytes())
     for digest in _in_threads(_digest_of_beginning, [paths[index] for index in sample]):
         quick.update(digest)
@@ -82,6 +85,11 @@ def stat_files(paths: Sequence[str]) -> np.ndarray:
 def file_digests(paths: Sequence[str]) -> list[str]:
     """The SHA-256 of each file in hexadecimal; empty for one that can't be read. A bar shows how far it is."""
     return _in_threads(_digest, paths, title="contents")
+
+
+def ends_of_files(paths: Sequence[str]) -> list[str]:
+    """The last 4 KiB of each file, by which most files of the same size differ; empty for one that can't be read."""
+    return _in_threads(_end, paths, title="comparing")
 
 
 def _in_threads(function: Callable[[str], T], paths: Sequence[str], *, title: str = "") -> list[T]:
@@ -104,13 +112,22 @@ def _size_and_time(path: str) -> tuple[int, int]:
 
 
 def _digest_of_beginning(path: str) -> bytes:
-    if not Path(path).is_file():  # a pipe would wait for ever
-        return b"missing"
     try:
+        regular_file(Path(path), "file")
         with open(path, "rb") as file:
             return hashlib.sha256(file.read(_SAMPLED_BYTES)).digest()
-    except OSError:
-        return b"unreadable"
+    except (UserError, OSError):
+        return b""
+
+
+def _end(path: str) -> str:
+    try:
+        status = regular_file(Path(path), "file")
+        with open(path, "rb") as file:
+            file.seek(max(status.st_size - _END, 0))
+            return f"{status.st_size} {hashlib.sha256(file.read(_END)).hexdigest()}"
+    except (UserError, OSError):
+        return ""
 
 
 def _digest(path: str) -> str:

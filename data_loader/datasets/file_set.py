@@ -59,15 +59,16 @@ class FileSet(ImageSet):
 
     def contents(self) -> Contents:
         """Of names, sizes and times of the files, and of a sample of them."""
-        return contents_of_files(self.paths.tolist(), self._all_paths, lambda: self.digests)
+        return contents_of_files(self.paths.tolist(), self.all_paths, lambda: self.digests)
 
     @cached_property
     def digests(self) -> list[str]:
         """The SHA-256 of each file in hexadecimal, length N; empty for one that can't be read. They are read once."""
-        return file_digests(self._all_paths)
+        return file_digests(self.all_paths)
 
     @property
-    def _all_paths(self) -> list[str]:
+    def all_paths(self) -> list[str]:
+        """Where the images lie, length N."""
         return [self.path(index) for index in range(len(self))]
 
     def read(self, sample_ids: np.ndarray) -> Tensor:

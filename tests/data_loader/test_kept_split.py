@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -198,21 +198,34 @@ def test_other_images_of_the_same_names_are_others(flat: Run, tmp_path: Path) ->
     )
 
 
-def test_images_that_the_run_was_trained_on_are_no_test_images_elsewhere(
+def test_images_that_the_run_was_trained_on_are_no_validation_images_elsewhere(
     flat: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """By their contents, whatever they are called now; all of the folder's others are test images."""
-    data, mixed = Path(flat.args["data_dir"]), put(tmp_path / "mixed", {"ape": 3, "bee": 2}, first=60)
-    for number, path in enumerate(flat.files["train"][:4]):
-        shutil.copy(data / path, mixed / "bee" / f"copy{number}.jpg")
-    assert sorted(paths_of(flat.again(data_dir=str(mixed)))["test"]) == [
-        *(f"ape/ape_{i}.jpg" for i in (60, 61, 62)),
-        *(f"bee/bee_{i}.jpg" for i in (60, 61)),
+    """By their contents, whatever they are called now. Those among the test images are the evaluation's to judge."""
+    data, mixed = Path(flat.args["data_dir"]), tmp_path / "mixed"
+    for part in ("val", "test"):
+        put(mixed / part, {"ape": 3, "bee": 2}, first=60)
+        for number, path in enumerate(flat.files["train"][:4]):
+            shutil.copy(data / path, mixed / part / "bee" / f"copy{number}.jpg")
+    found = paths_of(flat.again(data_dir=str(mixed)))
+    assert sorted(found["validation"]) == [
+        *(f"val/ape/ape_{i}.jpg" for i in (60, 61, 62)),
+        *(f"val/bee/bee_{i}.jpg" for i in (60, 61)),
     ]
+    assert len(found["test"]) == 9
     assert "4 of 9 images are left out, which the run was trained on" in caplog.text
     shutil.rmtree(flat.folder / "split")
-    assert len(paths_of(flat.again(data_dir=str(mixed)))["test"]) == 9
+    assert len(paths_of(flat.again(data_dir=str(mixed)))["validation"]) == 9
     assert "whether the run was trained on these images is not known" in caplog.text
+
+
+def test_what_was_trained_on_is_recalled_when_the_folder_is_gone(flat: Run) -> None:
+    known = RunData.of(flat.content, flat.folder, flat.content["config"]["data_loader"], evaluates=True)
+    assert known is not None
+    shutil.rmtree(flat.args["data_dir"])
+    loader = ImageFolderDataLoader(**flat.args, **SMALL)
+    loader.take_up(replace(known, evaluates=False, recalls=True))
+    assert paths_of(loader) == flat.files
 
 
 def test_an_evaluation_counts_the_runs_training_images_whatever_is_elsewhere(given: Run, tmp_path: Path) -> None:

@@ -119,6 +119,42 @@ def test_images_that_were_overwritten_are_not_answered_from_predictions_of_befor
     assert (logits_of(checkpoint) == of_noise).all()
 
 
+def test_images_that_were_trained_on_are_refused_or_counted_in_every_row(
+    trained: tuple[Path, Path], shell: Shell, tmp_path: Path
+) -> None:
+    """In another folder, under other names; of the run's own split none was trained on."""
+    data, checkpoint = trained
+    assert shell("test.py", "-r", checkpoint).code == 0
+    assert whole_split(checkpoint)["trained_on"] == 0
+    other, tested = tmp_path / "other", list[str]()
+    for part in ("train", "test"):
+        frozen = (checkpoint.parent / "split" / f"{part}.txt").read_text(encoding="utf8").splitlines()
+        tested += [line.rpartition(" ")[0] for line in frozen][: 10 if part == "train" else None]
+    for number, path in enumerate(tested):
+        (other / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(data / path, other / path.replace(".", f"_{number}."))
+    shutil.rmtree(data)
+    config = json.loads((checkpoint.parent / "config.json").read_text(encoding="utf8"))
+    config["data_loader"]["args"]["data_dir"] = str(other)
+    (tmp_path / "other.json").write_text(json.dumps(config), encoding="utf8")
+
+    flags = ("-c", tmp_path / "other.json", "-r", checkpoint)
+    for _ in range(2):  # the second time it is known
+        refused = shell("test.py", *flags)
+        assert (refused.code, refused.err.count("\n")) == (2, 1)
+        assert f"10 of {len(tested)} test images were trained on, by their contents: apple/apple_" in refused.err
+        assert "or give --allow-trained to count them in" in refused.err
+        assert whole_split(checkpoint)["images"] == len(tested) - 10, "the rows of the run's own split are as before"
+        counted = shell("test_all_imagenet.py", *flags, "--allow-trained")
+        assert counted.code == 0, counted.err
+        assert f"warning: 10 of {len(tested)} test images were trained on" in counted.out
+        rows = json.loads((checkpoint.parent / "results.json").read_text(encoding="utf8"))["results"]
+        swept = {row["distribution"]: row["trained_on"] for row in rows if row["data"].startswith("other")}
+        assert swept["as split"] == 10
+        assert all(0 <= count <= 10 for count in swept.values())
+    assert "no need to run the network again" in counted.out
+
+
 def logits_of(checkpoint: Path) -> np.ndarray:
     with np.load(checkpoint.with_name(f"{checkpoint.stem}.predictions.npz")) as content:
         return content["logits_raw"]

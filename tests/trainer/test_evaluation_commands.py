@@ -12,10 +12,13 @@ import pytest
 
 from data_loader.loader import ListedImages
 from model.metrics import METRICS
-from trainer.evaluation.opened_run import TestRun, weights_in
+from trainer.evaluation.checkpoint_networks import weights_in
+from trainer.evaluation.distributions import Distribution
+from trainer.evaluation.opened_run import TestRun
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.presets import SWEEPS, WHOLE
 from trainer.evaluation.priors import PRIORS
+from trainer.evaluation.results import results_table
 
 TARGETS = np.repeat(np.arange(4), 8)
 RAW = np.random.default_rng(0).normal(size=(32, 2, 4)).astype(np.float32)
@@ -65,6 +68,22 @@ def test_a_sweep_has_a_block_of_rows_for_each_of_the_weights_and_takes_published
     assert [row["images"] for row in rows if row["distribution"] == "backward2"] == [3, 3]
     assert {row["distribution"] for row in rows if row["selection"] == "published list"} == {"backward2"}
     assert {row["selection"] for row in rows if row["distribution"] != "backward2"} == {"by rule"}
+
+
+def test_images_that_were_trained_on_are_counted_in_each_distribution(run: TestRun) -> None:
+    """Images 2 and 9 of 34 can't be read, so that image 3 is the third that can be, and so on."""
+    skipped, trained_on = np.array([2, 9]), np.array([3, 9, 33])
+    trained = replace(run, predictions=replace(run.predictions, skipped=skipped, trained_on=trained_on))
+    last = len(TARGETS) - 1
+    distributions = [Distribution("a", np.array([0, 1, 2])), Distribution("b", np.array([0, 2, last]))]
+    names = SimpleNamespace(files_of=lambda indices: [str(index) for index in indices])
+    trained = replace(trained, loader=cast(Any, SimpleNamespace(**vars(run.loader), **vars(names))))
+    rows = trained.rows(WHOLE, distributions)
+    assert {(row["distribution"], row["trained_on"]) for row in rows} == {("a", 1), ("b", 2)}
+    assert {line.split()[-1] for line in results_table(rows, first="distribution").splitlines()[2:]} == {"1", "2"}
+    unknown = run.rows(WHOLE, distributions)
+    assert {row["trained_on"] for row in unknown} == {None}
+    assert "trained on" not in results_table(unknown, first="distribution")
 
 
 def test_other_distributions_than_the_presets_may_be_given(run: TestRun) -> None:

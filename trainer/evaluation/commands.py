@@ -26,7 +26,13 @@ def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: 
         arguments: the flags, see `trainer.evaluation.scripts`.
     """
     prior = chosen_prior(arguments)
-    run = open_run(parser, environment, log_config=arguments.log_config, held_out=prior.held_out)
+    run = open_run(
+        parser,
+        environment,
+        log_config=arguments.log_config,
+        held_out=prior.held_out,
+        allow_trained=arguments.allow_trained,
+    )
     if run is None:
         return
     rows = run.rows(WHOLE, run.selected(WHOLE), prior=prior)
@@ -39,7 +45,13 @@ def print_sweep(
 ) -> None:
     """Evaluate on a preset's test distributions, or on those that the flags name; arguments as of `print_test`."""
     prior = chosen_prior(arguments)
-    run = open_run(parser, environment, log_config=arguments.log_config, held_out=prior.held_out)
+    run = open_run(
+        parser,
+        environment,
+        log_config=arguments.log_config,
+        held_out=prior.held_out,
+        allow_trained=arguments.allow_trained,
+    )
     if run is None:
         return
     if arguments.distributions is not None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,29 +14,28 @@ import torch
 from data_loader.loader import ImageDataLoader, ListedImages
 from data_loader.run_data import RunData
 from model.prior_estimation import HeldOut
-from trainer.build import build_model, build_precision
-from trainer.config.components import method_classes
+from trainer.build import build_precision
 from trainer.config.run_config import RunConfig, run_config
 from trainer.evaluation.aggregations import predictors
+from trainer.evaluation.checkpoint_networks import run_networks
 from trainer.evaluation.distributions import LISTED, Distribution, TestSplit, select
 from trainer.evaluation.home import home_priors
-from trainer.evaluation.predictions import Predictions, predict
+from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.presets import Preset
 from trainer.evaluation.priors import NONE, HeldOutUse, TestPrior
 from trainer.evaluation.protocol import evaluate
 from trainer.evaluation.result_files import repair_results, write_results
-from trainer.evaluation.results import RAW, result_row
+from trainer.evaluation.results import result_row
 from trainer.evaluation.stored_predictions import stored_predictions
 from trainer.evaluation.tested_data import data_name
+from trainer.evaluation.trained_images import TrainedImages, trained_counts, trained_in_words
 from trainer.loaders import build_loader
-from trainer.weights import load_weights
 from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext, process_group
 from utils.distributed.device import choose_device
 from utils.distributed.environment import LaunchEnvironment, report_once
 from utils.errors import UserError
 from utils.files.checkpoint import read_checkpoint
-from utils.files.checkpoint_schema import NETWORK
 from utils.reporting.logger import set_up_logging
 
 _NAMED = 5
@@ -87,25 +86,28 @@ class TestRun:
 
     @property
     def split_in_words(self) -> str:
-        """Lines on unreadable images, and on a split that is not uniform (see the balanced accuracy); else nothing."""
+        """Lines on images that can't be read or were trained on, and on a split that is not uniform; else nothing."""
         lines = []
         if count := len(self.predictions.skipped):
             named = ", ".join(self.loader.files_of(self.predictions.skipped[:_NAMED])) + ", …" * (count > _NAMED)
             lines.append(
                 f"without {count} of {len(self.split.targets) + count} test images, which can't be read: {named}\n"
             )
+        lines.append(trained_in_words(self.loader, self.predictions.trained_on))
         return "".join(lines) + self.split.in_words
 
     def rows(
         self, preset: Preset, distributions: Sequence[Distribution], *, prior: TestPrior = NONE
     ) -> list[dict[str, Any]]:
         """The results of a preset on its selected distributions, those of the raw weights first."""
+        trained_on = trained_counts(self.predictions, distributions)
         skipped = {"skipped": self.loader.files_of(self.predictions.skipped)} if len(self.predictions.skipped) else {}
         return [
             {
                 **result_row(
                     scores, checkpoint=self.checkpoint, protocol=preset.protocol, weights=weights, data=self.data
                 ),
+                "trained_on": trained_on[scores["distribution"]],
                 **skipped,
             }
             for weights, logits in self.predictions.logits.items()
@@ -148,21 +150,13 @@ class TestRun:
         return np.setdiff1d(np.arange(len(self.loader.targets)), self.predictions.skipped)
 
 
-def weights_in(content: Mapping[str, Any], names: Iterable[str]) -> dict[str, Mapping[str, Any]]:
-    """A checkpoint's networks as state dicts by name: "raw", and each of `names` of which it has a NAME_state_dict.
-
-    What else ends so (others keep an optimizer_state_dict) is no network.
-    """
-    further = {name: content[name + NETWORK] for name in names if name + NETWORK in content}
-    return {RAW: content["state_dict"], **further}
-
-
 def open_run(
     parser: ConfigParser,
     environment: LaunchEnvironment,
     *,
     log_config: str | None = None,
     held_out: HeldOutUse = "unused",
+    allow_trained: bool = False,
 ) -> TestRun | None:
     """Load the checkpoint that `-r` names with the configuration beside it, and predict its test split once.
 
@@ -173,6 +167,7 @@ def open_run(
         environment: the processes as they were launched.
         log_config: file of a logging configuration.
         held_out: whether to predict the images, too, that were held out from training for validation, where there are.
+        allow_trained: own test images may be among those that the run was trained on.
 
     Raises:
         UserError: what can't be read; held-out images are "needed", and the validation images are the test images.
@@ -183,7 +178,9 @@ def open_run(
         set_up_logging(config.trainer.verbosity if environment.is_main else 0, config_file=log_config)
         device = choose_device(config.n_gpu, environment)
     with process_group(environment, device) as distributed:
-        return _predicted(parser, config, parser.resume, device, distributed, held_out=held_out)
+        return _predicted(
+            parser, config, parser.resume, device, distributed, held_out=held_out, allow_trained=allow_trained
+        )
 
 
 def _predicted(
@@ -194,6 +191,7 @@ def _predicted(
     distributed: DistributedContext,
     *,
     held_out: HeldOutUse,
+    allow_trained: bool,
 ) -> TestRun | None:
     if distributed.is_main:
         repair_results(checkpoint.parent)
@@ -208,23 +206,21 @@ def _predicted(
     if len(set(distributed.gather(read.digest))) > 1:
         raise UserError(f"{checkpoint}: was replaced while the processes read it; evaluate again")
 
+    trained = TrainedImages(config, read.content, known, allow_trained)
+
     def predictions_of(split: ImageDataLoader) -> Predictions | None:
-        def run_networks() -> Predictions | None:
-            network, logits = build_model(config, device), {}
-            names = dict.fromkeys(name for kind in method_classes(config.method) for name in kind.weights)
-            for name, state in weights_in(read.content, names).items():
-                load_weights(network, state, checkpoint)
-                predicted = predict(network, split, device, distributed=distributed)
-                if predicted is not None:
-                    logits[name] = predicted.logits
-            return Predictions(logits, predicted.targets, predicted.skipped) if predicted is not None else None
+        def compute() -> Predictions | None:
+            with distributed.main_first():
+                trained_on = trained.search(split) if distributed.is_main and split.split == "test" else None
+            computed = run_networks(config, read.content, checkpoint, split, device, distributed=distributed)
+            return None if computed is None else replace(computed, trained_on=trained_on)
 
         return stored_predictions(
             checkpoint,
             read.digest,
             parser.config,
             split.targets,
-            run_networks,
+            compute,
             precision=build_precision(config, device).name,
             contents=split.contents if distributed.is_main else None,
             split=split.split,
@@ -235,13 +231,17 @@ def _predicted(
     validation = predictions_of(loader.of_split("validation")) if predicts_validation else None
     if predictions is None:
         return None
-    description = (
-        f"{config.name}, {checkpoint.name} (epoch {read.content.get('epoch', 'unknown')}): trained on "
-        f"{sum(loader.cls_num_list)} images of {loader.num_classes} classes, {max(loader.cls_num_list)} to "
-        f"{min(loader.cls_num_list)} a class"
-    )
+    predictions = trained.checked(predictions, loader)
+    description = _described(config.name, checkpoint, read.content.get("epoch", "unknown"), loader.cls_num_list)
     homes = home_priors(config, loader)
     return TestRun(checkpoint, loader, predictions, description, homes, validation, data_name(loader))
+
+
+def _described(name: str, checkpoint: Path, epoch: int | str, counts: Sequence[int]) -> str:
+    return (
+        f"{name}, {checkpoint.name} (epoch {epoch}): trained on {sum(counts)} images of {len(counts)} classes, "
+        f"{max(counts)} to {min(counts)} a class"
+    )
 
 
 def _has_held_out_images(loader: ImageDataLoader, *, needed: bool) -> bool:

@@ -29,11 +29,13 @@ class Predictions:
         logits: each expert's raw logits, float32, shape [N, E, C], by the name of the weights: "raw", "averaged".
         targets: labels, int64, shape [N].
         skipped: indices of images of the split that could not be read, and are not among the N.
+        trained_on: indices of images of the split that the networks were trained on; None: not known.
     """
 
     logits: dict[str, np.ndarray]
     targets: np.ndarray
     skipped: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+    trained_on: np.ndarray | None = None
 
 
 class Predicted(NamedTuple):

@@ -78,7 +78,7 @@ def repair_results(folder: Path) -> None:
 def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     ours = [*_KEY, "home", "selection", "images", *METRICS]  # before columns that only other rows have
     columns = dict.fromkeys([*ours, *(name for row in rows for name in row if not isinstance(row[name], list))])
-    return pd.DataFrame(rows, columns=list(columns)).to_csv(index=False, lineterminator="\n")
+    return pd.DataFrame(rows, columns=list(columns), dtype=object).to_csv(index=False, lineterminator="\n")
 
 
 def _read_results(path: Path) -> list[dict[str, Any]] | None:

@@ -44,12 +44,15 @@ def results_table(rows: Sequence[Mapping[str, Any]], *, first: str) -> str:
 
     Another column tells of which weights a row is, where there are more than the raw ones. Of an estimated test prior:
     how far it is from the true one, how far another draw of the images might be from it, and how it came about.
+    Images that were trained on are counted where there are some.
     """
     named = [first, "weights"] if {row["weights"] for row in rows} != {RAW} else [first]
     shown = {name: metric for name, metric in METRICS.items() if metric.in_table}
     estimated = {name: column for name, column in _OF_ESTIMATES.items() if any(row.get(name) for row in rows)}
     header = [*named, "images", *(f"{metric.title} %" if metric.percent else metric.title for metric in shown.values())]
     header += [title for title, _ in estimated.values()]
+    trained = ["trained_on"] if any(row.get("trained_on") for row in rows) else []
+    header += ["trained on" for _ in trained]
     return table(
         header,
         [
@@ -57,6 +60,7 @@ def results_table(rows: Sequence[Mapping[str, Any]], *, first: str) -> str:
                 *(str(row[name]) for name in (*named, "images")),
                 *((percent if metric.percent else decimal)(row[name]) for name, metric in shown.items()),
                 *(shown_as(row.get(name)) for name, (_, shown_as) in estimated.items()),
+                *(str(row[name]) for name in trained),
             ]
             for row in rows
         ],

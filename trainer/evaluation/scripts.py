@@ -27,6 +27,7 @@ COLUMNS = """columns of the table:
   prior L1       with an estimated test prior: sum of its differences to the true one (0 to 2)
   ± L1           how far 95 % of other draws of as many images would be from that estimate
   estimate       how it came about: γ of the tilt π_train^γ; the part of the images that is elsewhere than that says
+  trained on     test images that were trained on, where there are some
   (a dash: there are no such images)
 and of the table by class, for test sets of few classes:
   training images, test images    of the class
@@ -51,6 +52,11 @@ def evaluation_parser(description: str, examples: str) -> argparse.ArgumentParse
         "--posthoc_bias_correction",
         action="store_true",
         help="the published correction: log π_test is added, right for a predictor that is unbiased for uniform",
+    )
+    parser.add_argument(
+        "--allow-trained",
+        action="store_true",
+        help="evaluate on own images although some were trained on, and count these; else that is an error",
     )
     parser.add_argument("--validate", "--val", nargs="?", metavar="X", help="accepted, as published, and has no effect")
     return parser

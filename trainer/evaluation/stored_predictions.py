@@ -22,7 +22,7 @@ from utils.files.reading import regular_file
 from utils.files.writing import write_bytes
 
 _LOGITS = "logits_"
-_ARRAYS = f"{_LOGITS}*, skipped, contents"
+_ARRAYS = f"{_LOGITS}*, skipped, contents, trained_on"
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +124,8 @@ class _Store:
             with self.path.open("rb") as file, np.load(file) as content:
                 if str(content["fingerprint"]) == self.fingerprint:
                     logits = {weights: content[f"{_LOGITS}{weights}"] for weights in content["weights"].tolist()}
-                    predictions = Predictions(logits, content["targets"], content["skipped"])
+                    trained_on = content.get("trained_on")
+                    predictions = Predictions(logits, content["targets"], content["skipped"], trained_on)
                     return predictions, [str(content["contents"][place]) for place in range(3)]
         except UserError as error:
             logger.warning("warning: %s; the network runs again", error)
@@ -136,6 +137,8 @@ class _Store:
         """Whole or not at all; where it can't be, a warning says so."""
         arrays: dict[str, Any] = {f"{_LOGITS}{weights}": values for weights, values in predictions.logits.items()}
         arrays |= {"targets": predictions.targets, "skipped": predictions.skipped}
+        if predictions.trained_on is not None:
+            arrays["trained_on"] = predictions.trained_on
         arrays["contents"] = [self.contents.quick, self.contents.times, self.contents.whole]
         buffer = io.BytesIO()
         np.savez_compressed(buffer, weights=list(predictions.logits), fingerprint=self.fingerprint, **arrays)
