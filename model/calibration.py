@@ -23,6 +23,31 @@ class ReliabilityBins(NamedTuple):
     confidences: Floats  # [M], mean confidence
     accuracies: Floats  # [M], fraction correct
 
+    @property
+    def surpluses(self) -> Floats:
+        """n_b/N · (confidence_b − accuracy_b) of each bin, [M]; 0 for an empty one."""
+        return np.nan_to_num(self.confidences - self.accuracies) * (self.counts / self.counts.sum())
+
+    @property
+    def expected_error(self) -> float:
+        """ECE = Σ_b n_b/N · |accuracy_b − confidence_b|, in [0, 1]."""
+        return float(np.abs(self.surpluses).sum())
+
+    @property
+    def maximum_error(self) -> float:
+        """MCE: the largest |accuracy_b − confidence_b| of a filled bin, in [0, 1]."""
+        return float(np.nanmax(np.abs(self.accuracies - self.confidences)))
+
+    @property
+    def signed_errors(self) -> tuple[float, float]:
+        """The two halves of ECE: bins that are surer than right, and bins that are righter than sure.
+
+        Over-confidence Σ_b n_b/N · max(confidence_b − accuracy_b, 0), and under-confidence with the signs changed.
+        Their sum is ECE, their difference the mean confidence less the accuracy.
+        """
+        surpluses = self.surpluses
+        return float(np.maximum(surpluses, 0).sum()), float(np.maximum(-surpluses, 0).sum())
+
 
 def log_normaliser(logits: Floats) -> Floats:
     """log Σ exp over the last axis, [..., C] → [...], in float32 at least; large logits do not overflow."""
@@ -91,30 +116,6 @@ def reliability_bins(confidences: ArrayLike, correct: ArrayLike, *, num_bins: in
         for values in (probabilities, hits)
     ]
     return ReliabilityBins(edges, counts, *means)
-
-
-def expected_calibration_error(confidences: ArrayLike, correct: ArrayLike, *, num_bins: int = 15) -> float:
-    """ECE = Σ_b n_b/N · |accuracy_b − confidence_b|, in [0, 1]. Arguments as for `reliability_bins`."""
-    bins = reliability_bins(confidences, correct, num_bins=num_bins)
-    gaps = np.nan_to_num(np.abs(bins.accuracies - bins.confidences))  # an empty bin has weight 0
-    return float(np.sum(bins.counts * gaps) / bins.counts.sum())
-
-
-def maximum_calibration_error(confidences: ArrayLike, correct: ArrayLike, *, num_bins: int = 15) -> float:
-    """MCE: the largest |accuracy_b − confidence_b| of a filled bin, in [0, 1]. Arguments as for `reliability_bins`."""
-    bins = reliability_bins(confidences, correct, num_bins=num_bins)
-    return float(np.nanmax(np.abs(bins.accuracies - bins.confidences)))
-
-
-def confidence_errors(confidences: ArrayLike, correct: ArrayLike, *, num_bins: int = 15) -> tuple[float, float]:
-    """The two halves of ECE: bins that are surer than right, and bins that are righter than sure.
-
-    Over-confidence Σ_b n_b/N · max(confidence_b − accuracy_b, 0), and under-confidence with the signs changed. Their
-    sum is ECE, their difference the mean confidence less the accuracy. Arguments as for `reliability_bins`.
-    """
-    bins = reliability_bins(confidences, correct, num_bins=num_bins)
-    gaps = np.nan_to_num(bins.confidences - bins.accuracies) * bins.counts / bins.counts.sum()
-    return float(np.maximum(gaps, 0).sum()), float(np.maximum(-gaps, 0).sum())
 
 
 def adaptive_calibration_error(confidences: ArrayLike, correct: ArrayLike, *, num_bins: int = 15) -> float:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from model.calibration import Floats, softmax
+from model.calibration import Floats, log_normaliser
 from utils.row_blocks import row_blocks
 
 
@@ -46,46 +46,80 @@ class BrierParts(NamedTuple):
     within_bins: float  # variance of the probabilities within bins, less twice their covariance with the labels
 
 
-def class_bins(logits: Floats, targets: ArrayLike, *, num_bins: int = 15) -> ClassBins:
-    """Samples by probability, for every class; bins are (low, high], 0 goes to the first.
+class ClassForecasts:
+    """Every class's probability of every image, as far as the sums over bins need it; computed block by block.
+
+    An image has few probabilities beyond the first bin (M − 1 at most): these are kept, the others summed. So the bins
+    of many resampled test sets cost one pass over the logits.
 
     Args:
         logits: [N, C] with N ≥ 1.
         targets: [N], class indices.
-        num_bins: M ≥ 1.
+        log_normalisers: log Σ exp of each image's logits [N]; None: computed here.
+        image_weights: how often each image counts, [R, N] for R sets at once; None: one set, each image once.
+        num_bins: M ≥ 1; bins are (low, high], 0 goes to the first.
+
+    Attributes:
+        brier_scores: Σ_c (p(c|x) − [x is of class c])² of each image, [N], in 0 … 2.
     """
-    labels = np.asarray(targets)
-    classes = logits.shape[1]
-    edges = np.linspace(0, 1, num_bins + 1)
-    sums = np.zeros((5, classes * num_bins))
 
-    def cells_of(classes_of_values: NDArray[np.integer], values: Floats) -> NDArray[np.integer]:
-        bins = np.maximum(np.searchsorted(edges, values, side="left") - 1, 0)
-        return classes_of_values * num_bins + bins
+    def __init__(
+        self,
+        logits: Floats,
+        targets: ArrayLike,
+        *,
+        log_normalisers: Floats | None = None,
+        image_weights: Floats | None = None,
+        num_bins: int = 15,
+    ) -> None:
+        labels, (size, classes) = np.asarray(targets), logits.shape
+        normalisers = log_normaliser(logits) if log_normalisers is None else log_normalisers
+        self._weights = np.ones((1, size)) if image_weights is None else image_weights
+        self._shape, self._edges = (classes, num_bins), np.linspace(0, 1, num_bins + 1)
+        self._small = np.zeros((2, len(self._weights), classes))  # Σ p and Σ p² of the first bin
+        self.brier_scores = np.empty(size)
+        hits, kept = np.empty(size, self._weights.dtype), []
+        for block in row_blocks(size, classes):
+            probabilities = np.minimum(np.exp(logits[block] - normalisers[block, np.newaxis]), 1)  # [n, C]
+            probabilities = np.ascontiguousarray(probabilities, dtype=self._weights.dtype)  # so that ravel is a view
+            hits[block] = probabilities[np.arange(len(probabilities)), labels[block]]
+            squares = np.einsum("nc,nc->n", probabilities, probabilities, dtype=np.float64)
+            self.brier_scores[block] = np.maximum(squares - 2 * hits[block] + 1, 0)
+            flat = probabilities.ravel()
+            large = np.flatnonzero(flat > self._edges[1])
+            values, images = flat[large], large // classes
+            kept.append((images + block.start, self._cells(large % classes, values), values.astype(np.float64)))
+            flat[large] = 0
+            self._small[0] += self._weights[:, block] @ probabilities
+            self._small[1] += self._weights[:, block] @ np.square(probabilities, out=probabilities)
+        self._images, self._large_cells, self._large = (np.concatenate(parts) for parts in zip(*kept, strict=True))
+        self._hits, self._hit_cells = hits, self._cells(labels, hits)
 
-    def add(row: int, cells: NDArray[np.integer], weights: Floats | None = None) -> None:
-        sums[row] += np.bincount(cells, weights, minlength=sums.shape[1])
+    def bins(self, row: int = 0) -> ClassBins:
+        """The bins of one of the R sets."""
+        weights = self._weights[row].astype(np.float64, copy=False)
+        of_large = weights[self._images]
+        sums = [
+            self._sums(self._large_cells, of_large),
+            self._sums(self._large_cells, of_large * self._large),
+            self._sums(self._large_cells, of_large * self._large**2),
+            self._sums(self._hit_cells, weights),
+            self._sums(self._hit_cells, weights * self._hits),
+        ]
+        sums[0][:, 0] = weights.sum() - sums[0].sum(axis=1)
+        for summed, small in zip(sums[1:3], self._small, strict=True):
+            summed[:, 0] += small[row]
+        return ClassBins(*sums)
 
-    for block in row_blocks(*logits.shape):
-        probabilities = np.ascontiguousarray(softmax(logits[block]), dtype=np.float64)  # [n, C]
-        hit_probabilities = probabilities[np.arange(len(probabilities)), labels[block]]
-        hit_cells = cells_of(labels[block], hit_probabilities)
-        add(3, hit_cells)
-        add(4, hit_cells, hit_probabilities)
-        # An image has few probabilities beyond the first bin (M − 1 at most): these are sorted in, the others summed.
-        flat = probabilities.ravel()
-        large = np.flatnonzero(flat > edges[1])
-        values = flat[large]
-        cells = cells_of(large % classes, values)
-        add(0, cells)
-        add(1, cells, values)
-        add(2, cells, values**2)
-        flat[large] = 0
-        sums[1, ::num_bins] += probabilities.sum(axis=0)
-        sums[2, ::num_bins] += np.einsum("nc,nc->c", probabilities, probabilities)
-    shaped = sums.reshape(5, classes, num_bins)
-    shaped[0, :, 0] = len(labels) - shaped[0, :, 1:].sum(axis=1)
-    return ClassBins(*shaped)
+    def _cells(self, labels: NDArray[np.integer], probabilities: Floats) -> NDArray[np.intp]:
+        bins = np.maximum(np.searchsorted(self._edges, probabilities, side="left") - 1, 0)
+        return labels.astype(np.intp) * self._shape[1] + bins
+
+    def _sums(self, cells: NDArray[np.integer], weights: Floats) -> Floats:
+        sums: Floats = np.bincount(cells, weights, minlength=self._shape[0] * self._shape[1]).astype(
+            np.float64, copy=False
+        )
+        return sums.reshape(self._shape)
 
 
 def classwise_calibration_error(bins: ClassBins) -> float:
@@ -94,11 +128,6 @@ def classwise_calibration_error(bins: ClassBins) -> float:
     Source: Kull et al., NeurIPS 2019. All classes count alike, with samples or without.
     """
     return float(np.abs(bins.hits - bins.probabilities).sum(axis=1).mean() / bins.size)
-
-
-def brier_score(bins: ClassBins) -> float:
-    """Mean over samples of Σ_c (p(c|x) − [x is of class c])², in 0 … 2."""
-    return float(max((bins.squares - 2 * bins.hit_probabilities + bins.hits).sum() / bins.size, 0.0))
 
 
 def brier_parts(bins: ClassBins) -> BrierParts:

@@ -83,6 +83,7 @@ def build_parser() -> argparse.ArgumentParser:
         help=f"score the ensemble on selections of the images, {', '.join(choices())}, a CSV or JSON of class priors, "
         "or a list of images' numbers from 0 and labels (.txt); default: on all of them, and each expert, too",
     )
+    add("--intervals", action="store_true", help="95 %% bootstrap intervals of every metric over the images")
     add(
         "--out",
         type=Path,

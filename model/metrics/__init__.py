@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from model.metrics.metric import LabelledLogits, Metric, SampleMetric, SetMetric, sample_metric, set_metric
+from model.metrics.labelled import LabelledLogits
+from model.metrics.metric import Metric, SampleMetric, SetMetric, sample_metric, set_metric
 from utils.registry import collect
 
 __all__ = [

@@ -38,7 +38,7 @@ def balanced_accuracy(labelled: LabelledLogits) -> float:
 @set_metric("macro-F1", in_table=False)
 def macro_f1(labelled: LabelledLogits) -> float:
     """Mean of the class F1 scores over the classes that have samples."""
-    return mean_of_present(class_f1_scores(labelled.predictions, labelled.targets, labelled.logits.shape[1]))
+    return mean_of_present(class_f1_scores(labelled.predictions, labelled.targets, labelled.num_classes))
 
 
 @set_metric("many")

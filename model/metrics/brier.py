@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from model.class_calibration import brier_parts, brier_score
+from model.class_calibration import brier_parts
 from model.metrics.metric import LabelledLogits, set_metric
 
 # in the order of the files' columns
@@ -12,7 +12,7 @@ __all__ = ["brier", "brier_reliability", "brier_resolution", "brier_uncertainty"
 @set_metric("Brier", percent=False, higher_is_better=False, in_table=False)
 def brier(labelled: LabelledLogits) -> float:
     """Mean squared distance of probabilities and labels, summed over the classes: 0 … 2."""
-    return brier_score(labelled.class_bins)
+    return float(labelled.brier_scores.mean())
 
 
 @set_metric("Brier reliability", percent=False, higher_is_better=False, in_table=False)

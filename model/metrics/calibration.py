@@ -5,13 +5,9 @@ The formulas and their sources are in `model.calibration` and `model.class_calib
 
 from __future__ import annotations
 
-from model.calibration import (
-    adaptive_calibration_error,
-    confidence_errors,
-    expected_calibration_error,
-    maximum_calibration_error,
-    negative_log_likelihood,
-)
+import numpy as np
+
+from model.calibration import adaptive_calibration_error
 from model.class_calibration import classwise_calibration_error
 from model.metrics.metric import LabelledLogits, set_metric
 
@@ -22,13 +18,13 @@ __all__ = ["ece", "mce", "adaptive_ece", "classwise_ece", "overconfidence", "und
 @set_metric("ECE", higher_is_better=False)
 def ece(labelled: LabelledLogits) -> float:
     """Expected calibration error of the predicted class's probability, in [0, 1]."""
-    return expected_calibration_error(labelled.confidences, labelled.correct)
+    return labelled.reliability.expected_error
 
 
 @set_metric("MCE", higher_is_better=False, in_table=False)
 def mce(labelled: LabelledLogits) -> float:
     """Largest calibration error of a bin, in [0, 1]."""
-    return maximum_calibration_error(labelled.confidences, labelled.correct)
+    return labelled.reliability.maximum_error
 
 
 @set_metric("adaptive ECE", higher_is_better=False, in_table=False)
@@ -46,16 +42,16 @@ def classwise_ece(labelled: LabelledLogits) -> float:
 @set_metric("over-confidence", higher_is_better=False, in_table=False)
 def overconfidence(labelled: LabelledLogits) -> float:
     """The part of ECE that is due to bins surer than right, in [0, 1]."""
-    return confidence_errors(labelled.confidences, labelled.correct)[0]
+    return labelled.reliability.signed_errors[0]
 
 
 @set_metric("under-confidence", higher_is_better=False, in_table=False)
 def underconfidence(labelled: LabelledLogits) -> float:
     """The part of ECE that is due to bins righter than sure, in [0, 1]; ECE is the sum of both."""
-    return confidence_errors(labelled.confidences, labelled.correct)[1]
+    return labelled.reliability.signed_errors[1]
 
 
 @set_metric("NLL", percent=False, higher_is_better=False, in_table=False)
 def nll(labelled: LabelledLogits) -> float:
     """Mean of −log p(target), in nats."""
-    return negative_log_likelihood(labelled.logits, labelled.targets)
+    return float(np.mean(labelled.surprisals, dtype=np.float64))

@@ -6,9 +6,7 @@ import numpy as np
 import pytest
 
 from model.calibration import (
-    expected_calibration_error,
     log_normaliser,
-    maximum_calibration_error,
     negative_log_likelihood,
     reliability_bins,
     softmax,
@@ -40,15 +38,15 @@ def test_every_edge_belongs_to_the_bin_below():
 def test_empty_bins_are_nan_and_weigh_nothing():
     bins = reliability_bins([0.9, 0.8], [1, 1], num_bins=2)
     assert math.isnan(bins.accuracies[0])
-    assert expected_calibration_error([0.9, 0.8], [1, 1], num_bins=2) == pytest.approx(0.15)
-    assert maximum_calibration_error([0.9, 0.8], [1, 1], num_bins=2) == pytest.approx(0.15)
+    assert reliability_bins([0.9, 0.8], [1, 1], num_bins=2).expected_error == pytest.approx(0.15)
+    assert reliability_bins([0.9, 0.8], [1, 1], num_bins=2).maximum_error == pytest.approx(0.15)
 
 
 def test_errors_by_hand():
     # (0, .5]: confidences .4 .2, one right: |.5 − .3| = .2. (.5, 1]: .6 .8 1 with two right: |⅔ − .8| = 2/15.
     confidences, correct = [0.4, 0.2, 0.6, 0.8, 1.0], [True, False, True, False, True]
-    assert expected_calibration_error(confidences, correct, num_bins=2) == pytest.approx(0.4 * 0.2 + 0.6 * 2 / 15)
-    assert maximum_calibration_error(confidences, correct, num_bins=2) == pytest.approx(0.2)
+    assert reliability_bins(confidences, correct, num_bins=2).expected_error == pytest.approx(0.4 * 0.2 + 0.6 * 2 / 15)
+    assert reliability_bins(confidences, correct, num_bins=2).maximum_error == pytest.approx(0.2)
 
 
 def test_errors_agree_with_a_loop(overconfident):
@@ -64,8 +62,8 @@ def test_errors_agree_with_a_loop(overconfident):
             gaps.append(abs(sum(c for c, _ in members) - sum(r for _, r in members)) / len(members))
             weights.append(len(members) / len(confidences))
     expected = sum(gap * weight for gap, weight in zip(gaps, weights, strict=True))
-    assert expected_calibration_error(confidences, correct) == pytest.approx(expected)
-    assert maximum_calibration_error(confidences, correct) == pytest.approx(max(gaps))
+    assert reliability_bins(confidences, correct).expected_error == pytest.approx(expected)
+    assert reliability_bins(confidences, correct).maximum_error == pytest.approx(max(gaps))
 
 
 def test_bins_agree_with_scikit_learn(overconfident):
@@ -80,8 +78,8 @@ def test_bins_agree_with_scikit_learn(overconfident):
 def test_order_of_samples_does_not_matter(overconfident):
     confidences, correct = overconfident
     order = np.random.default_rng(1).permutation(2000)
-    assert expected_calibration_error(confidences[order], correct[order]) == pytest.approx(
-        expected_calibration_error(confidences, correct)
+    assert reliability_bins(confidences[order], correct[order]).expected_error == pytest.approx(
+        reliability_bins(confidences, correct).expected_error
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from model import class_calibration
+from model.class_calibration import ClassForecasts
 from model.metrics import METRICS, LabelledLogits
 from tests.model.random_sets import CLASSES, COUNTS, random_set
 from utils import row_blocks
@@ -195,11 +195,11 @@ def test_it_agrees_with_torchmetrics(name: str) -> None:
 
 def test_large_sets_are_binned_block_by_block(monkeypatch: pytest.MonkeyPatch) -> None:
     labelled = random_set()
-    whole = class_calibration.class_bins(labelled.logits, labelled.targets)
+    whole = ClassForecasts(labelled.logits, labelled.targets).bins()
     confidences = labelled.confidences
     monkeypatch.setattr(row_blocks, "BLOCK", 7 * CLASSES)
     np.testing.assert_allclose(replace(labelled).confidences, confidences)
-    for parts, sums in zip(class_calibration.class_bins(labelled.logits, labelled.targets), whole, strict=True):
+    for parts, sums in zip(ClassForecasts(labelled.logits, labelled.targets).bins(), whole, strict=True):
         np.testing.assert_allclose(parts, sums, atol=1e-9)
     assert whole.size == 400
     np.testing.assert_allclose(whole.hits.sum(axis=1), np.bincount(labelled.targets))

@@ -29,6 +29,8 @@ def rows_of(folder: Path) -> list[dict[str, Any]]:
 
 def fuzzy(value: Any) -> Any:
     """Equal to what is the same but for rounding."""
+    if isinstance(value, dict):
+        return {name: fuzzy(entry) for name, entry in value.items()}
     numbers = value if isinstance(value, list) else [value]
     if any(isinstance(number, str | None) for number in numbers):
         return value

@@ -35,7 +35,7 @@ def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: 
     )
     if run is None:
         return
-    rows = run.rows(WHOLE, run.selected(WHOLE), prior=prior)
+    rows = run.rows(WHOLE, run.selected(WHOLE), prior=prior, intervals=arguments.intervals)
     report = test_report(rows, run.loader.class_names, run.loader.cls_num_list, run.split.sizes)
     _keep_and_print(run, rows, f"{run.description}\n{run.split_in_words}{assumption(prior, rows)}\n\n{report}")
 
@@ -57,7 +57,7 @@ def print_sweep(
     if arguments.distributions is not None:
         preset = replace(preset, distributions=tuple(arguments.distributions), by_default=False)
     distributions = run.selected(preset)
-    rows = run.rows(preset, distributions, prior=prior)
+    rows = run.rows(preset, distributions, prior=prior, intervals=arguments.intervals)
     below = f"\n{text}" if (text := remark(distributions)) else ""
     report = f"{results_table(rows, first='distribution')}{below}"
     _keep_and_print(run, rows, f"{run.description}\n{run.split_in_words}{assumption(prior, rows)}\n\n{report}")

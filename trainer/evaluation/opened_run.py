@@ -97,7 +97,12 @@ class TestRun:
         return "".join(lines) + self.split.in_words
 
     def rows(
-        self, preset: Preset, distributions: Sequence[Distribution], *, prior: TestPrior = NONE
+        self,
+        preset: Preset,
+        distributions: Sequence[Distribution],
+        *,
+        prior: TestPrior = NONE,
+        intervals: bool = False,
     ) -> list[dict[str, Any]]:
         """The results of a preset on its selected distributions, those of the raw weights first."""
         trained_on = trained_counts(self.predictions, distributions)
@@ -121,6 +126,7 @@ class TestRun:
                 homes=self.homes,
                 class_names=self.loader.class_names,
                 held_out=self._held_out_of(weights),
+                intervals=intervals,
             )
         ]
 

@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from model.metrics import METRICS, LabelledLogits
+from model.metrics import LabelledLogits
 from model.prior_estimation import HeldOut
 from trainer.evaluation.aggregations import Predictor
 from trainer.evaluation.distributions import Distribution
 from trainer.evaluation.home import home_in_words
 from trainer.evaluation.priors import NONE, FoundPrior, PriorContext, TestPrior
+from trainer.evaluation.scores import scores_of
 
 
 def evaluate(
@@ -29,6 +30,7 @@ def evaluate(
     homes: np.ndarray | None = None,
     class_names: Sequence[str] | None = None,
     held_out: HeldOut | None = None,
+    intervals: bool = False,
 ) -> Iterator[dict[str, Any]]:
     """Score every predictor under every prior on every distribution.
 
@@ -44,11 +46,11 @@ def evaluate(
             A predictor without one is left out where a prior's correction starts from it.
         class_names: length C, for priors that name their classes; None: the indices.
         held_out: each expert's logits [K, E, C] and labels [K] of images that the network was not trained on.
+        intervals: whether each metric has a bootstrap interval.
 
     Yields:
         prior, home (the predictor's, in words), distribution, predictor, selection (how the distribution's images were
-        chosen), images (M), every metric of `model.metrics.METRICS` by its name, per_class, the class accuracies [C],
-        and per_class_images, the images that they are of; what is not defined (an empty group or class) is nan.
+        chosen), images (M), and what `trainer.evaluation.scores.scores_of` has.
     """
     counts, num_classes = None if class_counts is None else np.asarray(class_counts), logits.shape[2]
     names = class_names or [str(label) for label in range(num_classes)]
@@ -72,9 +74,7 @@ def evaluate(
                     "predictor": predictor.name,
                     "selection": distribution.selection,
                     "images": len(labels),
-                    **{name: metric.of_set(labelled) for name, metric in METRICS.items()},
-                    "per_class": labelled.class_accuracies.tolist(),
-                    "per_class_images": np.bincount(labels, minlength=num_classes).tolist(),
+                    **scores_of(labelled, intervals=intervals),
                     **_in_columns(found, labels),
                 }
 

@@ -38,7 +38,7 @@ def write_results(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]
     Evaluations that end at the same time wait for one another. A file in the way that holds no results is renamed.
 
     Returns:
-        the files written: JSON (everything), CSV (the same rows without the accuracies by class). Without the second
+        the files written: JSON (everything), CSV (the same rows without what has several numbers). Without the second
         a warning has said why.
 
     Raises:
@@ -77,7 +77,7 @@ def repair_results(folder: Path) -> None:
 
 def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     ours = [*_KEY, "home", "selection", "images", *METRICS]  # before columns that only other rows have
-    columns = dict.fromkeys([*ours, *(name for row in rows for name in row if not isinstance(row[name], list))])
+    columns = dict.fromkeys([*ours, *(name for row in rows for name in row if not isinstance(row[name], list | dict))])
     return pd.DataFrame(rows, columns=list(columns), dtype=object).to_csv(index=False, lineterminator="\n")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from model.metrics import METRICS
+from model.metrics import METRICS, Metric
 from utils.reporting.tables import NOTHING, decimal, percent, table
 
 RAW = "raw"
@@ -20,6 +20,8 @@ _OF_ESTIMATES: dict[str, tuple[str, Callable[[Any], str]]] = {
     "prior_spread": ("± L1", decimal),
     "prior_in_words": ("estimate", str),
 }
+_WITH_INTERVALS = ("accuracy", "ece")  # in tables
+_OF_GROUPS = ("accuracy", "ece", "nll")  # likewise
 
 
 def result_row(
@@ -44,7 +46,7 @@ def results_table(rows: Sequence[Mapping[str, Any]], *, first: str) -> str:
 
     Another column tells of which weights a row is, where there are more than the raw ones. Of an estimated test prior:
     how far it is from the true one, how far another draw of the images might be from it, and how it came about.
-    Images that were trained on are counted where there are some.
+    Images that were trained on are counted where there are some. Top-1 and ECE have their intervals where the rows do.
     """
     named = [first, "weights"] if {row["weights"] for row in rows} != {RAW} else [first]
     shown = {name: metric for name, metric in METRICS.items() if metric.in_table}
@@ -58,7 +60,7 @@ def results_table(rows: Sequence[Mapping[str, Any]], *, first: str) -> str:
         [
             [
                 *(str(row[name]) for name in (*named, "images")),
-                *((percent if metric.percent else decimal)(row[name]) for name, metric in shown.items()),
+                *(_cell(row, name, metric) for name, metric in shown.items()),
                 *(shown_as(row.get(name)) for name, (_, shown_as) in estimated.items()),
                 *(str(row[name]) for name in trained),
             ]
@@ -73,12 +75,34 @@ def test_report(
     class_counts: Sequence[int] | None,
     test_counts: Sequence[int] | np.ndarray,
 ) -> str:
-    """The tables of one test set: every class, where they are few, then every predictor; arguments of `class_table`."""
-    predictors = results_table(rows, first="predictor")
-    if len(class_names) > MOST_CLASSES_SHOWN:
-        return predictors
+    """The tables of one test set: every class, where they are few, every group, where the training counts are known,
+    then every predictor; arguments of `class_table`.
+    """
     ensembles = [row for row in rows if row["predictor"] == "ensemble"]
-    return f"{class_table(ensembles, class_names, class_counts, test_counts)}\n\n{predictors}"
+    tables = [results_table(rows, first="predictor")]
+    if any("groups" in row for row in ensembles):
+        tables.insert(0, group_table(ensembles))
+    if len(class_names) <= MOST_CLASSES_SHOWN:
+        tables.insert(0, class_table(ensembles, class_names, class_counts, test_counts))
+    return "\n\n".join(tables)
+
+
+def group_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """The images of classes with many, medium and few training images, for each row (each of other weights)."""
+    weights = [] if {row["weights"] for row in rows} == {RAW} else ["weights"]
+    metrics = {name: METRICS[name] for name in _OF_GROUPS}
+    lines = [
+        [
+            group,
+            *(str(row[name]) for name in weights),
+            *(str(found[name]) for name in ("classes", "images")),
+            *(_cell(found, name, metric) for name, metric in metrics.items()),
+        ]
+        for row in rows
+        for group, found in row.get("groups", {}).items()
+    ]
+    titles = [f"{metric.title} %" if metric.percent else metric.title for metric in metrics.values()]
+    return table(["group", *weights, "classes", "test images", *titles], lines)
 
 
 def class_table(
@@ -100,8 +124,17 @@ def class_table(
     return table(["class", "training images", "test images", *titles], lines)
 
 
+def _cell(row: Mapping[str, Any], name: str, metric: Metric) -> str:
+    """A metric's value, with its interval behind it where the row has one and tables show it."""
+    show = percent if metric.percent else decimal
+    ends = row.get("intervals", {}).get(name) if name in _WITH_INTERVALS else None
+    return show(row[name]) + (f" [{show(ends[0])}, {show(ends[1])}]" if ends else "")
+
+
 def _without_nan(value: Any) -> Any:
     """NaN, the score of an empty group, becomes null."""
     if isinstance(value, (list, tuple)):
         return [_without_nan(item) for item in value]
+    if isinstance(value, dict):
+        return {name: _without_nan(item) for name, item in value.items()}
     return None if isinstance(value, float) and math.isnan(value) else value

@@ -94,6 +94,7 @@ def _print_scored(
             class_names=given.class_names,
             distributions=arguments.distributions,
             prior=prior,
+            intervals=arguments.intervals,
             source=arguments.logits.name,
         )
     assumed = assumption(prior, rows)

@@ -65,6 +65,7 @@ def score(
     class_names: Sequence[str] | None = None,
     distributions: Sequence[str] | None = None,
     prior: str | TestPrior = "none",
+    intervals: bool = False,
     source: str = "arrays",
 ) -> list[dict[str, Any]]:
     """Rows of results, as the evaluation scripts have them.
@@ -82,6 +83,7 @@ def score(
         distributions: names or files, see `trainer.evaluation.distributions`, for the ensemble; None: all images, for
             the ensemble and each expert.
         prior: a name of `trainer.evaluation.priors`, a file of one, or an entry of one's own.
+        intervals: whether each metric has a 95 % bootstrap interval over the images.
         source: stands in the column `checkpoint`.
 
     Returns:
@@ -107,6 +109,7 @@ def score(
         priors=[prior_named(prior) if isinstance(prior, str) else prior],
         homes=as_home_priors(home, logits.shape, counts),
         class_names=class_names,
+        intervals=intervals,
     )
     return [result_row(row, checkpoint=Path(source), protocol=preset.protocol, weights=RAW) for row in found]
 

@@ -58,6 +58,12 @@ def evaluation_parser(description: str, examples: str) -> argparse.ArgumentParse
         action="store_true",
         help="evaluate on own images although some were trained on, and count these; else that is an error",
     )
+    parser.add_argument(
+        "--intervals",
+        action="store_true",
+        help="95 %% bootstrap intervals of every metric over the test images: of top-1 and ECE in the table, of all in "
+        "results.json",
+    )
     parser.add_argument("--validate", "--val", nargs="?", metavar="X", help="accepted, as published, and has no effect")
     return parser
 
