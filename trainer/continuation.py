@@ -99,17 +99,22 @@ def go_on_from(
     except ValueError as error:
         told = f"the schedule of the configuration can't be brought to epoch {state.epoch}: {reason_of(error)}"
         raise CheckpointError(f"{checkpoint}: {told}") from None
-    own, saved = optimizer.state_dict()["param_groups"], content["optimizer"]["param_groups"]
-    if [len(group["params"]) for group in own] != [len(group["params"]) for group in saved]:
-        raise CheckpointError(f"{checkpoint}: its 'optimizer' has the moments of other parameters; {_WEIGHTS_ALONE}")
-    groups = [{**group, "params": old["params"]} for group, old in zip(own, saved, strict=True)]
+    moments = _moments(content["optimizer"], optimizer, checkpoint)
     # what the new configuration says of the schedule and the loss stays as it was built
     built = {"lr_scheduler", "criterion"}
     weights = fitting_weights(method.network, content["state_dict"], checkpoint)
-    moments = {**content["optimizer"], "param_groups": groups}
     learnt = {**content, "state_dict": weights, "progress": progress, "optimizer": moments}
     parts.load(learnt, checkpoint, without=built)
     _try_update(optimizer, checkpoint)
+
+
+def _moments(saved: Mapping[str, Any], optimizer: Optimizer, checkpoint: Path) -> dict[str, Any]:
+    """A checkpoint's moments under the optimiser's own options."""
+    own, then = optimizer.state_dict()["param_groups"], saved["param_groups"]
+    if [len(group["params"]) for group in own] != [len(group["params"]) for group in then]:
+        raise CheckpointError(f"{checkpoint}: its 'optimizer' has the moments of other parameters; {_WEIGHTS_ALONE}")
+    groups = [{**group, "params": old["params"]} for group, old in zip(own, then, strict=True)]
+    return {**saved, "param_groups": groups}
 
 
 def _find_best(state: RunState, monitor: Monitor) -> None:

@@ -22,6 +22,17 @@ def _convolutions_as_they_were() -> Iterator[None]:
 @pytest.fixture
 def _shallow(monkeypatch: pytest.MonkeyPatch) -> None:
     """One block of eight channels a stage."""
-    monkeypatch.setattr(
-        networks.ResNet32Model, "architecture", replace(networks.CIFAR, blocks=(1, 1, 1), widths=(8, 8, 8))
-    )
+    _make_shallow(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def _shallow_throughout() -> Iterator[None]:
+    """The same for a whole file, whose fixtures train."""
+    with pytest.MonkeyPatch.context() as patch:
+        _make_shallow(patch)
+        yield
+
+
+def _make_shallow(patch: pytest.MonkeyPatch) -> None:
+    architecture = replace(networks.CIFAR, blocks=(1, 1, 1), widths=(8, 8, 8))
+    patch.setattr(networks.ResNet32Model, "architecture", architecture)

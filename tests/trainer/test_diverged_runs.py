@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 import torch
 from torch import nn
 
-import model.model as networks
 from base import Batch, RunFolder, Step
 from tests.trainer.small_runs import run, small_config, small_trainer
 from trainer.engine.loss_guard import DIVERGED_NAME
@@ -25,12 +23,7 @@ LAST = Step(2, 2)  # 78 images: batches of 30, 30 and 18
 INF, NAN = math.inf, math.nan
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _tiny() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        architecture = replace(networks.CIFAR, blocks=(1, 1, 1), widths=(8, 8, 8))
-        patch.setattr(networks.ResNet32Model, "architecture", architecture)
-        yield
+pytestmark = pytest.mark.usefixtures("_shallow_throughout")
 
 
 def config_of(**changes: Any) -> dict[str, Any]:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-import model.model as networks
 from base import Monitor
 from tests.trainer.small_runs import run, small_config, small_trainer
 from trainer.config.run_config import RunConfig, find_problems, run_config
@@ -20,12 +17,7 @@ from utils.config.parser import ConfigParser
 LAYERS = {"arch__args__layer2_output_dim": 8, "arch__args__layer3_output_dim": 8}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _tiny() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        architecture = replace(networks.CIFAR, blocks=(1, 1, 1), widths=(8, 8, 8))
-        patch.setattr(networks.ResNet32Model, "architecture", architecture)
-        yield
+pytestmark = pytest.mark.usefixtures("_shallow_throughout")
 
 
 def typed(**changes: Any) -> RunConfig:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import model.model as networks
 from base import Batch, Step
 from tests.trainer.small_runs import run, small_config, small_trainer, with_changes
 from tests.trainer.stopped_runs import assert_same_runs, curves, run_with_stops
@@ -25,12 +23,7 @@ Formula = Callable[[int], float]
 """Step of the run, from 0 → rate, or momentum."""
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _tiny() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        architecture = replace(networks.CIFAR, blocks=(1, 1, 1), widths=(8, 8, 8))
-        patch.setattr(networks.ResNet32Model, "architecture", architecture)
-        yield
+pytestmark = pytest.mark.usefixtures("_shallow_throughout")
 
 
 # -- the papers' formulas ---------------------------------------------------------------------------------------------
