@@ -22,10 +22,10 @@ Splits = Mapping[str, Mapping[str, int]]
 
 
 def write(folder: Path, splits: Splits) -> None:
-    """Split → class → number of images."""
-    for split, counts in splits.items():
+    """Split → class → number of images; no picture is in two splits."""
+    for place, (split, counts) in enumerate(splits.items()):
         for label, (name, count) in enumerate(counts.items()):
-            for number in range(count):
+            for number in range(20 * place, 20 * place + count):
                 save_picture(folder / split / name / f"{number}.jpg", digit_picture(label, number))
 
 
