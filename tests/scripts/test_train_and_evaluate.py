@@ -90,7 +90,7 @@ def test_the_known_prior_adds_rows_and_the_network_does_not_run_again(
     def refuse(*arguments: object, **options: object) -> None:
         raise AssertionError("the network ran a second time")
 
-    monkeypatch.setattr("trainer.evaluation.opened_run.predict", refuse)
+    monkeypatch.setattr("trainer.evaluation.checkpoint_networks.predict", refuse)
     ended = shell("test_all_cifar.py", "-r", run / "model_best.pth", "--posthoc_bias_correction")
     assert ended.code == 0
     after = results(run)
