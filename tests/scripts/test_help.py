@@ -79,5 +79,5 @@ def test_the_help_of_evaluation_explains_every_column(shell: Shell, script: str)
     said = shell(script, "--help").out
     titles = [f"{metric.title} %" if metric.percent else metric.title for metric in METRICS.values() if metric.in_table]
     assert len(titles) > 5
-    for title in (*titles, "predictor", "distribution", "weights", "images", "prior L1", "accuracy %"):
+    for title in (*titles, "predictor", "distribution", "weights", "images", "ECE before %", "prior L1", "accuracy %"):
         assert re.search(rf"^  {re.escape(title)}  +\w", said, re.MULTILINE), title

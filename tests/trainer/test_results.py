@@ -43,7 +43,15 @@ def row(
     data: str = "",
     **changes: Any,
 ) -> dict[str, Any]:
-    scores = {"prior": "none", "distribution": distribution, "predictor": "ensemble", "images": 10, **SCORES, **changes}
+    scores = {
+        "prior": "none",
+        "calibration": "none",
+        "distribution": distribution,
+        "predictor": "ensemble",
+        "images": 10,
+        **SCORES,
+        **changes,
+    }
     return result_row(scores, checkpoint=Path("runs") / checkpoint, protocol=protocol, weights=weights, data=data)
 
 
@@ -77,6 +85,7 @@ def test_json_holds_every_score_with_all_its_digits(tmp_path: Path) -> None:
         "protocol": "shifts",
         "weights": "raw",
         "prior": "none",
+        "calibration": "none",
         "distribution": "uniform",
         "predictor": "ensemble",
         "images": 10,
@@ -236,6 +245,7 @@ def test_columns_of_the_csv_are_those_of_the_rows_the_registrys_in_its_order(tmp
         "protocol",
         "weights",
         "prior",
+        "calibration",
         "distribution",
         "predictor",
         "home",

@@ -11,6 +11,7 @@ from trainer.evaluation.distributions import remark
 from trainer.evaluation.opened_run import TestRun, open_run
 from trainer.evaluation.presets import WHOLE, Preset
 from trainer.evaluation.prior_flags import assumption, chosen_prior
+from trainer.evaluation.priors import TestPrior
 from trainer.evaluation.results import results_table, test_report
 from utils.config.parser import ConfigParser
 from utils.distributed.environment import LaunchEnvironment
@@ -32,12 +33,13 @@ def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: 
         log_config=arguments.log_config,
         held_out=prior.held_out,
         allow_trained=arguments.allow_trained,
+        calibration=arguments.calibration,
     )
     if run is None:
         return
     rows = run.rows(WHOLE, run.selected(WHOLE), prior=prior, intervals=arguments.intervals)
     report = test_report(rows, run.loader.class_names, run.loader.cls_num_list, run.split.sizes)
-    _keep_and_print(run, rows, f"{run.description}\n{run.split_in_words}{assumption(prior, rows)}\n\n{report}")
+    _keep_and_print(run, rows, f"{_heading(run, prior, rows)}\n\n{report}")
 
 
 def print_sweep(
@@ -51,6 +53,7 @@ def print_sweep(
         log_config=arguments.log_config,
         held_out=prior.held_out,
         allow_trained=arguments.allow_trained,
+        calibration=arguments.calibration,
     )
     if run is None:
         return
@@ -60,7 +63,12 @@ def print_sweep(
     rows = run.rows(preset, distributions, prior=prior, intervals=arguments.intervals)
     below = f"\n{text}" if (text := remark(distributions)) else ""
     report = f"{results_table(rows, first='distribution')}{below}"
-    _keep_and_print(run, rows, f"{run.description}\n{run.split_in_words}{assumption(prior, rows)}\n\n{report}")
+    _keep_and_print(run, rows, f"{_heading(run, prior, rows)}\n\n{report}")
+
+
+def _heading(run: TestRun, prior: TestPrior, rows: Sequence[Mapping[str, Any]]) -> str:
+    """What was evaluated, and what is assumed."""
+    return f"{run.description}\n{run.split_in_words}{run.calibration.in_words}{assumption(prior, rows)}"
 
 
 def _keep_and_print(run: TestRun, rows: Sequence[Mapping[str, Any]], report: str) -> None:

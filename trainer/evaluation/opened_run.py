@@ -17,6 +17,7 @@ from model.prior_estimation import HeldOut
 from trainer.build import build_precision
 from trainer.config.run_config import RunConfig, run_config
 from trainer.evaluation.aggregations import predictors
+from trainer.evaluation.applied_calibration import NO_CALIBRATION, AppliedCalibration, read_choice
 from trainer.evaluation.checkpoint_networks import run_networks
 from trainer.evaluation.distributions import LISTED, Distribution, TestSplit, select
 from trainer.evaluation.home import home_priors
@@ -53,6 +54,8 @@ class TestRun:
         homes: the class prior that each expert, or their mean alone, is right under, [E, C] or [1, C]; None: unknown.
         held_out: predictions of labelled images that it was not trained on; None: they were not asked for.
         data: what the results call the test images.
+        calibration: of its predictors.
+        digest: SHA-256 of the checkpoint that was read.
     """
 
     __test__ = False
@@ -64,6 +67,8 @@ class TestRun:
     homes: np.ndarray | None = None
     held_out: Predictions | None = None
     data: str = ""
+    calibration: AppliedCalibration = NO_CALIBRATION
+    digest: str = ""
 
     def selected(self, preset: Preset) -> list[Distribution]:
         """The test distributions of a preset."""
@@ -127,6 +132,7 @@ class TestRun:
                 class_names=self.loader.class_names,
                 held_out=self._held_out_of(weights),
                 intervals=intervals,
+                calibration=self.calibration.of(weights),
             )
         ]
 
@@ -163,6 +169,7 @@ def open_run(
     log_config: str | None = None,
     held_out: HeldOutUse = "unused",
     allow_trained: bool = False,
+    calibration: str | None = None,
 ) -> TestRun | None:
     """Load the checkpoint that `-r` names with the configuration beside it, and predict its test split once.
 
@@ -174,9 +181,11 @@ def open_run(
         log_config: file of a logging configuration.
         held_out: whether to predict the images, too, that were held out from training for validation, where there are.
         allow_trained: own test images may be among those that the run was trained on.
+        calibration: what the flag says, see `trainer.evaluation.calibration_flag`.
 
     Raises:
-        UserError: what can't be read; held-out images are "needed", and the validation images are the test images.
+        UserError: what can't be read, or is another checkpoint's calibration; held-out images are "needed", and the
+            validation images are the test images.
     """
     assert parser.resume is not None, "the flags were read"
     with report_once(environment):
@@ -185,7 +194,14 @@ def open_run(
         device = choose_device(config.n_gpu, environment)
     with process_group(environment, device) as distributed:
         return _predicted(
-            parser, config, parser.resume, device, distributed, held_out=held_out, allow_trained=allow_trained
+            parser,
+            config,
+            parser.resume,
+            device,
+            distributed,
+            held_out=held_out,
+            allow_trained=allow_trained,
+            calibration=calibration,
         )
 
 
@@ -198,6 +214,7 @@ def _predicted(
     *,
     held_out: HeldOutUse,
     allow_trained: bool,
+    calibration: str | None,
 ) -> TestRun | None:
     if distributed.is_main:
         repair_results(checkpoint.parent)
@@ -205,6 +222,8 @@ def _predicted(
         read = read_checkpoint(checkpoint)
         known = RunData.of(read.content, checkpoint.parent, parser.config["data_loader"], evaluates=True)
         loader = build_loader(config, processes=distributed.local_size, known=known).of_split("test")
+        num_classes = loader.num_classes
+        applied = read_choice(calibration, checkpoint=checkpoint, digest=read.digest, num_classes=num_classes)
         predicts_validation = held_out != "unused" and _has_held_out_images(loader, needed=held_out == "needed")
 
     if not len(loader.targets):
@@ -240,7 +259,9 @@ def _predicted(
     predictions = trained.checked(predictions, loader)
     description = _described(config.name, checkpoint, read.content.get("epoch", "unknown"), loader.cls_num_list)
     homes = home_priors(config, loader)
-    return TestRun(checkpoint, loader, predictions, description, homes, validation, data_name(loader))
+    return TestRun(
+        checkpoint, loader, predictions, description, homes, validation, data_name(loader), applied, read.digest
+    )
 
 
 def _described(name: str, checkpoint: Path, epoch: int | str, counts: Sequence[int]) -> str:

@@ -1,5 +1,7 @@
 """The product of an evaluation: distribution × predictor × prior × metric, array arithmetic on stored logits.
 
+Where a predictor has a calibration its logits are calibrated first: what estimates and corrects sees no others.
+
 `N` images of the test split, `M` of a distribution, `E` experts, `C` classes.
 """
 
@@ -10,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from model.metrics import LabelledLogits
+from model.metrics import METRICS, LabelledLogits
 from model.prior_estimation import HeldOut
 from trainer.evaluation.aggregations import Predictor
+from trainer.evaluation.applied_calibration import UNCALIBRATED, WeightsCalibration
 from trainer.evaluation.distributions import Distribution
 from trainer.evaluation.home import home_in_words
 from trainer.evaluation.priors import NONE, FoundPrior, PriorContext, TestPrior
@@ -31,6 +34,7 @@ def evaluate(
     class_names: Sequence[str] | None = None,
     held_out: HeldOut | None = None,
     intervals: bool = False,
+    calibration: WeightsCalibration = UNCALIBRATED,
 ) -> Iterator[dict[str, Any]]:
     """Score every predictor under every prior on every distribution.
 
@@ -47,36 +51,57 @@ def evaluate(
         class_names: length C, for priors that name their classes; None: the indices.
         held_out: each expert's logits [K, E, C] and labels [K] of images that the network was not trained on.
         intervals: whether each metric has a bootstrap interval.
+        calibration: of the predictors, each of which is left out where there is none for it.
 
     Yields:
-        prior, home (the predictor's, in words), distribution, predictor, selection (how the distribution's images were
-        chosen), images (M), and what `trainer.evaluation.scores.scores_of` has.
+        prior, calibration, home (the predictor's, in words), distribution, predictor, selection (how the distribution's
+        images were chosen), images (M), and what `trainer.evaluation.scores.scores_of` has. With a calibration
+        ece_before, the ECE without it under the very same test prior.
+
+    Raises:
+        UserError: the calibration was fitted to a predictor at home elsewhere.
     """
     counts, num_classes = None if class_counts is None else np.asarray(class_counts), logits.shape[2]
     names = class_names or [str(label) for label in range(num_classes)]
     for distribution in distributions:
         selected = logits[distribution.indices]
         for predictor in predictors:
+            if not calibration.covers(predictor.name):
+                continue
             combined = predictor.combine(selected)  # [M, E, C] → [M, C]
             home = None if homes is None else predictor.home(homes)
-            ours = held_out and HeldOut(predictor.combine(np.asarray(held_out.logits)), held_out.labels)
+            calibrator = calibration.calibrator(predictor.name, home_in_words(home, counts))
+            calibrate = calibrator or _as_they_are
+            calibrated = calibrate(combined)
+            ours = held_out and HeldOut(calibrate(predictor.combine(np.asarray(held_out.logits))), held_out.labels)
             labels = targets[distribution.indices]
             context = PriorContext(labels, class_counts, names, home, ours)
             for prior in priors:
                 if prior.from_home and home is None:
                     continue
-                found = prior.found(combined, context)
-                labelled = LabelledLogits(prior.corrected(combined, found, context), labels, counts)
+                found = prior.found(calibrated, context)
+                labelled = LabelledLogits(prior.corrected(calibrated, found, context), labels, counts)
                 yield {
                     "prior": prior.name,
+                    "calibration": calibration.name,
                     "home": home_in_words(home, counts),
                     "distribution": distribution.name,
                     "predictor": predictor.name,
                     "selection": distribution.selection,
                     "images": len(labels),
                     **scores_of(labelled, intervals=intervals),
+                    **(_before(prior.corrected(combined, found, context), labels) if calibrator else {}),
                     **_in_columns(found, labels),
                 }
+
+
+def _as_they_are(logits: np.ndarray) -> np.ndarray:
+    return logits
+
+
+def _before(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """What a calibrated row has of the logits [M, C] without the calibration, under the same test prior."""
+    return {"ece_before": METRICS["ece"].of_set(LabelledLogits(logits, labels, None))}
 
 
 def _in_columns(found: FoundPrior | None, targets: np.ndarray) -> dict[str, Any]:

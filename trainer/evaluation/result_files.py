@@ -22,7 +22,7 @@ from utils.files.writing import encoded, write_text
 
 RESULTS_JSON, RESULTS_CSV = "results.json", "results.csv"
 _NAMES = (RESULTS_JSON, RESULTS_CSV)
-_EVALUATION = ("checkpoint", "data", "protocol", "weights", "prior")
+_EVALUATION = ("checkpoint", "data", "protocol", "weights", "prior", "calibration")
 _KEY = (*_EVALUATION, "distribution", "predictor")
 _SHIFT = re.compile(r"(forward|backward)(\d+(?:\.\d+)?)")
 _FORMER_NAMES = {"top1": "accuracy", "balanced": "balanced_accuracy"}
@@ -34,8 +34,9 @@ def write_results(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]
     """Enter rows into a run's results; one for the same question is replaced.
 
     The question is checkpoint, data (rows of earlier versions name none, and are kept), protocol, weights, prior,
-    distribution and predictor. Rows of one evaluation stand together, from forward50 over uniform to backward50.
-    Evaluations that end at the same time wait for one another. A file in the way that holds no results is renamed.
+    calibration, distribution and predictor. Rows of one evaluation stand together, from forward50 over uniform to
+    backward50. Evaluations that end at the same time wait for one another. A file in the way that holds no results is
+    renamed.
 
     Returns:
         the files written: JSON (everything), CSV (the same rows without what has several numbers). Without the second
@@ -99,8 +100,13 @@ def _read_results(path: Path) -> list[dict[str, Any]] | None:
 
 
 def _as_today(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row that an earlier version wrote, under today's names: it knew one kind of weights, and one correction."""
-    renamed = {"weights": RAW} | {_FORMER_NAMES.get(name, name): value for name, value in row.items()}
+    """A row that an earlier version wrote, under today's names.
+
+    It knew one kind of weights, one correction and no calibration.
+    """
+    renamed = {"weights": RAW, "calibration": "none"} | {
+        _FORMER_NAMES.get(name, name): value for name, value in row.items()
+    }
     if "home" not in renamed and renamed.get("prior") == "known":
         renamed["prior"] = "posthoc"
     return renamed

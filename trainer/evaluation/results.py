@@ -44,14 +44,17 @@ def result_row(
 def results_table(rows: Sequence[Mapping[str, Any]], *, first: str) -> str:
     """Rows as an aligned table; `first` names the column that tells them apart.
 
-    Another column tells of which weights a row is, where there are more than the raw ones. Of an estimated test prior:
-    how far it is from the true one, how far another draw of the images might be from it, and how it came about.
-    Images that were trained on are counted where there are some. Top-1 and ECE have their intervals where the rows do.
+    Another column tells of which weights a row is, where there are more than the raw ones. Calibrated rows have their
+    ECE without the calibration in another. Of an estimated test prior: how far it is from the true one, how far another
+    draw of the images might be from it, and how it came about. Images that were trained on are counted where there are
+    some. Top-1 and ECE have their intervals where the rows do.
     """
     named = [first, "weights"] if {row["weights"] for row in rows} != {RAW} else [first]
     shown = {name: metric for name, metric in METRICS.items() if metric.in_table}
     estimated = {name: column for name, column in _OF_ESTIMATES.items() if any(row.get(name) for row in rows)}
     header = [*named, "images", *(f"{metric.title} %" if metric.percent else metric.title for metric in shown.values())]
+    calibrated = ["ece_before"] if any("ece_before" in row for row in rows) else []
+    header += ["ECE before %" for _ in calibrated]
     header += [title for title, _ in estimated.values()]
     trained = ["trained_on"] if any(row.get("trained_on") for row in rows) else []
     header += ["trained on" for _ in trained]
@@ -61,6 +64,7 @@ def results_table(rows: Sequence[Mapping[str, Any]], *, first: str) -> str:
             [
                 *(str(row[name]) for name in (*named, "images")),
                 *(_cell(row, name, metric) for name, metric in shown.items()),
+                *(percent(row.get(name)) for name in calibrated),
                 *(shown_as(row.get(name)) for name, (_, shown_as) in estimated.items()),
                 *(str(row[name]) for name in trained),
             ]

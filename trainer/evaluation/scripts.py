@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from trainer.evaluation.calibration_flag import checked_choice
 from trainer.evaluation.distributions import checked_name, choices
 from trainer.evaluation.presets import SWEEPS
 from utils.config.command_line import script_parser
@@ -24,6 +25,7 @@ COLUMNS = """columns of the table:
   medium %       the same, 20 to 100 training images
   few %          the same, fewer than 20 training images
   ECE %          expected calibration error: by how much confidence and accuracy differ, over 15 bins of confidence
+  ECE before %   with a calibration: the ECE without it, under the same test prior
   prior L1       with an estimated test prior: sum of its differences to the true one (0 to 2)
   ± L1           how far 95 % of other draws of as many images would be from that estimate
   estimate       how it came about: γ of the tilt π_train^γ; the part of the images that is elsewhere than that says
@@ -47,6 +49,13 @@ def evaluation_parser(description: str, examples: str) -> argparse.ArgumentParse
         "map-em or tilt: other estimates from them; bbse or rlls: estimated with images "
         "held out from training, too; or a CSV or JSON of class,frequency. Then log π_test − log π_home is added to "
         "the logits, π_home being what the predictor is right for",
+    )
+    parser.add_argument(
+        "--calibration",
+        type=checked_choice,
+        metavar="none|stored|FILE",
+        help="calibrate the logits first: none (default); stored: as python -m tools.calibrate CHECKPOINT has fitted "
+        "it to images held out from training; or another file of that command's",
     )
     parser.add_argument(
         "--posthoc_bias_correction",

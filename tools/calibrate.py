@@ -1,0 +1,67 @@
+"""Calibrate a checkpoint's predictors on held-out images: `python -m tools.calibrate CHECKPOINT`.
+
+Logits z become z/T (ts), z/T + b (bcts) or a·z + b (vs), fitted to the images that training held out
+(data_loader.args.validation_split), for the ensemble and each expert. What is fitted is written beside the checkpoint,
+for `--calibration stored`.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from utils.config.command_line import OneLineParser
+from utils.config.parser import ConfigParser
+from utils.distributed.environment import launch_environment, report_once, set_visible_gpus
+from utils.errors import run_main
+from utils.signals import interrupts_end_at_once
+
+METHODS = ("ts", "bcts", "vs")
+EXAMPLES = """examples:
+  python train.py -c configs/digits/config_digits_ir40_bs-experts.json --set data_loader.args.validation_split=0.15
+  python -m tools.calibrate saved/digits/ir40/models/NAME/RUN/checkpoint-epoch60.pth
+  python test_all_cifar.py -r saved/digits/ir40/models/NAME/RUN/checkpoint-epoch60.pth --calibration stored
+
+methods:
+  ts     one temperature T: no prediction changes
+  bcts   a temperature, and a bias b for each class, drawn to 0 where a class has few held-out images
+  vs     a scale a and a bias b for each class, drawn to their mean likewise
+  Without --method the one with the lowest NLL on images that it was not fitted to; one of more numbers has to be better
+  by a standard error."""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All flags of this command."""
+    what, _, how = (__doc__ or "").partition("\n\n")
+    parser = OneLineParser(
+        prog="python -m tools.calibrate",
+        usage="%(prog)s CHECKPOINT [--method ts|bcts|vs] [flags]",
+        description=f"{what}\n\n{how.strip()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=EXAMPLES,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("resume", metavar="CHECKPOINT", help="checkpoint of a run that held images out")
+    add("--method", choices=METHODS, help="how; default: whichever held-out images speak for")
+    add("--out", type=Path, metavar="FILE", help="write to this file (default: beside the checkpoint)")
+    add("-c", "--config", metavar="FILE", help="configuration (JSON); default: beside the checkpoint")
+    add("-d", "--device", metavar="GPUS", help="GPU indices, as in CUDA_VISIBLE_DEVICES: 0 or 0,1")
+    add("-l", "--log-config", metavar="FILE", help="logging configuration (JSON, logging.config's form)")
+    return parser
+
+
+def main() -> None:
+    """Fit, show, keep."""
+    arguments = build_parser().parse_args()
+    environment = launch_environment()
+    with report_once(environment):
+        parser = ConfigParser.from_args(arguments)
+        set_visible_gpus(arguments.device)
+    with interrupts_end_at_once():
+        from trainer.evaluation.calibrate_command import print_calibration  # noqa: PLC0415 - takes seconds
+    print_calibration(parser, environment, arguments)
+
+
+if __name__ == "__main__":
+    run_main(main)

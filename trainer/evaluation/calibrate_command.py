@@ -1,0 +1,117 @@
+"""What `python -m tools.calibrate` does: fit to the held-out images, show what that brings, keep it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from trainer.evaluation.calibration_fits import (
+    FEWEST_IMAGES,
+    HeldOutPredictor,
+    chosen_method,
+    fitted_by_weights,
+    held_out_predictors,
+)
+from trainer.evaluation.calibrations import FittedPredictor, StoredCalibration, calibration_path, write_calibration
+from trainer.evaluation.opened_run import TestRun, open_run
+from trainer.evaluation.results import RAW
+from utils.config.parser import ConfigParser
+from utils.distributed.environment import LaunchEnvironment
+from utils.errors import UserError
+from utils.reporting.tables import decimal, percent, table
+
+_HEADER = ("temperature", "NLL", "calibrated", "ECE %", "calibrated", "top-1 %", "calibrated")
+_BELOW = "held-out images, under their own class frequencies; calibrated: each fifth of them by a fit to the other four"
+
+
+def print_calibration(parser: ConfigParser, environment: LaunchEnvironment, arguments: argparse.Namespace) -> None:
+    """Fit a checkpoint's calibration and store it beside the checkpoint.
+
+    Args:
+        parser: the configuration, with the checkpoint.
+        environment: the processes as they were launched.
+        arguments: the flags, see `tools.calibrate`.
+
+    Raises:
+        UserError: no images were held out, too few of them, or what the method's predictors are right for is unknown.
+    """
+    run = open_run(parser, environment, log_config=arguments.log_config, held_out="needed")
+    if run is None:
+        return
+    assert run.held_out is not None, "held-out images are needed"
+    labels = run.held_out.targets
+    if len(labels) < FEWEST_IMAGES:
+        raise UserError(
+            f"a calibration needs {FEWEST_IMAGES} held-out images at least, and there are {len(labels)}: hold more out "
+            "when you train, with data_loader.args.validation_split=0.1"
+        )
+    held_out = held_out_predictors(run.held_out.logits, run.homes, run.loader.cls_num_list)
+    if not held_out:
+        raise UserError(
+            "the method does not say which class prior its predictor is right for, and held-out images are distributed "
+            "otherwise: no calibration can be fitted"
+        )
+    method, why = _method(arguments.method, held_out[0], labels)
+    stored = _stored(run, fitted_by_weights(held_out, method, labels), method)
+    path = arguments.out or calibration_path(run.checkpoint)
+    write_calibration(path, stored)
+    report = _report(held_out, stored, labels)
+    print(f"{run.description}\n{_held_out_in_words(stored)}\n{why}\n\n{report}\n\n{_written(path, run.checkpoint)}")
+
+
+def _method(given: str | None, ensemble: HeldOutPredictor, labels: np.ndarray) -> tuple[str, str]:
+    """The method, and a line on it."""
+    if given is not None:
+        return given, f"method {given}, as asked for"
+    method, losses = chosen_method(ensemble, labels)
+    told = ", ".join(f"{name} {decimal(loss)}" for name, loss in losses.items())
+    return (
+        method,
+        f"method {method}, by the ensemble's cross-fitted NLL: {told}; more numbers must gain more than chance",
+    )
+
+
+def _stored(run: TestRun, fitted: dict[str, dict[str, FittedPredictor]], method: str) -> StoredCalibration:
+    assert run.held_out is not None, "held-out images are needed"
+    counts = np.bincount(run.held_out.targets, minlength=run.loader.num_classes).tolist()
+    fitted_on = f"{sum(counts)} training images held out by data_loader.args.validation_split"
+    return StoredCalibration(method, run.checkpoint.name, run.digest, fitted_on, tuple(counts), fitted)
+
+
+def _held_out_in_words(stored: StoredCalibration) -> str:
+    counts = stored.held_out_counts
+    few = sum(count < 10 for count in counts)
+    told = f"; {few} of {len(counts)} classes have fewer than ten" if few else ""
+    return f"{stored.fitted_on}, {max(counts)} to {min(counts)} a class{told}"
+
+
+def _report(held_out: Sequence[HeldOutPredictor], stored: StoredCalibration, labels: np.ndarray) -> str:
+    """A row for each predictor: its temperature, and scores without and with the calibration."""
+    kinds = {predictor.weights for predictor in held_out} != {RAW}
+    rows, gains = [], []
+    for predictor in held_out:
+        before, after = predictor.scores(stored.method, labels)
+        gains.append(before.nll - after.nll)
+        rows.append(
+            [
+                predictor.name,
+                *([predictor.weights] if kinds else []),
+                f"{stored.of(predictor.weights, predictor.name).temperature:.2f}",
+                *(decimal(scores.nll) for scores in (before, after)),
+                *(percent(scores.ece) for scores in (before, after)),
+                *(percent(scores.accuracy) for scores in (before, after)),
+            ]
+        )
+    warning = "" if gains[0] > 0 else "\nnote: the ensemble's NLL does not fall: it is calibrated well enough as it is"
+    return f"{table(['predictor', *(['weights'] if kinds else []), *_HEADER], rows)}\n({_BELOW}){warning}"
+
+
+def _written(path: Path, checkpoint: Path) -> str:
+    beside = path == calibration_path(checkpoint)
+    return (
+        f"Calibration written to {path}; evaluate with: python test.py -r {checkpoint} "
+        f"--calibration {'stored' if beside else path}"
+    )
