@@ -10,13 +10,13 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from trainer.evaluation.calibration_flag import METHODS
 from utils.config.command_line import OneLineParser
 from utils.config.parser import ConfigParser
 from utils.distributed.environment import launch_environment, report_once, set_visible_gpus
 from utils.errors import run_main
 from utils.signals import interrupts_end_at_once
 
-METHODS = ("ts", "bcts", "vs")
 EXAMPLES = """examples:
   python train.py -c configs/digits/config_digits_ir40_bs-experts.json --set data_loader.args.validation_split=0.15
   python -m tools.calibrate saved/digits/ir40/models/NAME/RUN/checkpoint-epoch60.pth

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from trainer.evaluation.calibration_flag import METHODS, checked_choice
 from trainer.evaluation.distributions import checked_name, choices
 from utils.config.command_line import OneLineParser
 from utils.errors import UserError, run_main
@@ -85,6 +86,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--intervals", action="store_true", help="95 %% bootstrap intervals of every metric over the images")
     add(
+        "--held-out",
+        type=Path,
+        metavar="LOGITS",
+        help="the same for labelled images that were held out from training, of the same kind, under the same --key: "
+        "for --calibration, for --prior bbse and rlls, and for better estimates of the others",
+    )
+    add("--held-out-labels", type=Path, metavar="FILE", help="their labels, under the same --labels-key")
+    add(
+        "--calibration",
+        default="none",
+        metavar="none|ts|bcts|vs|FILE",
+        help="calibrate first: ts, bcts or vs, fitted to the held-out images (python -m tools.calibrate --help says "
+        "what they are); or a file of tools.calibrate; default: none",
+    )
+    add(
         "--out",
         type=Path,
         metavar="DIR",
@@ -102,6 +118,14 @@ def main() -> None:
         for flag, given in (("--labels-key", arguments.labels_key), ("--distributions", arguments.distributions)):
             if given:
                 raise UserError(f"{flag}: needs labels, too: --labels FILE")
+    checked_choice(arguments.calibration, ("none", *METHODS))
+    if (arguments.held_out is None) != (arguments.held_out_labels is None):
+        raise UserError("--held-out and --held-out-labels need each other")
+    if arguments.calibration in METHODS and arguments.held_out is None:
+        raise UserError(
+            f"--calibration {arguments.calibration}: is fitted to labelled images that were held out from training: "
+            "--held-out LOGITS --held-out-labels FILE"
+        )
     with interrupts_end_at_once():
         from trainer.evaluation.score_command import print_score  # noqa: PLC0415 - takes seconds
     print_score(arguments)

@@ -149,6 +149,21 @@ def test_a_prior_of_a_file_is_not_estimated(files: Path, shell: Shell) -> None:
     assert "home" not in ended.err
 
 
+def test_held_out_images_of_files_are_those_of_arrays(files: Path, shell: Shell) -> None:
+    np.savez("other.npz", p=POSTERIORS[::-1] ** 2 / (POSTERIORS[::-1] ** 2).sum(axis=1, keepdims=True), y=LABELS[::-1])
+    keys = ("--key", "p", "--labels-key", "y", "--held-out", "other.npz", "--held-out-labels", "other.npz")
+    given = ("several.npz", "--labels", "several.npz", *KNOWN, *keys, "--calibration", "bcts", "--prior", "rlls")
+    ended = shell("tools.score", *given, "--out", "out")
+    assert (ended.code, ended.err) == (0, "")
+    assert "calibrated first (fitted: bcts), as fitted to 60 held-out images" in ended.out
+    assert "ECE before %" in ended.out
+    with np.load("other.npz") as other:
+        held_out = (other["p"], other["y"])
+    chosen: dict[str, Any] = {"kind": "probabilities", "home": "uniform", "held_out": held_out, "calibration": "bcts"}
+    (expected,) = score(POSTERIORS, LABELS, prior="rlls", source="several.npz", **chosen)
+    assert rows_of(Path("out")) == [expected]
+
+
 def test_nothing_is_written_without_being_asked_for(files: Path, shell: Shell) -> None:
     before = files_below(files)
     assert shell("tools.score", "p.csv", *KNOWN).code == 0
@@ -208,6 +223,14 @@ MISTAKES: list[tuple[list[object], str]] = [
         ["p.csv", "--labels", "y.csv", *KNOWN, "--prior", "bbse"],
         "--prior bbse: needs labelled images that were held out",
     ),
+    (["p.csv", *KNOWN, "--held-out", "p.npy"], "--held-out and --held-out-labels need each other"),
+    (["p.csv", *KNOWN, "--calibration", "ts"], "--calibration ts: is fitted to labelled images that were held out"),
+    (["p.csv", *KNOWN, "--calibration", "tss"], "--calibration tss: give none, ts, bcts, vs or a JSON file; did you"),
+    (["p.csv", *KNOWN, "--calibration", "nowhere.json"], "nowhere.json: no such calibration"),
+    (
+        ["p.csv", *KNOWN, "--held-out", "two.npy", "--held-out-labels", "y.npy"],
+        "two.npy: held-out images have other experts or classes than the test images",
+    ),
     (["p.csv", "--labels", "y.csv", *KNOWN, "--prior", "emm"], "--prior emm: give none, "),
     (["p.csv", *KNOWN, "--distributions", "uniform"], "--distributions: needs labels, too: --labels FILE"),
     (["p.csv", *KNOWN, "--labels-key", "y"], "--labels-key: needs labels, too"),
@@ -221,6 +244,7 @@ MISTAKES: list[tuple[list[object], str]] = [
 def test_mistakes_are_one_line_and_leave_nothing(arguments: list[object], told: str, files: Path, shell: Shell) -> None:
     np.save("short.npy", LABELS[1:])
     np.save("large.npy", LABELS + 3)
+    np.save("two.npy", POSTERIORS[:, :2] / POSTERIORS[:, :2].sum(axis=1, keepdims=True))
     np.save("negative.npy", POSTERIORS - 1)
     Path("odd.csv").write_text("\n".join(["cat", "dgo", *["eel"] * 58]))
     Path("half.csv").write_text("cat,0.5\ndog,1\neel,1\n")

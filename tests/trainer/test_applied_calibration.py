@@ -192,7 +192,7 @@ def test_which_calibration_a_flag_means(tmp_path: Path) -> None:
         read("stored", digest="cd")
     elsewhere = read(str(tmp_path / "other.json"), digest="cd")
     assert elsewhere.name == "file other.json: ts"
-    assert elsewhere.in_words.startswith("calibrated first: file other.json: ts, fitted to 800 images")
+    assert elsewhere.in_words.startswith("calibrated first (file other.json: ts), as fitted to 800 images")
     with pytest.raises(UserError, match="was not fitted to the averaged weights"):
         elsewhere.of("averaged")
     with pytest.raises(UserError, match="is for 4 classes, and here are 5"):

@@ -113,3 +113,50 @@ def test_an_entry_of_ones_own_will_do() -> None:
     posteriors, labels = drawn(TEST, 500)
     (row,) = score(posteriors, labels, kind="probabilities", home=HOME, prior=PRIORS["known"], class_names=list("abc"))
     assert row["prior"] == "known"
+
+
+# -- held-out images --------------------------------------------------------------------------------------------------
+
+
+def halves(prior: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, np.ndarray]]:
+    """Logits three times too large of 2,000 test images, their labels, and the same of held-out images along HOME."""
+    posteriors, labels = drawn(prior, 2000)
+    held_out, held_out_labels = drawn(HOME, 1000)
+    return 3 * np.log(posteriors), labels, (3 * np.log(held_out), held_out_labels)
+
+
+@pytest.mark.parametrize("method", ["ts", "bcts", "vs"])
+def test_a_calibration_is_fitted_to_held_out_images(method: str) -> None:
+    logits, labels, held_out = halves(TEST)
+    given: dict[str, Any] = {"kind": "logits", "home": HOME, "prior": "known", "held_out": held_out}
+    (plain,) = score(logits, labels, **given)
+    (row,) = score(logits, labels, calibration=method, **given)
+    (right,) = score(logits / 3, labels, **given)
+    assert (plain["calibration"], row["calibration"]) == ("none", f"fitted: {method}")
+    assert row["ece_before"] == plain["ece"] > 2 * row["ece"]
+    assert row["nll"] == pytest.approx(right["nll"], abs=0.03)
+
+
+@pytest.mark.parametrize("prior", ["em", "bbse"])
+def test_held_out_images_serve_estimators_and_correction_too(prior: str) -> None:
+    logits, labels, held_out = halves(TEST)
+    given: dict[str, Any] = {"kind": "logits", "home": HOME, "prior": prior, "held_out": held_out}
+    (row,) = score(logits, labels, calibration="ts", **given)
+    if prior == "em":
+        assert row["prior_l1"] < 0.2 < score(logits, labels, **given | {"held_out": None})[0]["prior_l1"]
+    found = correct(logits, calibration="ts", **given)
+    assert found.found is not None
+    assert found.found.prior.tolist() == row["test_prior"]
+    assert (found.logits.argmax(axis=1) == labels).mean() == row["accuracy"]
+    np.testing.assert_array_equal(found.uncorrected, logits)
+
+
+def test_mistakes_of_held_out_images() -> None:
+    logits, labels, (others, their_labels) = halves(TEST)
+    given: dict[str, Any] = {"kind": "logits", "home": HOME}
+    with pytest.raises(ValueError, match="the calibration ts is fitted to labelled held-out images; there are none"):
+        score(logits, labels, calibration="ts", **given)
+    with pytest.raises(ValueError, match="held-out images have 1 experts and 2 classes, the test images 1"):
+        score(logits, labels, held_out=(others[:, :2], their_labels % 2), **given)
+    with pytest.raises(ValueError, match="999 labels for 1000 images"):
+        score(logits, labels, held_out=(others, their_labels[1:]), **given)

@@ -34,7 +34,7 @@ class AppliedCalibration:
         """What a table says of it, a line; of none nothing."""
         if self.fitted is None:
             return ""
-        return f"calibrated first: {self.name}, fitted to {self.fitted.fitted_on}\n"
+        return f"calibrated first ({self.name}), as fitted to {self.fitted.fitted_on}\n"
 
     def of(self, weights: str) -> WeightsCalibration:
         """That of the predictors of one kind of weights.

@@ -11,6 +11,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from model.prior_estimation import HeldOut
 from model.prior_estimation.checks import checked_prior
 
 Kind = Literal["logits", "probabilities"]
@@ -74,6 +75,21 @@ def as_labels(labels: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.int64]:
     wrong = ~((values >= 0) & (values < classes) & (values == np.trunc(values)))
     _refuse_where(wrong, values, f"is no class; the labels are 0 … {classes - 1}")
     return values.astype(np.int64)
+
+
+def as_held_out(held_out: tuple[ArrayLike, ArrayLike] | None, kind: Kind, shape: tuple[int, ...]) -> HeldOut | None:
+    """Logits [M, E, C] and labels [M] of held-out images, for test logits of a shape [N, E, C]; None: there are none.
+
+    Raises:
+        ValueError: what `as_logits` and `as_labels` say; other experts or classes than the test images have.
+    """
+    if held_out is None:
+        return None
+    logits = as_logits(held_out[0], kind)
+    if logits.shape[1:] != shape[1:]:
+        ours, theirs = ([f"{experts} experts", f"{classes} classes"] for _, experts, classes in (logits.shape, shape))
+        raise ValueError(f"held-out images have {' and '.join(ours)}, the test images {' and '.join(theirs)}")
+    return HeldOut(logits, as_labels(held_out[1], logits.shape))
 
 
 def as_class_counts(counts: ArrayLike | None, classes: int) -> list[int] | None:

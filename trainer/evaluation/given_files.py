@@ -30,6 +30,7 @@ class GivenPredictions:
         labels: [N]; None: unknown.
         training_counts: length C; None: unknown.
         homes: the class prior that the ensemble [1, C] or each expert [E, C] is right under.
+        held_out: logits or log-probabilities [M, E, C] and labels [M] of other images; None: there are none.
     """
 
     logits: np.ndarray
@@ -37,6 +38,7 @@ class GivenPredictions:
     labels: np.ndarray | None
     training_counts: list[int] | None
     homes: np.ndarray
+    held_out: tuple[np.ndarray, np.ndarray] | None = None
 
     @property
     def in_words(self) -> str:
@@ -58,6 +60,7 @@ def read_predictions(
     labels: Path | None = None,
     labels_key: str | None = None,
     training_counts: Path | None = None,
+    held_out: tuple[Path, Path] | None = None,
 ) -> GivenPredictions:
     """Read and check every file.
 
@@ -69,6 +72,7 @@ def read_predictions(
         labels: file of as many labels: names of classes, or indices from 0 where none is a name.
         labels_key: name of their array, where that holds several.
         training_counts: CSV or JSON of the training images of each class.
+        held_out: files of the same kinds, and under the same keys, of labelled images that were held out.
 
     Raises:
         UserError: in one line: what can't be read, or does not fit.
@@ -80,14 +84,35 @@ def read_predictions(
     counts = None
     if training_counts is not None:
         counts = by_class(training_counts, read_class_counts(training_counts), names).astype(np.int64).tolist()
-    targets = None
-    if labels is not None:
-        given = _read(labels, "file of labels", labels_key, "--labels-key", words=True, known=table.names or ())
-        with _mistakes_of(labels):
-            targets = as_labels(_indices(labels, given.cells, table.names), logits.shape)
+    targets = None if labels is None else _labels(labels, labels_key, table.names, logits.shape)
+    others = None if held_out is None else _held_out(held_out, kind, (key, labels_key), table.names, logits.shape)
     with _mistakes_of("--home"):
         priors = [_home(home, names, logits.shape, counts) for home in homes]
-        return GivenPredictions(logits, names, targets, counts, as_home_priors(np.stack(priors), logits.shape, counts))
+        home = as_home_priors(np.stack(priors), logits.shape, counts)
+    return GivenPredictions(logits, names, targets, counts, home, others)
+
+
+def _labels(path: Path, key: str | None, names: Sequence[str] | None, shape: tuple[int, ...]) -> np.ndarray:
+    given = _read(path, "file of labels", key, "--labels-key", words=True, known=names or ())
+    with _mistakes_of(path):
+        return as_labels(_indices(path, given.cells, names), shape)
+
+
+def _held_out(
+    paths: tuple[Path, Path],
+    kind: Kind,
+    keys: tuple[str | None, str | None],
+    names: Sequence[str] | None,
+    shape: tuple[int, ...],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Logits and labels of held-out images; the keys are for those of the files that hold several arrays."""
+    key, labels_key = (key if path.suffix.lower() == ".npz" else None for path, key in zip(paths, keys, strict=True))
+    table = _read(paths[0], "file of logits", key, "--key")
+    with _mistakes_of(paths[0]):
+        logits = as_logits(table.cells, kind)
+        if logits.shape[1:] != shape[1:] or (table.names and names and list(table.names) != list(names)):
+            raise ValueError("held-out images have other experts or classes than the test images")
+    return logits, _labels(paths[1], labels_key, names, logits.shape)
 
 
 @contextmanager

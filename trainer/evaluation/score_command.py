@@ -12,8 +12,11 @@ from pathlib import Path
 import numpy as np
 
 from model.calibration import top_confidences
+from model.prior_estimation import HeldOut
+from trainer.evaluation.applied_calibration import AppliedCalibration
 from trainer.evaluation.distributions import TestSplit
 from trainer.evaluation.given_arrays import look_like_probabilities
+from trainer.evaluation.given_calibration import given_calibration
 from trainer.evaluation.given_files import GivenPredictions, read_predictions
 from trainer.evaluation.home import home_in_words
 from trainer.evaluation.prior_flags import assumption, prior_named
@@ -49,27 +52,35 @@ def print_score(arguments: argparse.Namespace) -> None:
         labels=arguments.labels,
         labels_key=arguments.labels_key,
         training_counts=arguments.train_counts,
+        held_out=None if arguments.held_out is None else (arguments.held_out, arguments.held_out_labels),
     )
     if arguments.kind == "logits" and look_like_probabilities(given.logits):
         say(f"warning: {arguments.logits}: every row is at least 0 with the sum 1: --kind probabilities?")
     description = f"{arguments.logits}: {arguments.kind} of {given.in_words}"
+    calibration = _calibration(given, arguments.calibration)
+    description = f"{description}\n{calibration.in_words}".rstrip()
     if given.labels is None:
-        _print_corrected(description, given, prior, arguments.out)
+        _print_corrected(description, given, prior, calibration, arguments.out)
     else:
-        _print_scored(description, given, given.labels, prior, arguments)
+        _print_scored(description, given, prior, calibration, arguments)
 
 
 def _prior(arguments: argparse.Namespace) -> TestPrior:
     """What the flags name; without labels, where none is named, the estimator that does least harm."""
     default = "none" if arguments.labels else "tilt" if arguments.train_counts else "map-em"
     prior = prior_named(arguments.prior or default)
-    if prior.held_out == "needed":
+    if prior.held_out == "needed" and arguments.held_out is None:
         raise UserError(
-            f"--prior {prior.name}: needs labelled images that were held out, which are not given here; use another"
+            f"--prior {prior.name}: needs labelled images that were held out: --held-out LOGITS --held-out-labels FILE"
         )
     if not arguments.labels and prior.name in ("none", "known"):
         raise UserError(f"--prior {prior.name}: without --labels, give an estimator (em, map-em, tilt) or a file")
     return prior
+
+
+def _calibration(given: GivenPredictions, named: str) -> AppliedCalibration:
+    held_out = None if given.held_out is None else HeldOut(*given.held_out)
+    return given_calibration(named, held_out, given.homes, given.training_counts, given.logits.shape[2])
 
 
 @contextmanager
@@ -82,8 +93,14 @@ def _mistakes_of_prior(prior: TestPrior, given: GivenPredictions) -> Iterator[No
 
 
 def _print_scored(
-    description: str, given: GivenPredictions, labels: np.ndarray, prior: TestPrior, arguments: argparse.Namespace
+    description: str,
+    given: GivenPredictions,
+    prior: TestPrior,
+    calibration: AppliedCalibration,
+    arguments: argparse.Namespace,
 ) -> None:
+    labels = given.labels
+    assert labels is not None, "without labels there is nothing to score"
     with _mistakes_of_prior(prior, given):
         rows = score(
             given.logits,
@@ -95,6 +112,8 @@ def _print_scored(
             distributions=arguments.distributions,
             prior=prior,
             intervals=arguments.intervals,
+            held_out=given.held_out,
+            calibration=calibration,
             source=arguments.logits.name,
         )
     assumed = assumption(prior, rows)
@@ -108,7 +127,9 @@ def _print_scored(
         print(f"\n{results_table(rows, first='distribution')}{written}")
 
 
-def _print_corrected(description: str, given: GivenPredictions, prior: TestPrior, out: Path | None) -> None:
+def _print_corrected(
+    description: str, given: GivenPredictions, prior: TestPrior, calibration: AppliedCalibration, out: Path | None
+) -> None:
     with _mistakes_of_prior(prior, given):
         corrected = correct(
             given.logits,
@@ -117,6 +138,8 @@ def _print_corrected(description: str, given: GivenPredictions, prior: TestPrior
             prior=prior,
             training_counts=given.training_counts,
             class_names=given.class_names,
+            held_out=given.held_out,
+            calibration=calibration,
         )
     found, names = corrected.found, given.class_names
     assert found is not None, "a prior without a correction was refused"

@@ -10,6 +10,9 @@
     found = correct(probabilities, kind="probabilities", home="train", training_counts=counts, prior="tilt")
     found.prior, found.interval, found.logits.argmax(axis=1)  # without labels
 
+    held_out = classifier.predict_proba(others), their_labels  # of images that it was not trained on
+    score(…, held_out=held_out, calibration="ts", prior="bbse")  # fits a temperature first; correct takes both, too
+
 `kind` and `home` have no default: numbers alone don't say whether they are logits, nor which class prior they are right
 under. `python -m tools.score` does the same for files.
 
@@ -26,11 +29,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from model.prior_estimation import HeldOut
 from model.priors import mean_home
 from trainer.evaluation.aggregations import predictors
 from trainer.evaluation.aggregations.mean import mean_of_experts
+from trainer.evaluation.applied_calibration import AppliedCalibration
 from trainer.evaluation.distributions import TestSplit, select
-from trainer.evaluation.given_arrays import Kind, as_class_counts, as_home_priors, as_labels, as_logits
+from trainer.evaluation.given_arrays import Kind, as_class_counts, as_held_out, as_home_priors, as_labels, as_logits
+from trainer.evaluation.given_calibration import given_calibration
+from trainer.evaluation.home import home_in_words
 from trainer.evaluation.presets import WHOLE, Preset
 from trainer.evaluation.prior_flags import prior_named
 from trainer.evaluation.priors import FoundPrior, PriorContext, TestPrior
@@ -43,7 +50,7 @@ class Corrected:
     """Predictions under a test prior.
 
     Args:
-        logits: of the ensemble under the test prior, [N, C].
+        logits: of the ensemble under the test prior, calibrated if that was asked for, [N, C].
         uncorrected: as they were, [N, C].
         home: the class prior that these are right under, [C].
         found: the test prior and, where it was estimated, its interval; None: nothing is known of it.
@@ -66,6 +73,8 @@ def score(
     distributions: Sequence[str] | None = None,
     prior: str | TestPrior = "none",
     intervals: bool = False,
+    held_out: tuple[ArrayLike, ArrayLike] | None = None,
+    calibration: str | AppliedCalibration = "none",
     source: str = "arrays",
 ) -> list[dict[str, Any]]:
     """Rows of results, as the evaluation scripts have them.
@@ -84,6 +93,10 @@ def score(
             the ensemble and each expert.
         prior: a name of `trainer.evaluation.priors`, a file of one, or an entry of one's own.
         intervals: whether each metric has a 95 % bootstrap interval over the images.
+        held_out: outputs [M, C] or [M, E, C] of the same kind, and labels [M], of images that the predictor was not
+            trained on; for the priors "bbse" and "rlls", for better estimates of the others, and for a calibration.
+        calibration: "none"; "ts", "bcts" or "vs", fitted to the held-out images; a file of `tools.calibrate`, or what
+            `given_calibration` has made of these. A predictor whose home prior is not known has none, and no row.
         source: stands in the column `checkpoint`.
 
     Returns:
@@ -100,6 +113,7 @@ def score(
     preset = WHOLE if distributions is None else Preset("", "shifts", tuple(distributions), ("mean",), by_default=False)
     named = None if class_names is None else list(class_names)
     split = TestSplit(targets, counts, num_classes=logits.shape[2], class_names=named)
+    homes, others = as_home_priors(home, logits.shape, counts), as_held_out(held_out, kind, logits.shape)
     found = evaluate(
         logits,
         targets,
@@ -107,9 +121,11 @@ def score(
         distributions=select(preset.distributions, split),
         predictors=predictors(preset.aggregations, logits.shape[1]),
         priors=[prior_named(prior) if isinstance(prior, str) else prior],
-        homes=as_home_priors(home, logits.shape, counts),
+        homes=homes,
         class_names=class_names,
         intervals=intervals,
+        held_out=others,
+        calibration=given_calibration(calibration, others, homes, counts, logits.shape[2]).of(RAW),
     )
     return [result_row(row, checkpoint=Path(source), protocol=preset.protocol, weights=RAW) for row in found]
 
@@ -122,6 +138,8 @@ def correct(
     prior: str | TestPrior,
     training_counts: ArrayLike | None = None,
     class_names: Sequence[str] | None = None,
+    held_out: tuple[ArrayLike, ArrayLike] | None = None,
+    calibration: str | AppliedCalibration = "none",
 ) -> Corrected:
     """The ensemble's predictions under a test prior that is given, or estimated from them; no labels are needed.
 
@@ -131,8 +149,18 @@ def correct(
     counts = as_class_counts(training_counts, logits.shape[2])
     names = class_names or [str(label) for label in range(logits.shape[2])]
     mean = mean_of_experts(logits)  # [N, E, C] → [N, C]
-    own = mean_home(as_home_priors(home, logits.shape, counts))
-    context = PriorContext(None, counts, names, own)
+    homes, others = as_home_priors(home, logits.shape, counts), as_held_out(held_out, kind, logits.shape)
+    own = mean_home(homes)
+    applied = given_calibration(calibration, others, homes, counts, logits.shape[2]).of(RAW)
+    calibrator = applied.calibrator("ensemble", home_in_words(own, counts))
+
+    def combined(experts: np.ndarray) -> np.ndarray:
+        """The ensemble's logits, calibrated."""
+        return calibrator(mean_of_experts(experts)) if calibrator else mean_of_experts(experts)
+
+    held_out_mean = others and HeldOut(combined(np.asarray(others.logits)), others.labels)
+    context = PriorContext(None, counts, names, own, held_out_mean)
     chosen = prior_named(prior) if isinstance(prior, str) else prior
-    found = chosen.found(mean, context)
-    return Corrected(chosen.corrected(mean, found, context), mean, own, found)
+    calibrated = combined(logits)
+    found = chosen.found(calibrated, context)
+    return Corrected(chosen.corrected(calibrated, found, context), mean, own, found)
