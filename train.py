@@ -1,10 +1,11 @@
-"""Train a network: `python train.py -c CONFIG`, or continue one: `python train.py -r CHECKPOINT`."""
+"""Train a network: `python train.py -c CONFIG`, on own images: `--images FOLDER`, or continue one: `-r CHECKPOINT`."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
+from trainer.own_images.flags import add_flags, names_images
 from utils.config.command_line import add_section_help, script_parser
 from utils.config.overrides import add_override_flags
 from utils.config.parser import ConfigParser
@@ -19,7 +20,8 @@ SECTIONS = {
     **{"trainer": "length, precision, checkpoints", "combiner": "mixing", "finetuning_combiner": "mixing later on"},
     "initialise": "weights to start from",
 }
-EXAMPLES = """  python train.py -c configs/digits/config_digits_ir40_bs-experts.json --val
+EXAMPLES = """  python train.py --images my_images
+  python train.py -c configs/digits/config_digits_ir40_bs-experts.json --val
   python train.py -c configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json --seed 1 --num_experts 7
   python train.py -c configs/digits/config_digits_ir40_bs-experts.json -r auto
   python train.py --help loss"""
@@ -30,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
     what = "Train a network on a long-tailed data set, or continue a run."
     parser = script_parser(what, EXAMPLES, resume=RESUME, own_help=True)
     add_section_help(parser, SECTIONS, explain)
+    add_flags(parser)
     add_override_flags(parser)
     return parser
 
@@ -47,8 +50,12 @@ def main() -> None:
     arguments = build_parser().parse_args()
     environment = launch_environment()
     with report_once(environment):
-        parser = ConfigParser.from_args(arguments)
+        parser = None if names_images(arguments) else ConfigParser.from_args(arguments)
         set_visible_gpus(arguments.device)
+    if parser is None:
+        with interrupts_end_at_once():
+            from trainer.own_images.command import train_on_images  # noqa: PLC0415 - takes seconds
+        sys.exit(train_on_images(main, arguments, environment))
     with interrupts_end_at_once():
         from trainer.launch import launch  # noqa: PLC0415 - takes seconds; mistakes until here are told without it
     sys.exit(launch(main, parser, environment, log_config=arguments.log_config))

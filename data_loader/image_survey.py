@@ -27,12 +27,14 @@ class Finding(NamedTuple):
         kind: mode and depth in words.
         depth: of more than 8 bits; else None.
         digest: of its pixels, or of the file where 8 bits don't hold them; equal for equal images.
+        size: width and height.
     """
 
     reason: str
     kind: str = ""
     depth: Depth | None = None
     digest: bytes = b""
+    size: tuple[int, int] = (0, 0)
 
 
 class _Survey(Dataset[Finding]):
@@ -51,7 +53,8 @@ class _Survey(Dataset[Finding]):
             image = self.reader.decode(content, path)
         except UnreadableImageError as error:
             return Finding(str(error).removeprefix(f"{path}: "))
-        return Finding("", image.kind, image.depth, _digest(image, content))
+        _, height, width = image.pixels.shape
+        return Finding("", image.kind, image.depth, _digest(image, content), (width, height))
 
 
 def survey(paths: Sequence[str], reader: ImageReader, *, workers: int) -> dict[str, Finding]:

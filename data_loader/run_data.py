@@ -18,7 +18,8 @@ from data_loader.lists.list_files import ImageList
 
 _PARTS = ("train", "validation", "test")
 _PLACE = "data_dir"
-_DECISIVE = ("split_folders", "test_fraction", "val_fraction", "train_txt", "val_txt", "test_txt", "eval_txt")
+_FOLDERS = ("split_folders", "test_fraction", "val_fraction", "copies_in_training")
+_DECISIVE = (*_FOLDERS, "train_txt", "val_txt", "test_txt", "eval_txt")
 
 
 @dataclass(frozen=True)

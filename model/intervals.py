@@ -27,3 +27,19 @@ def wilson_interval(share: float, count: int) -> tuple[float, float]:
     centre = (share + weight / 2) / (1 + weight)
     half = math.sqrt(weight * (share * (1 - share) + weight / 4)) / (1 + weight)
     return max(centre - half, 0.0), min(centre + half, 1.0)
+
+
+def trials_needed(half_width: float) -> int:
+    """How many trials make Wilson's 95 % interval ± `half_width` wide at most, whatever the share.
+
+    It is widest at a share of ½: ± z / (2 √(n + z²)).
+
+    Args:
+        half_width: 0 … ½, exclusive.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not 0 < half_width < 0.5:
+        raise ValueError(f"no half width of an interval within 0 … 1: {half_width}")
+    return math.ceil(_Z**2 * (1 / (4 * half_width**2) - 1))

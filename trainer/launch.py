@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from trainer.config.run_config import run_config
 from trainer.engine.engine import processes_to_start
@@ -17,7 +18,12 @@ from utils.reporting.tensorboard import require_wandb
 
 
 def launch(
-    main: Callable[[], object], parser: ConfigParser, environment: LaunchEnvironment, *, log_config: str | None
+    main: Callable[[], object],
+    parser: ConfigParser,
+    environment: LaunchEnvironment,
+    *,
+    log_config: str | None,
+    afterwards: Callable[[Path], object] | None = None,
 ) -> int:
     """Check the configuration; train here, or start a process for each GPU.
 
@@ -26,6 +32,7 @@ def launch(
         parser: the configuration.
         environment: the processes as they were launched.
         log_config: file of a logging configuration, see `utils.reporting.logger.set_up_logging`.
+        afterwards: what each process does with the run's folder once it has been trained.
 
     Returns:
         the exit code.
@@ -42,5 +49,7 @@ def launch(
         if config.trainer.wandb:
             require_wandb()
     with process_group(environment, device) as distributed:
-        train_run(parser, config, distributed, device, log_config=log_config)
+        folder = train_run(parser, config, distributed, device, log_config=log_config)
+    if afterwards is not None:
+        afterwards(folder)
     return 0

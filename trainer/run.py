@@ -41,8 +41,10 @@ def train_run(
     device: torch.device,
     *,
     log_config: str | None = None,
-) -> None:
+) -> Path:
     """Build a run and train it; several processes do so together, and rank 0 reads and writes the run's folder.
+
+    Returns the folder.
 
     Args:
         parser: the configuration as it is written into the run's folder.
@@ -92,6 +94,7 @@ def train_run(
         sureness = how_sure(trainer.monitor.name, trainer.state.best_log, len(loaders["train"].splits["validation"]))
         or_best = f" (or the best epoch: {shlex.quote(str(best))}{sureness})" if best.is_file() else ""
         print(f"Run saved to {folder.path}; evaluate with: python test.py -r {shlex.quote(str(newest))}{or_best}")
+    return folder.path
 
 
 def verbosity(config: RunConfig, distributed: LaunchEnvironment) -> int:

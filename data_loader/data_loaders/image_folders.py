@@ -12,12 +12,13 @@ from typing import Annotated, ClassVar
 import numpy as np
 
 from data_loader.datasets.class_folders import find_classes, find_images
+from data_loader.datasets.copies import copies_to_training
 from data_loader.datasets.folder_walk import FolderWalk, skipped_files_line
 from data_loader.datasets.longtail import stratified_split
 from data_loader.datasets.split_folders import SPLITS, SplitFolders, find_split_folders
 from data_loader.datasets.splits import Splits
 from data_loader.file_loader import FileDataLoader, Inventory
-from data_loader.kept_split import KeptSplit
+from data_loader.kept_split import KeptSplit, contents_of
 from data_loader.lists.list_files import ImageList
 from data_loader.run_changes import class_differences, missing_images, unseen
 from data_loader.run_data import RunData
@@ -44,6 +45,8 @@ class ImageFolderDataLoader(FileDataLoader):
         test_fraction: part of each class held out for testing, where there is no `val/` or `test/`.
         val_fraction: likewise for validation; 0: the test images.
         apply_exif: turn images as their EXIF orientation says.
+        copies_in_training: an image whose very bytes are in several parts of the split is, with all its copies, in
+            the one for training: what is learnt by heart is not tested.
 
     Attributes:
         skipped_files: files that are no images and what else is passed over, by kind; known once the folders have
@@ -57,6 +60,7 @@ class ImageFolderDataLoader(FileDataLoader):
     test_fraction: Annotated[float, Range(low=0, high=0.8, low_open=True)] = 0.2
     val_fraction: Annotated[float, Range(low=0, high=0.8)] = 0.1
     apply_exif: bool = True
+    copies_in_training: bool = False
     skipped_files: Counter[str] = field(init=False, repr=False, default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -162,9 +166,12 @@ class ImageFolderDataLoader(FileDataLoader):
             if not len(part):
                 raise UserError(f"{folder}: holds no image")
         self._tell_skipped_files(walk)
-        if not held_out:
-            return Splits(self._cut(images, len(names)), names)
-        return Splits({"train": images, "validation": held_out[0], "test": held_out[-1]}, names)
+        parts = {"train": images, "validation": held_out[0], "test": held_out[-1]} if held_out else None
+        parts = parts or self._cut(images, len(names))
+        if self.copies_in_training:
+            paths = dict.fromkeys(path for part in parts.values() for path in part.paths.tolist())
+            parts = copies_to_training(parts, contents_of(paths, base))
+        return Splits(parts, names)
 
     def _find_splits(self, walk: FolderWalk) -> SplitFolders:
         return find_split_folders(Path(self.data_dir), self.split_folders, walk)

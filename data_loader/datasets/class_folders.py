@@ -8,9 +8,31 @@ from pathlib import Path
 
 import numpy as np
 
-from data_loader.datasets.folder_walk import FolderWalk
+from data_loader.datasets.folder_walk import FolderWalk, is_image
 from data_loader.lists.list_files import ImageList
 from utils.errors import UserError, nearest
+
+
+def require_class_folders(folder: str) -> None:
+    """Refuse what can't be a folder of classes.
+
+    Raises:
+        UserError: there is no such folder, nothing in it, or images without folders for their classes.
+    """
+    if not os.path.isdir(folder):
+        what = "is a file, not a folder" if os.path.lexists(folder) else "no such folder"
+        raise UserError(f"{folder}: {what} (given by --images)")
+    try:
+        entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+    except OSError as error:
+        raise UserError(f"{folder}: {error.strerror} (given by --images)") from None
+    folders = [entry for entry in entries if entry.is_dir()]
+    if folders:
+        return
+    images = sum(is_image(entry.name) for entry in entries)
+    holds = f"holds {images:,} images and no folder" if images else "is empty" if not entries else "holds no folder"
+    example = os.path.join(folder, "cat", "1.jpg")
+    raise UserError(f"{folder}: {holds}; put the images of each class into a folder of its name, as in {example}")
 
 
 def find_classes(root: Path, walk: FolderWalk | None = None) -> list[str]:

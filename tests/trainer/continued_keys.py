@@ -257,6 +257,7 @@ CASES: dict[str, Case] = {
     "data_loader.args.split_folders of ImageFolderDataLoader": changed({"train": "train"}, before=_SPLITS),
     "data_loader.args.test_fraction of ImageFolderDataLoader": changed(0.5, before=_FOLDERS),
     "data_loader.args.val_fraction of ImageFolderDataLoader": changed(0.3, before=_FOLDERS),
+    "data_loader.args.copies_in_training of ImageFolderDataLoader": changed(True, before=_SPLITS),
     "data_loader.args.train_txt of ListDataLoader": changed("other", before=_LISTS),
     "data_loader.args.num_classes of ListDataLoader": refused(11, "does not fit the data", before=_LISTS),
     "data_loader.args.test_txt of ImageListDataLoader": unchanged("other", before=_LISTS),

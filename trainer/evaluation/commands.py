@@ -18,8 +18,10 @@ from utils.distributed.environment import LaunchEnvironment
 from utils.errors import RunError, UserError
 
 
-def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: argparse.Namespace) -> None:
+def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: argparse.Namespace) -> TestRun | None:
     """Evaluate on the test split: the ensemble, each expert alone, every class.
+
+    Returns the run as it was evaluated, in rank 0.
 
     Args:
         parser: the configuration, with the checkpoint.
@@ -36,10 +38,11 @@ def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: 
         calibration=arguments.calibration,
     )
     if run is None:
-        return
+        return None
     rows = run.rows(WHOLE, run.selected(WHOLE), prior=prior, intervals=arguments.intervals)
     report = test_report(rows, run.loader.class_names, run.loader.cls_num_list, run.split.sizes)
     _keep_and_print(run, rows, f"{_heading(run, prior, rows)}\n\n{report}")
+    return run
 
 
 def print_sweep(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,17 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         if not name.startswith(_COMMENT_KEY):
             content[name] = value
     return content
+
+
+def with_remarks(content: Mapping[str, Any], remarks: Mapping[str, str], path: str = "") -> dict[str, Any]:
+    """An object with remarks (path → text), each as a key above its own that readers of configurations ignore."""
+    remarked: dict[str, Any] = {}
+    for key, value in content.items():
+        place = joined(path, key)
+        if place in remarks:
+            remarked[f"{_COMMENT_KEY}_{key}"] = remarks[place]
+        remarked[key] = with_remarks(value, remarks, place) if isinstance(value, dict) else value
+    return remarked
 
 
 def _depth_exceeds(value: Any, depth: int) -> bool:

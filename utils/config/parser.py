@@ -13,7 +13,7 @@ from typing import Any
 
 from utils.config.changed_types import told_with_origins
 from utils.config.components import Component
-from utils.config.json_files import read_configuration
+from utils.config.json_files import read_configuration, with_remarks
 from utils.config.origins import Origins
 from utils.config.overrides import read_overrides
 from utils.config.sections import Section, build
@@ -42,6 +42,7 @@ class ConfigParser:
         resume: the checkpoint to continue from, if any.
         resumes_automatically: continue the newest run of this configuration, if there is one.
         files: path → the file that it stands in, where the configuration extends others.
+        remarks: path → what stands above the key in a run's `config.json`, as a key that readers pass over.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class ConfigParser:
         resume: Path | None = None,
         resumes_automatically: bool = False,
         files: Mapping[str, str] | None = None,
+        remarks: Mapping[str, str] | None = None,
     ) -> None:
+        self.remarks = dict(remarks or {})
         self.config = deepcopy(dict(config))
         self.source = source
         self.resume = resume
@@ -127,7 +130,10 @@ class ConfigParser:
 
     def write(self, folder: Path) -> None:
         """Write the configuration, overrides included, into a run's folder."""
-        write_text(folder / CONFIG_NAME, json.dumps(self.config, indent=2, ensure_ascii=False) + "\n")
+        write_text(
+            folder / CONFIG_NAME,
+            json.dumps(with_remarks(self.config, self.remarks), indent=2, ensure_ascii=False) + "\n",
+        )
 
     def _set(self, path: str, value: Any, flag: str) -> None:
         *parents, last = path.split(".")

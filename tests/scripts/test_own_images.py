@@ -1,0 +1,128 @@
+"""`train.py --images FOLDER`: one command from a folder to what its network is worth, or one line and nothing left."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.data_loader.image_trees import truncate, write_user_folder
+from tests.scripts.command_line import Shell
+from utils.config.json_files import read_json
+
+QUICK = ("--epochs", 1, "--set", "data_loader.args.image_size=16", "--set", "data_loader.args.num_workers=0")
+
+
+def test_one_command_looks_trains_evaluates_and_tells(tmp_path: Path, shell: Shell) -> None:
+    folder = tmp_path / "plants"
+    write_user_folder(folder)
+    shutil.copy(folder / "apple" / "apple_00.jpg", folder / "apple" / "apple_copy.jpg")
+    ended = shell("train.py", "--images", folder, *QUICK, "--save_dir", tmp_path / "saved", "--num_experts", 2)
+    assert (ended.code, ended.err) == (0, "")
+    told = [
+        "57 images of 3 classes, 41 to 4 a class",
+        "can't be read, left out: 1",
+        "apple/apple_05.jpg: ",
+        "the same image several times: 1",
+        "apple/apple_00.jpg = apple/apple_copy.jpg",
+        "fewer than 5 images: cedar (4)",
+        "arch.args.num_experts = 2: given by --num_experts",
+        "In words: ",
+    ]
+    assert [text for text in told if text not in ended.out] == []
+    (run,) = (tmp_path / "saved" / "models" / "plants").iterdir()
+    written = json.loads((run / "config.json").read_text(encoding="utf8"))
+    assert written["trainer"]["_comment_epochs"] == "given by --epochs"
+    assert written["arch"]["args"]["_comment_num_classes"]
+    config = read_json(run / "config.json")
+    assert config["arch"]["args"]["num_classes"] == 3
+    assert config["lr_scheduler"]["args"]["T_max"] == 1
+    assert config["trainer"]["validate"]
+    lists = {part: (run / "split" / f"{part}.txt").read_text().splitlines() for part in ("train", "validation", "test")}
+    assert not set(lists["validation"]) & set(lists["test"])
+    rows = json.loads((run / "results.json").read_text(encoding="utf8"))["results"]
+    assert {row["checkpoint"] for row in rows} == {"model_best.pth"}
+
+
+def test_a_folder_with_a_test_but_no_validation_validates_on_training_images(tmp_path: Path, shell: Shell) -> None:
+    for part in ("train", "test"):
+        write_user_folder(tmp_path / "data" / part, broken=False)
+    for number, path in enumerate(sorted((tmp_path / "data" / "test").glob("*/*"))):
+        path.write_bytes(path.read_bytes() + bytes([number]))  # another file, by its bytes
+    flags = (*QUICK, "--num_experts", 1, "--save_dir", tmp_path / "saved")
+    ended = shell("train.py", "--images", tmp_path / "data", *flags)
+    assert (ended.code, ended.err) == (0, "")
+    assert "validating on the test split" not in ended.out
+    (config,) = (tmp_path / "saved").glob("models/data/*/config.json")
+    assert read_json(config)["data_loader"]["args"]["validation_split"] == 0.1
+
+
+def nothing(folder: Path) -> None:
+    """There is no such folder."""
+
+
+def empty(folder: Path) -> None:
+    folder.mkdir()
+
+
+def flat(folder: Path) -> None:
+    write_user_folder(folder, broken=False)
+    for path in sorted(folder.glob("*/*")):
+        path.rename(folder / path.name)
+    for path in list(folder.iterdir()):
+        if path.is_dir():
+            path.rmdir()
+
+
+def single(folder: Path) -> None:
+    write_user_folder(folder, broken=False)
+    shutil.rmtree(folder / "apple")
+    shutil.rmtree(folder / "birch")
+
+
+def broken(folder: Path) -> None:
+    write_user_folder(folder, broken=False)
+    for path in folder.glob("*/*"):
+        truncate(path)
+
+
+def rare_broken(folder: Path) -> None:
+    write_user_folder(folder, broken=False)
+    for path in folder.glob("cedar/*"):
+        truncate(path)
+
+
+def hollow(folder: Path) -> None:
+    write_user_folder(folder, broken=False)
+    (folder / "dogwood").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("write", "told"),
+    [
+        (nothing, "no such folder (given by --images)"),
+        (empty, "is empty; put the images of each class into a folder of its name"),
+        (flat, "holds 56 images and no folder; put the images of each class into a folder of its name"),
+        (single, "holds a single class (cedar)"),
+        (broken, "none of the training images can be read; apple/"),
+        (rare_broken, "no training image of the class cedar can be read; mend or remove cedar/"),
+        (hollow, "dogwood: holds no image; each class needs one"),
+    ],
+)
+def test_what_nothing_can_be_learnt_from_is_one_line(tmp_path: Path, shell: Shell, write, told: str) -> None:
+    write(tmp_path / "data")
+    ended = shell("train.py", "--images", tmp_path / "data", *QUICK, "--save_dir", tmp_path / "saved")
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert told in ended.err
+    assert not (tmp_path / "saved").exists()
+
+
+@pytest.mark.parametrize("flags", [("-c", "x.json"), ("-r", "auto"), ("--data_dir", "elsewhere")])
+def test_flags_that_name_something_else_are_refused(tmp_path: Path, shell: Shell, flags: tuple[str, str]) -> None:
+    write_user_folder(tmp_path / "data", broken=False)
+    (tmp_path / "elsewhere").mkdir()
+    ended = shell("train.py", "--images", tmp_path / "data", *flags)
+    assert (ended.code, len(ended.err.splitlines())) == (2, 1)
+    assert "--images" in ended.err

@@ -1,0 +1,111 @@
+"""`train.py --images FOLDER`: look at the folder, choose, train, evaluate, and say what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from base.run_folder import BEST_NAME
+from data_loader.check import build_loader
+from data_loader.data_loaders.image_folders import ImageFolderDataLoader
+from data_loader.datasets.folder_walk import FolderWalk
+from data_loader.datasets.split_folders import find_split_folders
+from data_loader.folder_inspection import inspect_folder
+from trainer.evaluation.commands import print_test
+from trainer.evaluation.results import RAW
+from trainer.evaluation.scripts import evaluation_parser
+from trainer.launch import launch
+from trainer.own_images.choices import Choice, Circumstances, choices, nested, reading
+from trainer.own_images.verdict import verdict
+from utils.config.overrides import read_overrides
+from utils.config.parser import CONFIG_NAME, ConfigParser
+from utils.distributed.environment import LaunchEnvironment, report_once
+from utils.errors import UserError, printable
+from utils.files.checkpoint_names import checkpoints_of
+
+SOURCE = "what was chosen for the images"
+
+
+def train_on_images(main: Callable[[], object], arguments: argparse.Namespace, environment: LaunchEnvironment) -> int:
+    """All of it; arguments and result are those of `trainer.launch.launch`, and the flags."""
+    with report_once(environment):
+        parser = configuration_for(arguments, environment)
+    log_config = arguments.log_config
+    afterwards = partial(evaluate, environment=environment, log_config=log_config)
+    return launch(main, parser, environment, log_config=log_config, afterwards=afterwards)
+
+
+def configuration_for(arguments: argparse.Namespace, environment: LaunchEnvironment) -> ConfigParser:
+    """The configuration for the folder that --images names; what was found in it, and why it is so, is printed.
+
+    Raises:
+        UserError: nothing can be learnt from the folder, or a flag names another one.
+    """
+    overrides = read_overrides(arguments)
+    loader, read = _opened(arguments.images, overrides)
+    found = inspect_folder(loader, workers=torch.get_num_threads())
+    at = Circumstances(
+        folder=arguments.images,
+        class_counts=found.counts["train"].tolist(),
+        validated=int(found.counts["validation"].sum()),
+        side=found.side,
+        has_gpu=torch.cuda.is_available() and overrides.get("n_gpu", (1, ""))[0] != 0,
+        given={path: value for path, (value, _) in overrides.items()},
+    )
+    config, reasons = nested(choices(at, read))
+    reasons |= {path: f"given by {flag}" for path, (_, flag) in overrides.items() if path in reasons}
+    parser = ConfigParser(config, source=SOURCE, overrides=overrides, remarks=reasons)
+    if environment.is_main:
+        print("\n".join([*found.lines(), "", "chosen, each to be changed by a flag or --set KEY=VALUE:"]))
+        for path, reason in reasons.items():
+            print(f"  {path} = {printable(str(_value_at(parser.config, path)))}: {reason}")
+        print(flush=True)
+    return parser
+
+
+def evaluate(folder: Path, *, environment: LaunchEnvironment, log_config: str | None) -> None:
+    """Evaluate a run that has just been trained, by its best epoch, and say in words what that means."""
+    best = folder / BEST_NAME
+    checkpoint = best if best.is_file() else checkpoints_of(folder)[0]
+    parser = ConfigParser.from_file(folder / CONFIG_NAME, resume=checkpoint)
+    flags = evaluation_parser("", "").parse_args(["-r", str(checkpoint)])  # as test.py without further flags
+    flags.log_config = log_config
+    run = print_test(parser, environment, flags)
+    if run is None:
+        return
+    loader, predictions = run.loader, run.predictions
+    assert isinstance(loader, ImageFolderDataLoader)
+    predicted = predictions.logits[RAW].mean(axis=1).argmax(axis=1)  # [N, E, C] → [N]
+    cut = not find_split_folders(Path(loader.data_dir), loader.split_folders, FolderWalk()).held_out
+    part = loader.test_fraction if cut else 0.0
+    names = [printable(name) for name in loader.class_names]
+    print("\n" + "\n".join(verdict(names, loader.cls_num_list, predicted, predictions.targets, tested_part=part)))
+    at = shlex.quote(str(folder / CONFIG_NAME))
+    print(f"\nTo change something, edit {at} (its reasons stand in it) and run: python train.py -c {at}")
+
+
+def _opened(folder: str, overrides: Mapping[str, tuple[Any, str]]) -> tuple[ImageFolderDataLoader, list[Choice]]:
+    """The loader of a folder, which validates on no test image, and the choices that make it so."""
+    of_data = {path: given for path, given in overrides.items() if path.partition(".")[0] == "data_loader"}
+    for held_out in (False, True):
+        read = reading(folder, validation_split=held_out)
+        config = nested([*read, Choice("data_loader.args.batch_size", 1)])[0]  # of no matter for a look
+        loader = build_loader(ConfigParser(config, source=SOURCE, overrides=of_data))
+        if not isinstance(loader, ImageFolderDataLoader) or loader.data_dir != folder:
+            raise UserError("--images names the images: leave out --data_dir and data_loader.type, or give -c CONFIG")
+        files = loader.find_files()
+        if files["validation"] is not files["test"]:
+            break
+    return loader, read
+
+
+def _value_at(config: Any, path: str) -> Any:
+    for key in path.split("."):
+        config = config[key]
+    return config
