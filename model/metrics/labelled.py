@@ -18,6 +18,7 @@ from torch import Tensor
 from model.calibration import ReliabilityBins, log_normaliser, reliability_bins, softmax
 from model.class_calibration import ClassBins, ClassForecasts
 from model.scores import class_accuracies, group_accuracies
+from utils.row_blocks import row_blocks
 from utils.shot_groups import shot_groups
 
 SampleFunction = Callable[[Tensor, Tensor], Tensor]
@@ -111,7 +112,9 @@ class LabelledLogits:
     def values_of(self, function: SampleFunction) -> NDArray[Any]:
         """What a function of logits and targets has for each sample, [N]; computed once."""
         if function not in self._values:
-            self._values[function] = function(*self.tensors).numpy()
+            logits, targets = self.tensors
+            blocks = row_blocks(*logits.shape)
+            self._values[function] = np.concatenate([function(logits[rows], targets[rows]).numpy() for rows in blocks])
         return self._values[function]
 
     def selected(self, samples: NDArray[np.integer], class_bins: Callable[[], ClassBins] | None = None) -> Selected:

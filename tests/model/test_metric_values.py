@@ -229,3 +229,10 @@ def test_a_group_without_test_images_is_nan_without_a_warning() -> None:
         without.targets, without.predictions, labels=np.unique(without.targets), average="macro"
     )
     assert METRICS["macro_f1"].of_set(without) == pytest.approx(expected)
+
+
+def test_of_equal_logits_the_first_classes_are_the_five_largest() -> None:
+    logits = np.zeros((9, 9))
+    logits[:, 8] = 1  # then classes 0 to 3
+    labelled = LabelledLogits(logits, np.arange(9), COUNTS)
+    assert labelled.values_of(METRICS["top_k_acc"].of_samples).tolist() == [True] * 4 + [False] * 4 + [True]

@@ -10,7 +10,7 @@ import pytest
 from model.prior_estimation import HeldOut
 from trainer.evaluation.aggregations import predictors
 from trainer.evaluation.distributions import Distribution
-from trainer.evaluation.priors import NONE, PRIORS
+from trainer.evaluation.priors import NONE, PRIORS, PriorContext
 from trainer.evaluation.protocol import evaluate
 from trainer.evaluation.results import results_table
 from trainer.evaluation.scripts import evaluation_parser
@@ -116,3 +116,28 @@ def test_held_out_images_make_good_for_posteriors_that_are_wrong() -> None:
 def test_the_help_names_every_prior() -> None:
     said = evaluation_parser("", "").format_help()
     assert all(name in said for name in PRIORS)
+
+
+@pytest.mark.parametrize("name", ["em", "tilt"])
+def test_without_replicates_the_estimate_is_the_same_and_has_no_interval(name: str) -> None:
+    home = COUNTS / COUNTS.sum()
+    logits, _ = drawn([10, 20, 30, 40], home, 3)
+    with_interval, without = (
+        PRIORS[name].found(logits[:, 0], PriorContext(None, COUNTS.tolist(), "abcd", home, replicates=replicates))
+        for replicates in (5, 0)
+    )
+    assert with_interval is not None
+    assert without is not None
+    np.testing.assert_array_equal(without.prior, with_interval.prior)
+    assert (without.interval, without.spread, without.in_words) == (None, None, with_interval.in_words)
+
+
+def test_estimators_share_what_they_start_from_for_the_same_logits_alone() -> None:
+    home = COUNTS / COUNTS.sum()
+    logits, _ = drawn([10, 20, 30, 40], home, 3)
+    first, other = logits[:, 0], logits[:, 0] + np.arange(4)
+    context = PriorContext(None, COUNTS.tolist(), "abcd", home)
+    evidence = context.evidence(first)
+    assert context.evidence(first) is evidence
+    np.testing.assert_array_equal(context.evidence(other).logits, other)
+    np.testing.assert_array_equal(context.evidence(first).logits, first)

@@ -35,6 +35,7 @@ def evaluate(
     held_out: HeldOut | None = None,
     intervals: bool = False,
     calibration: WeightsCalibration = UNCALIBRATED,
+    prior_replicates: int = 50,
 ) -> Iterator[dict[str, Any]]:
     """Score every predictor under every prior on every distribution.
 
@@ -52,6 +53,7 @@ def evaluate(
         held_out: each expert's logits [K, E, C] and labels [K] of images that the network was not trained on.
         intervals: whether each metric has a bootstrap interval.
         calibration: of the predictors, each of which is left out where there is none for it.
+        prior_replicates: resampled test sets for the intervals of an estimated prior; 0: rows have none of it.
 
     Yields:
         prior, calibration, home (the predictor's, in words), distribution, predictor, selection (how the distribution's
@@ -75,7 +77,7 @@ def evaluate(
             calibrated = calibrate(combined)
             ours = held_out and HeldOut(calibrate(predictor.combine(np.asarray(held_out.logits))), held_out.labels)
             labels = targets[distribution.indices]
-            context = PriorContext(labels, class_counts, names, home, ours)
+            context = PriorContext(labels, class_counts, names, home, ours, prior_replicates)
             for prior in priors:
                 if prior.from_home and home is None:
                     continue

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 
-from model.prior_estimation import HeldOut
+from model.prior_estimation import HeldOut, PriorEvidence
 from model.priors import adjust_logits
 
 HeldOutUse = Literal["unused", "helpful", "needed"]
@@ -25,6 +26,7 @@ class PriorContext:
         class_names: length C.
         home: the class prior under which the predictor's logits are right, [C]; None where it is unknown.
         held_out: the predictor's logits of labelled images that it was not trained on; None: there are none.
+        replicates: resampled test sets that an estimate's interval is of; 0: it has none, which takes far less time.
     """
 
     targets: np.ndarray | None
@@ -32,6 +34,24 @@ class PriorContext:
     class_names: Sequence[str]
     home: np.ndarray | None = None
     held_out: HeldOut | None = None
+    replicates: int = 50
+
+    def evidence(self, logits: np.ndarray) -> PriorEvidence:
+        """What estimators start from, for the predictor's logits [M, C]; those of the same array share it.
+
+        Raises:
+            ValueError: see `model.prior_estimation.PriorEvidence`; the predictor's own prior is unknown.
+        """
+        if self.home is None:
+            raise ValueError("the prior that the predictor is at home on is unknown")
+        if "evidence" not in self._shared or self._shared["evidence"][0] is not logits:
+            made = PriorEvidence(logits, self.home, training_prior=self.class_counts, held_out=self.held_out)
+            self._shared["evidence"] = (logits, made)
+        return self._shared["evidence"][1]
+
+    @cached_property
+    def _shared(self) -> dict[str, tuple[np.ndarray, PriorEvidence]]:
+        return {}
 
 
 @dataclass(frozen=True)
@@ -41,7 +61,7 @@ class FoundPrior:
     Args:
         prior: [C], counts or frequencies.
         interval: lower and upper ends [C] of what another draw of as many test images might have given; None where
-            the prior was not estimated.
+            the prior was not estimated, or its interval not asked for.
         spread: L1 distance from `prior` that 95 % of such draws stay within; None where it was not estimated.
         in_words: how it came about, for tables; "" where the entry's name says so.
     """

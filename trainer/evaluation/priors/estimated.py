@@ -8,12 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from model.prior_estimation import PriorEstimate, PriorEvidence, auto, bbse, bootstrap, em, map_em, rlls, tilt
+from model.prior_estimation import PriorEstimate, auto, bbse, bootstrap, em, map_em, rlls, tilt
 from trainer.evaluation.priors.context import FoundPrior, HeldOutUse, PriorContext, TestPrior
 
 __all__ = ["auto_prior", "bbse_prior", "em_prior", "map_em_prior", "rlls_prior", "tilt_prior"]
 
-_REPLICATES = 50
 _ROUGHLY = 1e-5  # tolerance of a replicate, far below what it is to show
 _ALL_THE_SAME = "the test prior is estimated from the test images without their labels, by"
 
@@ -29,10 +28,11 @@ def _estimated(
     roughly = partial(estimator, tolerance=_ROUGHLY) if iterates else estimator
 
     def find(logits: np.ndarray, context: PriorContext) -> FoundPrior:
-        assert context.home is not None
-        evidence = PriorEvidence(logits, context.home, training_prior=context.class_counts, held_out=context.held_out)
+        evidence = context.evidence(logits)
         estimate = estimator(evidence)
-        interval = bootstrap(roughly, evidence, replicates=_REPLICATES)
+        if not context.replicates:
+            return FoundPrior(estimate.prior, in_words=_in_words(estimate))
+        interval = bootstrap(roughly, evidence, replicates=context.replicates)
         spread = np.quantile(np.abs(interval.priors - estimate.prior).sum(axis=1), 0.95)
         return FoundPrior(estimate.prior, (interval.low, interval.high), float(spread), _in_words(estimate))
 
