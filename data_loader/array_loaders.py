@@ -116,10 +116,8 @@ class ArrayDataLoader(ImageDataLoader):
 
     @property
     def image_side(self) -> int:
-        """Pixels along a side of what the network sees."""
-        train = self.splits["train"]
-        assert isinstance(train, ArraySet)
-        return train.images.shape[-1]
+        """Pixels along a side of the published images, which is what the network sees."""
+        return self.spec.side
 
     def _capped(self, counts: np.ndarray) -> np.ndarray:
         return np.minimum(counts, self.max_per_class) if self.max_per_class is not None else counts

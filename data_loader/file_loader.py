@@ -26,7 +26,7 @@ from data_loader.loader import ImageDataLoader
 from data_loader.run_data import RunData, digests_of
 from data_loader.transforms.batch_transforms import BatchTransform, HorizontalFlip, Normalise
 from data_loader.transforms.colour import ColourJitter
-from data_loader.transforms.crops import CentreCrop, Crop, RandomResizedCrop
+from data_loader.transforms.crops import CentreCrop, RandomResizedCrop
 from data_loader.transforms.rand_augment import RandAugment
 from utils.config.ranges import PositiveInt, Range
 from utils.errors import UserError
@@ -200,6 +200,10 @@ class FileDataLoader(ImageDataLoader):
         """By the data set's mean and standard deviation."""
         return Normalise(self.mean, self.std)
 
+    @property
+    def test_crop(self) -> CentreCrop:
+        """What brings a test image to the network's size."""
+        return CentreCrop(self.image_size, round(self.image_size * _RESIZED))
+
     def _file_set(self, files: ImageList) -> ImageSet:
-        crop: Crop = CentreCrop(self.image_size, round(self.image_size * _RESIZED))
-        return FileSet(self.data_dir, files.paths, files.targets, crop, self.reader)
+        return FileSet(self.data_dir, files.paths, files.targets, self.test_crop, self.reader)

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 from base import VIEWS, BaseDataLoader, Batch, View
 from data_loader.datasets.contents import Contents
-from data_loader.datasets.image_sets import BatchDataset, ImageSet, ReadBatch
+from data_loader.datasets.image_sets import ArraySet, BatchDataset, ImageSet, ReadBatch
 from data_loader.datasets.longtail import stratified_split
 from data_loader.datasets.splits import EVALUATED_SPLITS, Splits
 from data_loader.run_data import RunData
@@ -241,6 +241,17 @@ class ImageDataLoader(BaseDataLoader):
         other.split, other.views = name, ("train",)
         for cached in ("images", "contents", "pipelines", "_planner", "_torch_loader"):
             other.__dict__.pop(cached, None)
+        return other
+
+    def without_images(self, class_names: list[str], class_counts: Sequence[int]) -> Self:
+        """A loader that knows how many training images of each class there are, and has none of them.
+
+        For a trained network where its images are not: what depends on class counts can be asked, nothing can be read.
+        """
+        other = copy.copy(self)
+        none = ArraySet(torch.empty(0), np.repeat(np.arange(len(class_counts)), class_counts))
+        other.splits = Splits(dict.fromkeys(("train", "validation", "test"), none), class_names)
+        other.images = none
         return other
 
     def listed_shift(self, direction: str, ratio: int) -> ListedImages | None:

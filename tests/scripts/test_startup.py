@@ -55,6 +55,8 @@ COMMANDS = {
     f"tools.estimate|{RECIPE}|--gpus|0": 2,
     "tools.estimate|nowhere.json": 2,
     "tools.schema|--help": 0,
+    "tools.predict|--help": 0,
+    "tools.predict|nowhere.pth|a.jpg": 2,
     "tools.export|--help": 0,
     "tools.export|nowhere.pth|--format|onnx": 2,
     "tools.export|nowhere.pth": 2,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,24 +10,16 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
 from data_loader.datasets.decoding import ImageReader
-from data_loader.file_loader import IMAGENET_MEAN, IMAGENET_STD
 from data_loader.transforms.crops import CentreCrop
-from model.model import ResNet10Model
-from model.posthoc_calibration import Calibrator
-from tests.data_loader.image_trees import write_user_folder
 from tests.scripts.command_line import ROOT, Shell, files_below
-from tests.trainer.small_runs import small_config, small_trainer
-from trainer.evaluation.calibrations import FittedPredictor, StoredCalibration, calibration_path, write_calibration
+from tests.tools.run_on_jpegs import SHORTER, SIDE, expected, jpegs
 from trainer.inference import program_files
 from trainer.inference.pixels import prepare
 from trainer.inference.program_files import FORMATS, Program
-from utils.files.checkpoint import file_digest, load_checkpoint
+from utils.files.checkpoint import file_digest
 
-SIDE, SHORTER = 32, 37  # 256/224 of the side
-NARROW = {f"arch__args__layer{number}_output_dim": 8 for number in (2, 3, 4)}
 FRESH = """
 import json, sys
 import numpy as np, torch
@@ -41,63 +32,12 @@ print(json.loads(extra["metadata.json"])["class_names"])
 """
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run on a folder of JPEGs of several sizes, with a calibration and a prior beside its checkpoint.
-
-    The network is untrained, its BatchNorm statistics random, so that its probabilities are far from even.
-    """
-    folder = tmp_path_factory.mktemp("jpegs")
-    tree = write_user_folder(folder / "data", broken=False)
-    data = {"batch_size": 8, "num_workers": 0, "image_size": SIDE, "data_dir": str(tree.data_dir)}
-    config = small_config(
-        **{"arch__type": "ResNet10Model", "arch__args__num_classes": len(tree.class_counts), **NARROW},
-        data_loader={"type": "ImageFolderDataLoader", "args": data},
-    )
-    trainer = small_trainer(folder / "run", config)
-    random = torch.Generator().manual_seed(0)
-    for name, values in trainer.method.network.named_buffers():
-        if name.endswith(("running_mean", "running_var")):
-            values.add_(torch.rand(values.shape, generator=random) - 0.5)
-    checkpoint = trainer.save("model.pth")
-    names = trainer.loaders["train"].class_names
-    calibrator = Calibrator(np.full(len(names), 0.5), np.linspace(-1, 1, len(names)))
-    predictors = {"raw": {"ensemble": FittedPredictor(calibrator, "uniform")}}
-    digest = file_digest(checkpoint)
-    counts = tuple(tree.class_counts)
-    stored = StoredCalibration("bcts", checkpoint.name, digest, "a test", counts, predictors)
-    write_calibration(calibration_path(checkpoint), stored)
-    prior = np.arange(1, len(names) + 1) / np.arange(1, len(names) + 1).sum()
-    (folder / "prior.json").write_text(json.dumps(dict(zip(names, prior, strict=True))))
-    return folder
-
-
 @pytest.fixture
 def export(made: Path, shell: Shell, tmp_path: Path):
     """Runs the command with the checkpoint, `--out` in a folder of its own, and further flags."""
     return lambda kind, *flags: shell(
         "tools.export", made / "run" / "model.pth", "--format", kind, "--out", tmp_path / f"out.{kind}", *flags
     )
-
-
-def jpegs(folder: Path, count: int) -> list[Path]:
-    """Coloured and grey ones, and one of CMYK."""
-    return sorted((folder / "data").rglob("*.jpg"), key=lambda path: path.name[::-1])[:count]
-
-
-def expected(folder: Path, paths: list[Path], *, corrected: bool) -> np.ndarray:
-    """The checkpoint's probabilities of image files, step by step; corrected: calibrated, and under the prior."""
-    config = json.loads((folder / "run" / "config.json").read_text())
-    network = ResNet10Model(**config["arch"]["args"]).eval()
-    network.load_state_dict(load_checkpoint(folder / "run" / "model.pth")["state_dict"])
-    crop, no_params = CentreCrop(SIDE, SHORTER), np.empty(0)
-    images = torch.stack([crop(ImageReader()(str(path)), no_params) for path in paths])
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
-    with torch.no_grad():
-        log_p = torch.log_softmax(network.expert_logits((images / 255 - mean) / std).double().mean(dim=1), dim=1)
-    if corrected:
-        log_p = 0.5 * log_p + torch.linspace(-1, 1, 3) + torch.tensor([1, 2, 3]).log()
-    return torch.softmax(log_p, dim=1).numpy()
 
 
 def in_fresh_process(folder: Path, batches: np.ndarray) -> np.ndarray:

@@ -1,0 +1,67 @@
+"""Predictions as rows of a table, and the files that they are written to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from trainer.inference.trained_network import Answers
+from utils.errors import UserError
+from utils.files.writing import write_bytes, write_text
+
+_ENDINGS = (".csv", ".json", ".parquet")
+
+
+def as_rows(answers: Answers, *, topk: int, reject_below: float | None) -> list[dict[str, object]]:
+    """An answer a row: file, class, probability, rejected, entropy, further classes, each expert's vote.
+
+    Args:
+        answers: of the network.
+        topk: classes to name, at most C.
+        reject_below: probability below which no class is given ("rejected"); None: every image has one.
+    """
+    best = np.argsort(-answers.probabilities, axis=1, kind="stable")[:, :topk]
+    votes = answers.expert_probabilities.argmax(axis=2)  # [N, E]
+    rows = []
+    for image, (file, entropy) in enumerate(zip(answers.files, answers.entropies, strict=True)):
+        ranked = [(answers.class_names[label], float(answers.probabilities[image, label])) for label in best[image]]
+        row: dict[str, object] = {"image": file, "class": ranked[0][0], "probability": ranked[0][1]}
+        if reject_below is not None:
+            row["rejected"] = ranked[0][1] < reject_below
+        row["entropy"] = float(entropy)
+        for place, (name, probability) in enumerate(ranked[1:], start=2):
+            row |= {f"class {place}": name, f"probability {place}": probability}
+        if votes.shape[1] > 1:
+            row |= {f"expert {expert}": answers.class_names[label] for expert, label in enumerate(votes[image])}
+        rows.append(row)
+    return rows
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, object]]) -> None:
+    """As .csv, .json or .parquet, by the path's ending.
+
+    Raises:
+        UserError: another ending, or pandas has no engine for Parquet.
+    """
+    check_ending(path)
+    ending = path.suffix.lower()
+    if ending == ".json":
+        write_text(path, json.dumps({"predictions": list(rows)}, indent=1, ensure_ascii=False) + "\n")
+    elif ending == ".csv":
+        write_text(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+    else:
+        write_bytes(path, pd.DataFrame(rows).to_parquet(None, index=False))
+
+
+def check_ending(path: Path) -> None:
+    """A UserError where no table can be written there."""
+    ending = path.suffix.lower()
+    if ending not in _ENDINGS:
+        raise UserError(f"--out {path}: give a file that ends with {', '.join(_ENDINGS)}")
+    if ending == ".parquet" and find_spec("pyarrow") is None:
+        raise UserError(f"--out {path}: pandas writes Parquet with the package pyarrow, which is not installed")
