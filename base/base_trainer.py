@@ -98,6 +98,8 @@ class BaseTrainer(ABC):
         if self._exhausted():
             text = "Early stopping: %s has not improved since epoch %d."
             self.logger.info(text, self.monitor.name, self.state.best_epoch)
+        if self.state.history:
+            self.recorder.hyperparameters(name for name in self.state.history[-1] if name != "epoch")
         self.recorder.close()
 
     def between_steps(self) -> None:

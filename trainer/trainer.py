@@ -24,7 +24,7 @@ from trainer.engine.loss_guard import LossGuard
 from trainer.engine.rate_schedule import RateSchedule
 from trainer.engine.update_rules.base import UpdateRule
 from trainer.evaluation.predictions import predict
-from trainer.evaluation.validation import validation_scores
+from trainer.evaluation.validation import validation_curves, validation_scores
 from trainer.methods.base import Method
 from utils.reporting.meters import RunningMeans
 from utils.reporting.plots import confusion_figure
@@ -72,6 +72,7 @@ class Trainer(BaseTrainer):
         self.metrics = metrics
         self.meters = meters
         self._predicted: tuple[np.ndarray, np.ndarray] | None = None  # of the last validation: classes, labels [N]
+        self._curves: dict[str, float] = {}  # of the same, for the recorder alone
         options = self.options
         # the loss's part is the configuration's, and may hold an infinite weight of a class without images
         learnt = {name: part for name, part in method.checkpoint_parts().items() if name != "criterion"}
@@ -156,7 +157,7 @@ class Trainer(BaseTrainer):
 
     def record_epoch(self, epoch: int, log: Mapping[str, float]) -> None:
         """The curves and, of epochs that have a checkpoint, the confusion matrix."""
-        super().record_epoch(epoch, log)
+        super().record_epoch(epoch, {**log, **self._curves})
         if self._predicted is not None and (epoch % self.options.save_period == 0 or epoch == self.options.epochs):
             self.recorder.figure("confusion_matrix", self._confusion, epoch)
 
@@ -173,9 +174,10 @@ class Trainer(BaseTrainer):
 
     def _score(self, logits: np.ndarray, targets: np.ndarray, weights: str) -> dict[str, float]:
         """What is logged of a network on the validation split, from each expert's logits [N, E, C] and labels [N]."""
+        counts = self.validation_loader.cls_num_list
         if weights == "raw":
             self._predicted = logits.mean(axis=1).argmax(axis=1), targets  # [N, E, C] → [N]
-        counts = self.validation_loader.cls_num_list
+            self._curves = validation_curves(logits, targets, counts)
         return validation_scores(logits, targets, counts, self.metrics, weights=weights)
 
     def _confusion(self) -> Figure | None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
 
 from benchmarks.crash_campaign import differences
 from tests.trainer.small_runs import run, small_config, small_trainer
@@ -29,11 +30,28 @@ def test_tensorboard_has_every_quantity_of_every_epoch(tmp_path: Path) -> None:
     content = run(tmp_path, config)
     found = events(tmp_path)
     tags = {"loss", "loss_e_0", "loss_e_1", "accuracy", "lr", "val_loss", "val_accuracy", "val_balanced_accuracy"}
-    assert set(found.Tags()["scalars"]) == tags
+    drawn = {"groups/medium", "groups/few", "calibration/ece"}  # no class has more than 100 images
+    assert set(found.Tags()["scalars"]) == tags | drawn
+    for tag in drawn:
+        assert [event.step for event in found.Scalars(tag)] == [1, 2]
     history = content["progress"]["history"]
     for tag in tags:
         assert [event.step for event in found.Scalars(tag)] == [1, 2]
         assert [event.value for event in found.Scalars(tag)] == pytest.approx([line[tag] for line in history], rel=1e-6)
+
+
+def test_tensorboard_has_the_settings_and_which_scores_runs_are_compared_by(tmp_path: Path) -> None:
+    run(tmp_path, small_config(trainer__epochs=1, optimizer__args__lr=0.03))
+    metadata = events(tmp_path).summary_metadata
+    experiment, start = (
+        plugin_data_pb2.HParamsPluginData.FromString(metadata[f"_hparams_/{name}"].plugin_data.content)
+        for name in ("experiment", "session_start_info")
+    )
+    settings = start.session_start_info.hparams
+    assert settings["optimizer.args.lr"].number_value == 0.03
+    assert settings["arch.type"].string_value == "ResNet32Model"
+    assert settings["loss.args.tau_list"].string_value == "[0, 2]"
+    assert {metric.name.tag for metric in experiment.experiment.metric_infos} == {"loss", "accuracy", "lr"}
 
 
 def test_the_confusion_matrix_is_recorded_with_the_checkpoints(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from base import Monitor
 from model.metrics import METRICS
-from trainer.evaluation.validation import logged_names, validation_scores
+from trainer.evaluation.validation import logged_names, validation_curves, validation_scores
 
 sklearn_metrics = pytest.importorskip("sklearn.metrics")
 
@@ -45,6 +45,15 @@ def test_every_metric_can_be_validated_and_monitored(name: str) -> None:
     assert math.isfinite(scores[f"val_{name}"])
     assert set(scores) <= set(logged_names([name]))
     assert Monitor.parse(f"max val_{name}", logged_names([name])).name == f"val_{name}"
+
+
+def test_groups_and_calibration_are_drawn_and_no_group_without_classes() -> None:
+    right = np.eye(7, dtype=np.float32)[TARGETS][:, None] * 50.0
+    right[TARGETS == 6] = np.eye(7, dtype=np.float32)[0] * 50.0  # the rarest class is taken for the first
+    # by hand: of the two classes below 20 images one is always right, one never; 10 of 70 are wrong at 100 %
+    expected = {"groups/many": 1.0, "groups/medium": 1.0, "groups/few": 0.5, "calibration/ece": 1 / 7}
+    assert validation_curves(right, TARGETS, COUNTS) == pytest.approx(expected)
+    assert set(validation_curves(right, TARGETS, [500] * 7)) == {"groups/many", "calibration/ece"}
 
 
 def test_training_batches_log_only_metrics_that_are_means_over_samples() -> None:

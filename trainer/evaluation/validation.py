@@ -10,6 +10,7 @@ from model.metrics import METRICS, PUBLISHED_NAMES, LabelledLogits, SampleMetric
 from trainer.evaluation.aggregations.mean import mean_of_experts
 
 _ALWAYS = {"loss": "nll", "balanced_accuracy": "balanced_accuracy"}
+_CURVES = {"groups/many": "many", "groups/medium": "medium", "groups/few": "few", "calibration/ece": "ece"}
 
 
 def validation_scores(
@@ -36,6 +37,22 @@ def validation_scores(
         of_split = metric.of_batch(*labelled.tensors) if isinstance(metric, SampleMetric) else metric.of_set(labelled)
         scores[f"{prefix}{name}"] = float(of_split)
     return scores
+
+
+def validation_curves(logits: np.ndarray, targets: np.ndarray, class_counts: Sequence[int]) -> dict[str, float]:
+    """What is drawn of the ensemble beside its scores: accuracy of many, medium and few, and how far confidence is off.
+
+    Args:
+        logits: each expert's, [N, E, C].
+        targets: labels, [N].
+        class_counts: training images of each class, length C.
+
+    Returns:
+        "groups/many", "groups/medium", "groups/few" and "calibration/ece", in 0 … 1; without groups that have no class.
+    """
+    labelled = LabelledLogits(mean_of_experts(logits), targets, np.asarray(class_counts))
+    curves = {drawn: float(METRICS[name].of_set(labelled)) for drawn, name in _CURVES.items()}
+    return {drawn: value for drawn, value in curves.items() if not np.isnan(value)}
 
 
 def logged_names(names: Sequence[str], weights: Iterable[str] = ("raw",)) -> list[str]:

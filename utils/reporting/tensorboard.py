@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ class Recorder:
         folder: the run's folder.
         first_epoch: what an earlier process recorded from this epoch on is superseded.
         wandb: also send scalars to Weights & Biases.
-        config: what Weights & Biases shows as the run's configuration.
+        config: the run's configuration, which Weights & Biases shows, and TensorBoard as hyper-parameters.
 
     Raises:
         UserError: `wandb` is wanted but not installed, or can't be reached.
@@ -36,6 +37,7 @@ class Recorder:
         self, folder: Path, *, first_epoch: int = 1, wandb: bool = False, config: Mapping[str, Any] | None = None
     ) -> None:
         self._undrawn: set[str] = set()
+        self._settings = dict(_settings(config or {}))
         self._wandb = _start_wandb(folder, config) if wandb else None
         self._writer: SummaryWriter | None = None
         threading.excepthook = _unless_told_otherwise
@@ -69,6 +71,16 @@ class Recorder:
                 if name not in self._undrawn:
                     logger.warning("warning: %s of epoch %d can't be drawn: %s", name, epoch, reason_of(error))
                 self._undrawn.add(name)
+
+    def hyperparameters(self, scores: Iterable[str]) -> None:
+        """Record that the run is over: its settings beside the last values of the scalars `scores`, to compare runs."""
+        with self._events_written():
+            if self._writer is not None and self._settings:
+                from torch.utils.tensorboard.summary import hparams  # noqa: PLC0415 - as the writer
+
+                # TensorBoard looks the values up in the curves
+                for summary in hparams(self._settings, dict.fromkeys(scores, 0.0)):
+                    self._writer._get_file_writer().add_summary(summary)
 
     def close(self) -> None:
         """Write what is still held back."""
@@ -108,6 +120,9 @@ class SilentRecorder(Recorder):
     def figure(self, name: str, draw: Callable[[], Figure | None], epoch: int) -> None:
         """Nothing."""
 
+    def hyperparameters(self, scores: Iterable[str]) -> None:
+        """Nothing."""
+
     def close(self) -> None:
         """Nothing."""
 
@@ -119,6 +134,18 @@ def _unless_told_otherwise(arguments: threading.ExceptHookArgs) -> None:
     """TensorBoard's writing thread hands an error to the next call, too; it needn't print a traceback besides."""
     if not (isinstance(arguments.exc_value, OSError) and type(arguments.thread).__name__ == "_AsyncWriterThread"):
         _print_traceback(arguments)
+
+
+def _settings(section: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, float | str | bool]]:
+    """A configuration's values by their paths, "optimizer.args.lr"; lists as JSON, nulls left out."""
+    for name, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{path}{name}.")
+        elif value is not None:
+            yield (
+                f"{path}{name}",
+                value if isinstance(value, (bool, int, float, str)) else json.dumps(value, default=str),
+            )
 
 
 def require_wandb() -> Any:
