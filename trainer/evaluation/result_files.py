@@ -48,7 +48,7 @@ def write_results(folder: Path, rows: Sequence[Mapping[str, Any]]) -> list[Path]
     path = folder / RESULTS_JSON
     replaced = {_values(row, _KEY) for row in rows}
     with only_writer(folder, _NAMES):
-        earlier = _read_results(path)
+        earlier = read_results(path)
         if earlier is None and path.exists():
             aside = _unused_name(path)
             path.rename(aside)
@@ -71,7 +71,7 @@ def repair_results(folder: Path) -> None:
     if not (folder / RESULTS_JSON).is_file():
         return
     with suppress(UserError), only_writer(folder, _NAMES):
-        rows = _read_results(folder / RESULTS_JSON)
+        rows = read_results(folder / RESULTS_JSON)
         if rows and _bytes_of(folder / RESULTS_CSV) != encoded(text := _as_csv(rows)):
             write_text(folder / RESULTS_CSV, text)
 
@@ -82,7 +82,7 @@ def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return pd.DataFrame(rows, columns=list(columns), dtype=object).to_csv(index=False, lineterminator="\n")
 
 
-def _read_results(path: Path) -> list[dict[str, Any]] | None:
+def read_results(path: Path) -> list[dict[str, Any]] | None:
     """The rows of earlier evaluations, those of earlier versions under today's names; None where there are none.
 
     Raises:

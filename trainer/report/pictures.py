@@ -1,0 +1,195 @@
+"""The pictures of a report, each from finished numbers; drawn so wide that a phone shows them at their full size."""
+
+from __future__ import annotations
+
+import io
+import math
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from model.intervals import wilson_interval
+from trainer.report.content import ClassLine, Content, Reliability
+from trainer.report.files import Curve
+from utils.reporting.plots import drawable
+
+# Okabe and Ito's palette, told apart by colour-blind people; markers differ besides
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_WIDTH = 4.6  # inches; with 9 points of type it is legible 358 pixels wide
+_DPI = 150
+_MOST_POINTS = 40
+_LONGEST_NAME = 14
+
+
+def picture_bytes(figure: Figure) -> bytes:
+    """A figure as PNG."""
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters that the font hasn't got
+        figure.savefig(buffer, format="png", dpi=_DPI)
+    return buffer.getvalue()
+
+
+def _figure(panels: int, height: float) -> tuple[Figure, list[Axes]]:
+    figure = Figure(figsize=(_WIDTH, height * panels), layout="constrained")
+    axes = [figure.add_subplot(panels, 1, place + 1) for place in range(panels)]
+    for each in axes:
+        each.grid(color="#dddddd", linewidth=0.6)
+        each.set_axisbelow(True)
+        each.spines[["top", "right"]].set_visible(False)
+        each.tick_params(labelsize=9)
+    return figure, axes
+
+
+def curves_figure(runs: Mapping[str, Mapping[str, Curve]]) -> Figure | None:
+    """Loss, accuracies and learning rate over the epochs, of one run or several; None: nothing was recorded."""
+    families = {"loss": "loss", "accuracy %": "accuracy", "learning rate": "lr"}
+    shown = {
+        title: [
+            (f"{run} {name}" if len(runs) > 1 else name, curve)
+            for run, curves in runs.items()
+            for name, curve in curves.items()
+            if (name == key or name.endswith(f"_{key}")) and not name.startswith("expert")
+        ]
+        for title, key in families.items()
+        if not (key == "lr" and len(runs) > 1)
+    }
+    shown = {title: curves for title, curves in shown.items() if curves}
+    if not shown:
+        return None
+    figure, axes = _figure(len(shown), 2.1)
+    for each, (title, curves) in zip(axes, shown.items(), strict=True):
+        for place, (name, (epochs, values)) in enumerate(curves):
+            scaled = np.asarray(values) * (100 if title.endswith("%") else 1)
+            colour, style = COLOURS[place % len(COLOURS)], ("-", "--", ":", "-.")[place // len(COLOURS) % 4]
+            each.plot(epochs, scaled, style, color=colour, linewidth=1.4, label=drawable(name))
+        each.set_ylabel(title, fontsize=9)
+        each.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if len(curves) > 1:
+            each.legend(fontsize=8, frameon=False)
+    axes[-1].set_xlabel("epoch", fontsize=9)
+    return figure
+
+
+def shifts_figure(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure | None:
+    """Accuracy and ECE along the test distributions, a line for each prior (or run); None: no sweep."""
+    names = list(dict.fromkeys(str(row["distribution"]) for rows in series.values() for row in rows))
+    if not names:
+        return None
+    figure, axes = _figure(2, 2.2)
+    for each, (metric, title) in zip(axes, (("accuracy", "accuracy %"), ("ece", "ECE %")), strict=True):
+        for place, (label, rows) in enumerate(series.items()):
+            found = {str(row["distribution"]): row.get(metric) for row in rows}
+            values = [math.nan if found.get(name) is None else 100 * float(found[name] or 0) for name in names]
+            look: dict[str, Any] = {"color": COLOURS[place % len(COLOURS)], "marker": MARKERS[place % len(MARKERS)]}
+            each.plot(range(len(names)), values, markersize=4, linewidth=1.4, label=drawable(label), **look)
+        each.set_ylabel(title, fontsize=9)
+        each.set_xticks(range(len(names)), [""] * len(names))
+    axes[0].legend(fontsize=8, frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    axes[1].set_ylim(bottom=0)
+    axes[1].set_xticks(range(len(names)), [drawable(_short(name, 22)) for name in names], rotation=60, ha="right")
+    return figure
+
+
+def classes_figure(lines: Sequence[ClassLine]) -> Figure | None:
+    """Accuracy of the classes from most to fewest training images, with 95 % intervals; many classes are pooled.
+
+    Above forty classes a point is of neighbours in this order, and its interval of all their test images.
+    """
+    tested = sorted((line for line in lines if line.tested), key=lambda line: -(line.trained or 0))
+    if not tested:
+        return None
+    pools = [pool.tolist() for pool in np.array_split(np.arange(len(tested)), min(len(tested), _MOST_POINTS))]
+    points = [_pooled([tested[place] for place in pool]) for pool in pools]
+    figure, (axes,) = _figure(1, 3.4)
+    centre, low, high = (100 * np.asarray(values) for values in zip(*(point[:3] for point in points), strict=True))
+    places = np.arange(len(points))
+    spread = [np.maximum(centre - low, 0), np.maximum(high - centre, 0)]
+    bars: dict[str, Any] = {
+        "color": COLOURS[0],
+        "marker": "o",
+        "markersize": 4,
+        "capsize": 2,
+        "linewidth": 1.4,
+        "elinewidth": 1,
+    }
+    axes.errorbar(places, centre, yerr=spread, label="ensemble, 95 % interval", zorder=3, **bars)
+    for expert in range(len(tested[0].experts)):
+        values = [100 * point[3][expert] for point in points]
+        look: dict[str, Any] = {"color": COLOURS[expert % 6 + 1], "marker": MARKERS[expert % 6 + 1]}
+        axes.plot(places, values, markersize=3, linewidth=0.9, linestyle="--", label=f"expert {expert}", **look)
+    axes.set_ylabel("accuracy %", fontsize=9)
+    axes.set_ylim(-3, 103)
+    axes.legend(fontsize=8, frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
+    if len(tested) <= 20:
+        labels = [_class_label(line) for line in tested]
+        axes.set_xticks(places, labels, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_xlabel("class (training images)", fontsize=9)
+    else:
+        ticks = np.unique(np.linspace(0, len(points) - 1, 8).round().astype(int))
+        counts = [tested[pools[tick][0]].trained for tick in ticks]
+        axes.set_xticks(ticks, ["?" if count is None else f"{count:,}" for count in counts], rotation=45)
+        axes.set_xlabel("classes by training images", fontsize=9)
+    return figure
+
+
+def _pooled(lines: Sequence[ClassLine]) -> tuple[float, float, float, list[float]]:
+    images = np.array([line.tested for line in lines])
+    share = float(np.average([line.accuracy for line in lines], weights=images))
+    low, high = wilson_interval(min(max(share, 0.0), 1.0), int(images.sum()))
+    experts = [
+        float(np.average(values, weights=images)) for values in zip(*(line.experts for line in lines), strict=True)
+    ]
+    return share, low, high, experts
+
+
+def _class_label(line: ClassLine) -> str:
+    return drawable(_short(line.name, _LONGEST_NAME)) + ("" if line.trained is None else f" ({line.trained})")
+
+
+def _short(name: str, most: int) -> str:
+    return name if len(name) <= most else f"{name[: most - 1]}…"
+
+
+def reliability_figure(diagrams: Sequence[Reliability]) -> Figure | None:
+    """Accuracy over confidence, a panel for each group and distribution; None: there are no predictions."""
+    if not diagrams:
+        return None
+    rows = -(-len(diagrams) // 2)
+    figure = Figure(figsize=(_WIDTH, 2.15 * rows), layout="constrained")
+    for place, diagram in enumerate(diagrams):
+        axes = figure.add_subplot(rows, 2, place + 1)
+        filled = diagram.bins.counts > 0
+        confidences, accuracies = diagram.bins.confidences[filled], diagram.bins.accuracies[filled]
+        axes.plot([0, 100], [0, 100], color="#767676", linewidth=0.8, linestyle=":")
+        sizes = 8 + 90 * diagram.bins.counts[filled] / diagram.images
+        axes.plot(100 * confidences, 100 * accuracies, color=COLOURS[0], linewidth=1)
+        axes.scatter(100 * confidences, 100 * accuracies, s=sizes, color=COLOURS[0], zorder=3, clip_on=False)
+        axes.set_title(f"{diagram.title}\n{diagram.images} images, ECE {100 * diagram.ece:.1f} %", fontsize=8)
+        axes.set_xlim(-3, 103)
+        axes.set_ylim(-3, 103)
+        axes.set_xticks([0, 50, 100])
+        axes.set_yticks([0, 50, 100])
+        axes.tick_params(labelsize=8)
+        axes.grid(color="#dddddd", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("confidence %", fontsize=9)
+    figure.supylabel("accuracy %", fontsize=9)
+    return figure
+
+
+def shift_series(content: Content) -> dict[str, list[Mapping[str, Any]]]:
+    """A run's sweep rows of the ensemble, by what was assumed of the prior."""
+    series: dict[str, list[Mapping[str, Any]]] = {}
+    for row in content.rows:
+        if row.get("protocol") == "shifts" and row.get("predictor") == "ensemble":
+            calibration = row.get("calibration") or "none"
+            label = "no prior" if row.get("prior") == "none" else f"prior: {row.get('prior')}"
+            series.setdefault(label + ("" if calibration == "none" else f", {calibration}"), []).append(row)
+    return series

@@ -1,0 +1,237 @@
+"""The report of one run as sections of words, pictures and tables, and what is said of it in a headline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from model.intervals import wilson_interval
+from model.metrics import METRICS
+from trainer.report.content import ClassLine, Content, Mistake
+from trainer.report.pictures import classes_figure, curves_figure, reliability_figure, shift_series, shifts_figure
+from utils.reporting.tables import NOTHING, decimal, percent
+
+_MOST_ROWS = 40
+_CALIBRATION = ("ece", "mce", "adaptive_ece", "classwise_ece", "overconfidence", "underconfidence", "brier", "nll")
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A figure with what stands in its place for who can't see it; `name` is its file's."""
+
+    name: str
+    figure: Figure
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as texts; the first of each row is its header. `words`: all of them are words."""
+
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """A section of the page; `key` is its address."""
+
+    key: str
+    title: str
+    words: Sequence[str] = ()
+    drawn: Sequence[Picture] = ()
+    tables: Sequence[Table] = ()
+    mistakes: Sequence[Mistake] = ()
+    texts: Sequence[str] = ()
+
+
+def headline(content: Content) -> list[str]:
+    """What was trained, on what, how good it is, and which classes are weak, in sentences."""
+    return [_trained(content), *([_good(content), _weak(content)] if content.whole else [])]
+
+
+def _trained(content: Content) -> str:
+    arch, counts = content.run.config.get("arch"), content.classes.counts
+    network = str(arch.get("type", "A network")) if isinstance(arch, dict) else "A network"
+    experts = arch.get("args", {}).get("num_experts", 1) if isinstance(arch, dict) else 1
+    epochs = max((epochs[-1] for epochs, _ in content.run.curves.values()), default=None)
+    images = (
+        f"{len(content.classes.names)} classes"
+        if counts is None
+        else f"{sum(counts):,} images of {len(counts):,} classes, {max(counts):,} to {min(counts):,} a class"
+    )
+    long = "" if epochs is None else f" for {epochs} epochs"
+    return f"{network} with {experts} expert{'s' * (experts != 1)}, trained{long} on {images}."
+
+
+def _good(content: Content) -> str:
+    row = content.whole or {}
+    low, high = wilson_interval(row["accuracy"], row["images"])
+    return (
+        f"On {row['images']:,} test images ({row['distribution']}) it is right in {percent(row['accuracy'])} % "
+        f"(95 % interval {100 * low:.1f} to {100 * high:.1f} %); the mean of the class accuracies is "
+        f"{percent(row['balanced_accuracy'])} %. Its confidence is off by {percent(row['ece'])} % (ECE)."
+    )
+
+
+def _weak(content: Content) -> str:
+    mean, weak = content.mean_accuracy, content.weak
+    if not weak:
+        return "No class is below the mean of the classes."
+    sure = [line for line in weak if line.is_below(mean)]
+    named = "; ".join(_one(line) for line in weak)
+    if not sure:
+        return (
+            f"The lowest classes are {named}. None is surely weak: each interval includes the mean, "
+            f"{100 * mean:.1f} %; more test images would tell."
+        )
+    surely = ", ".join(line.name for line in sure)
+    return (
+        f"The lowest classes are {named}. Of these, weak beyond chance: {surely}. "
+        f"The whole interval lies below the mean, {100 * mean:.1f} %. (Of classes as good as the mean, one in 40 "
+        "seems so by chance.)"
+    )
+
+
+def _one(line: ClassLine) -> str:
+    trained = "" if line.trained is None else f", {line.trained:,} for training"
+    share = f"{100 * line.accuracy:.1f} %, {100 * line.low:.0f} to {100 * line.high:.0f} %"
+    return f"{line.name} ({share}; {line.tested:,} test images{trained})"
+
+
+def sections(content: Content) -> list[Part]:
+    """Everything about one run that there is something to say of."""
+    parts = [*_measured(content), *_looked_at(content), _configuration(content)]
+    return [part for part in parts if part.words or part.drawn or part.tables or part.mistakes or part.texts]
+
+
+def _measured(content: Content) -> list[Part]:
+    curves, shifts = curves_figure({content.name: content.run.curves}), shifts_figure(shift_series(content))
+    shown = ("accuracy", "balanced_accuracy", "many", "medium", "few", "ece")
+    rows = [
+        (*_question(row), f"{row.get('images', 0):,}", *(percent(row.get(name)) for name in shown))
+        for row in content.rows
+    ]
+    header = ("distribution", "predictor", "prior", "images", *(f"{METRICS[name].title} %" for name in shown))
+    results = [Table(f"Results{_of(rows)}", header, rows[:_MOST_ROWS])] if rows else []
+    drawn = [] if shifts is None else [Picture("shifts", shifts, _shifts_alt(content), _SHIFTS)]
+    training = [] if curves is None else [Picture("curves", curves, _curves_alt(content), _CURVES)]
+    return [
+        Part("results", "Accuracy and calibration along the shifts", drawn=drawn, tables=results),
+        Part("training", "Training", drawn=training),
+        _classes(content),
+    ]
+
+
+def _question(row: Mapping[str, Any]) -> tuple[str, str, str]:
+    calibration = row.get("calibration") or "none"
+    prior = str(row.get("prior")) + ("" if calibration == "none" else f", {calibration}")
+    return str(row.get("distribution")), str(row.get("predictor")), prior
+
+
+def _of(rows: Sequence[object]) -> str:
+    return f", the first {_MOST_ROWS} of {len(rows):,} rows; all are in results.csv" if len(rows) > _MOST_ROWS else ""
+
+
+def _classes(content: Content) -> Part:
+    figure = classes_figure(content.lines)
+    tested = sorted((line for line in content.lines if line.tested), key=lambda line: (line.accuracy, line.high))
+    rows = [class_cells(line) for line in tested[:_MOST_ROWS]]
+    which = f"The {_MOST_ROWS} lowest of {len(tested):,} classes" if len(tested) > _MOST_ROWS else "Classes"
+    experts = [f"expert {place} %" for place in range(len(content.lines[0].experts))] if content.lines else []
+    header = ("class", "training images", "test images", "accuracy %", "95 % interval", "group", *experts)
+    tables = [Table(f"{which}, the lowest first; all are in classes.csv", header, rows)] if rows else []
+    drawn = [] if figure is None else [Picture("classes", figure, _classes_alt(content), _CLASSES)]
+    return Part("classes", "Classes", drawn=drawn, tables=tables)
+
+
+def class_cells(line: ClassLine) -> tuple[str, ...]:
+    """A class as a row of the table."""
+    trained = NOTHING if line.trained is None else f"{line.trained:,}"
+    if not line.tested:
+        return line.name, trained, "0", NOTHING, NOTHING, line.group, *(NOTHING for _ in line.experts)
+    interval = f"{100 * line.low:.1f} – {100 * line.high:.1f}"
+    return (
+        line.name,
+        trained,
+        f"{line.tested:,}",
+        percent(line.accuracy),
+        interval,
+        line.group,
+        *map(percent, line.experts),
+    )
+
+
+def _looked_at(content: Content) -> list[Part]:
+    reliability = reliability_figure(content.reliability)
+    alt = "Accuracy over confidence. " + "; ".join(
+        f"{each.title}: ECE {100 * each.ece:.1f} % of {each.images} images" for each in content.reliability
+    )
+    drawn = [] if reliability is None else [Picture("reliability", reliability, alt, _RELIABILITY)]
+    ensembles = [row for row in content.rows if row.get("predictor") == "ensemble"][:_MOST_ROWS]
+    cells = [(*_question(row)[::2], *(_metric(name, row.get(name)) for name in _CALIBRATION)) for row in ensembles]
+    titles = [METRICS[name].title + " %" * METRICS[name].percent for name in _CALIBRATION]
+    table = [Table("Calibration of the ensemble", ("distribution", "prior", *titles), cells)] if cells else []
+    pairs = [(pair.true, pair.predicted, f"{pair.count:,}", f"{pair.of:,}") for pair in content.pairs]
+    confused = [Table("Classes that are confused most", ("class", "taken for", "times", "of test images"), pairs)]
+    return [
+        Part("calibration", "Calibration", drawn=drawn, tables=table),
+        Part("confused", "Most confused", tables=confused if pairs else []),
+        Part("mistakes", "Most confident mistakes", mistakes=content.mistakes),
+    ]
+
+
+def _metric(name: str, value: Any) -> str:
+    return percent(value) if METRICS[name].percent else decimal(value)
+
+
+def _configuration(content: Content) -> Part:
+    rows = []
+    for process in content.run.processes:
+        packages = process.get("packages")
+        versions = ", ".join(f"{k} {v}" for k, v in packages.items()) if isinstance(packages, dict) else ""
+        rows.append(
+            (
+                *(str(process.get(key, NOTHING)) for key in ("started", "command", "commit", "device")),
+                f"Python {process.get('python', '?')}, {versions}",
+            )
+        )
+    table = Table("Processes that trained", ("started", "command", "commit", "device", "versions"), rows, words=True)
+    text = json.dumps(content.run.config, indent=1, ensure_ascii=False)
+    counts = content.classes.counts
+    words = [] if counts is None or len(counts) > _MOST_ROWS else [f"Training images of each class: {counts}."]
+    return Part("configuration", "Configuration", words, tables=[table] if rows else [], texts=[text])
+
+
+def _curves_alt(content: Content) -> str:
+    last = "; ".join(f"{name} {values[-1]:.4g}" for name, (_, values) in list(content.run.curves.items())[:8])
+    return f"Curves over the epochs. At the last: {last}."
+
+
+def _shifts_alt(content: Content) -> str:
+    return "Accuracy and ECE along the shifts. " + " ".join(
+        f"{label}: {'; '.join(_shift_in_words(row) for row in rows[:12])}."
+        for label, rows in shift_series(content).items()
+    )
+
+
+def _shift_in_words(row: Mapping[str, Any]) -> str:
+    return f"{row['distribution']} {percent(row['accuracy'])} %, ECE {percent(row['ece'])} %"
+
+
+def _classes_alt(content: Content) -> str:
+    lowest = "; ".join(_one(line) for line in content.weak)
+    return f"Accuracy of each class with its 95 % interval. The lowest: {lowest or 'none below the mean'}."
+
+
+_CURVES = "Loss, accuracy and learning rate. Training accuracy is of mixed images where mixup is on."
+_SHIFTS = "From forward (like the training frequencies) over uniform to backward; top-1 accuracy and ECE."
+_CLASSES = "From most to fewest training images. Bars: 95 % intervals (Wilson) by the number of test images."
+_RELIABILITY = "On the dotted line confidence is right; below it the ensemble is too sure. A dot's size: its images."
