@@ -36,6 +36,7 @@ class Stream(IntEnum):
     CROP = 10  # area, ratio and place of a resized crop
     TEST_PRIOR = 11  # test distributions drawn at random
     BOOTSTRAP = 12  # which images a resampled test set has
+    ARRIVAL = 13  # which test images of a stream come when
 
 
 def philox(counters: np.ndarray, key: tuple[int, int]) -> np.ndarray:

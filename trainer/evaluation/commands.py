@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from trainer.evaluation.distributions import remark
@@ -13,6 +14,9 @@ from trainer.evaluation.presets import WHOLE, Preset
 from trainer.evaluation.prior_flags import assumption, chosen_prior
 from trainer.evaluation.priors import TestPrior
 from trainer.evaluation.results import results_table, test_report
+from trainer.evaluation.streams.flags import StreamOptions, stream_options
+from trainer.evaluation.streams.report import stream_table, write_stream
+from trainer.evaluation.streams.run_stream import stream_of_run
 from utils.config.parser import ConfigParser
 from utils.distributed.environment import LaunchEnvironment
 from utils.errors import RunError, UserError
@@ -28,7 +32,7 @@ def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: 
         environment: the processes as they were launched.
         arguments: the flags, see `trainer.evaluation.scripts`.
     """
-    prior = chosen_prior(arguments)
+    prior, stream = chosen_prior(arguments), stream_options(arguments)
     run = open_run(
         parser,
         environment,
@@ -39,6 +43,9 @@ def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: 
     )
     if run is None:
         return None
+    if stream is not None:
+        _print_stream(run, WHOLE, prior, stream)
+        return run
     rows = run.rows(WHOLE, run.selected(WHOLE), prior=prior, intervals=arguments.intervals)
     report = test_report(rows, run.loader.class_names, run.loader.cls_num_list, run.split.sizes)
     _keep_and_print(run, rows, f"{_heading(run, prior, rows)}\n\n{report}")
@@ -49,7 +56,7 @@ def print_sweep(
     preset: Preset, parser: ConfigParser, environment: LaunchEnvironment, arguments: argparse.Namespace
 ) -> None:
     """Evaluate on a preset's test distributions, or on those that the flags name; arguments as of `print_test`."""
-    prior = chosen_prior(arguments)
+    prior, stream = chosen_prior(arguments), stream_options(arguments)
     run = open_run(
         parser,
         environment,
@@ -62,6 +69,9 @@ def print_sweep(
         return
     if arguments.distributions is not None:
         preset = replace(preset, distributions=tuple(arguments.distributions), by_default=False)
+    if stream is not None:
+        _print_stream(run, preset, prior, stream)
+        return
     distributions = run.selected(preset)
     rows = run.rows(preset, distributions, prior=prior, intervals=arguments.intervals)
     below = f"\n{text}" if (text := remark(distributions)) else ""
@@ -69,19 +79,32 @@ def print_sweep(
     _keep_and_print(run, rows, f"{_heading(run, prior, rows)}\n\n{report}")
 
 
+def _print_stream(run: TestRun, preset: Preset, prior: TestPrior, stream: StreamOptions) -> None:
+    """A preset's distributions as a stream."""
+    distributions = run.selected(preset)
+    rows, arriving = stream_of_run(run, distributions, prior, stream)
+    below = f"\n{text}" if (text := remark(distributions)) else ""
+    report = f"{_heading(run, prior, rows)}\n{arriving.name}\n\n{stream_table(rows, arriving)}{below}"
+    _keep_and_print(run, rows, report, lambda: write_stream(run.checkpoint.parent, rows, arriving))
+
+
 def _heading(run: TestRun, prior: TestPrior, rows: Sequence[Mapping[str, Any]]) -> str:
     """What was evaluated, and what is assumed."""
     return f"{run.description}\n{run.split_in_words}{run.calibration.in_words}{assumption(prior, rows)}"
 
 
-def _keep_and_print(run: TestRun, rows: Sequence[Mapping[str, Any]], report: str) -> None:
+def _keep_and_print(
+    run: TestRun, rows: Sequence[Mapping[str, Any]], report: str, write: Callable[[], Sequence[Path]] = tuple
+) -> None:
     """Enter rows into the result files, then print: whoever reads may be gone. The report comes in any case.
+
+    `write` writes further files.
 
     Raises:
         RunError: the rows could not be kept.
     """
     try:
-        written = run.store(rows)
+        written = ", ".join([run.store(rows), *map(str, write())])
     except UserError as error:
         print(report)
         raise RunError(f"the results are printed above, and not kept: {error}") from None

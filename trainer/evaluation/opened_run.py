@@ -130,13 +130,14 @@ class TestRun:
                 priors=[prior],
                 homes=self.homes,
                 class_names=self.loader.class_names,
-                held_out=self._held_out_of(weights),
+                held_out=self.held_out_of(weights),
                 intervals=intervals,
                 calibration=self.calibration.of(weights),
             )
         ]
 
-    def _held_out_of(self, weights: str) -> HeldOut | None:
+    def held_out_of(self, weights: str) -> HeldOut | None:
+        """Each expert's logits [K, E, C] and labels [K] of the held-out images, by one kind of weights."""
         held_out = self.held_out
         return None if held_out is None else HeldOut(held_out.logits[weights], held_out.targets)
 

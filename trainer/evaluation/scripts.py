@@ -7,6 +7,7 @@ import argparse
 from trainer.evaluation.calibration_flag import checked_choice
 from trainer.evaluation.distributions import checked_name, choices
 from trainer.evaluation.presets import SWEEPS
+from trainer.evaluation.streams.flags import add_stream_flags
 from utils.config.command_line import script_parser
 from utils.config.parser import ConfigParser
 from utils.distributed.environment import LaunchEnvironment, launch_environment, report_once, set_visible_gpus
@@ -73,6 +74,7 @@ def evaluation_parser(description: str, examples: str) -> argparse.ArgumentParse
         help="95 %% bootstrap intervals of every metric over the test images: of top-1 and ECE in the table, of all in "
         "results.json",
     )
+    add_stream_flags(parser)
     parser.add_argument("--validate", "--val", nargs="?", metavar="X", help="accepted, as published, and has no effect")
     return parser
 

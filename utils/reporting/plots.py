@@ -6,8 +6,10 @@ needs pyplot's global state, and would still have to be told the limits, the tit
 
 from __future__ import annotations
 
+import itertools
 import logging
-from collections.abc import Callable, Sequence
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,6 +17,8 @@ from matplotlib.figure import Figure
 _MOST_CLASSES = 1000  # 8,142² cells of a confusion matrix take a gigabyte
 _MOST_LABELS = 20
 _LONGEST_LABEL = 40
+_TITLE_WIDTH = 90
+_LINES = ("-", "--", "-.", ":")
 
 logger = logging.getLogger(__name__)
 
@@ -47,3 +51,28 @@ def drawable(name: str) -> str:
     """A name as matplotlib can draw it: cut to 40 letters, bytes that are no UTF-8 written out, `$` no formula."""
     cut = name if len(name) <= _LONGEST_LABEL else f"{name[: _LONGEST_LABEL - 1]}…"
     return cut.encode("utf-8", "backslashreplace").decode().replace("$", r"\$")
+
+
+def curves_figure(
+    edges: Sequence[float], curves: Mapping[str, Sequence[float]], *, title: str, horizontal: str, vertical: str
+) -> Figure:
+    """Values of consecutive intervals as steps.
+
+    Args:
+        edges: of the n intervals, length n + 1, rising.
+        curves: what a curve is called → its n values.
+        title: of the picture.
+        horizontal: what the edges are.
+        vertical: what the values are.
+    """
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for (name, values), line in zip(curves.items(), itertools.cycle(_LINES)):
+        axes.stairs(values, edges, baseline=None, label=drawable(name), linewidth=2, linestyle=line)
+    axes.set_title(textwrap.fill(title.replace("$", r"\$"), _TITLE_WIDTH), fontsize="medium")
+    axes.set_xlabel(horizontal)
+    axes.set_ylabel(vertical)
+    axes.set_xlim(edges[0], edges[-1])
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure

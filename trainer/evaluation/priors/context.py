@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from model.prior_estimation import HeldOut, PriorEvidence
+from model.prior_estimation import HeldOut, PriorEstimate, PriorEvidence
 from model.priors import adjust_logits
 
 HeldOutUse = Literal["unused", "helpful", "needed"]
@@ -84,6 +84,8 @@ class TestPrior:
         from_home: whether the predictor's own prior is taken out; without, it is taken for uniform.
         held_out: whether labelled images that the network was not trained on are of use: "unused", "helpful" (an
             estimate without them is a poorer one) or "needed".
+        estimator: what it is estimated by, a function of `PriorContext.evidence` and `image_weights`, roughly enough
+            for many estimates in a row; None where it is not estimated.
     """
 
     __test__ = False
@@ -93,6 +95,7 @@ class TestPrior:
     assumption: str
     from_home: bool = True
     held_out: HeldOutUse = "unused"
+    estimator: Callable[..., PriorEstimate] | None = None
 
     def found(self, logits: np.ndarray, context: PriorContext) -> FoundPrior | None:
         """The test prior for a predictor's logits [M, C].

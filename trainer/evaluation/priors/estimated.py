@@ -36,7 +36,7 @@ def _estimated(
         spread = np.quantile(np.abs(interval.priors - estimate.prior).sum(axis=1), 0.95)
         return FoundPrior(estimate.prior, (interval.low, interval.high), float(spread), _in_words(estimate))
 
-    return TestPrior(name, find, f"{_ALL_THE_SAME} {by}", held_out=held_out)
+    return TestPrior(name, find, f"{_ALL_THE_SAME} {by}", held_out=held_out, estimator=roughly)
 
 
 def _in_words(estimate: PriorEstimate) -> str:

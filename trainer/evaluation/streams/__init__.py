@@ -1,0 +1,1 @@
+"""Test images that arrive in batches while their class prior changes; the estimated prior follows."""
