@@ -52,6 +52,7 @@ COMMANDS = {
     "test_all_cifar.py|-r|x.pth|--distributions|nowhere.csv": 2,
     "tools.estimate|--help": 0,
     "tools.report|--help": 0,
+    "tools.summary|--help": 0,
     f"tools.estimate|{RECIPE}|--help": 0,
     f"tools.estimate|{RECIPE}|--gpus|0": 2,
     "tools.estimate|nowhere.json": 2,
