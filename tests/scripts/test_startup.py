@@ -53,6 +53,8 @@ COMMANDS = {
     "tools.estimate|--help": 0,
     "tools.report|--help": 0,
     "tools.summary|--help": 0,
+    "tools.runs|--help": 0,
+    "tools.runs|data_txt": 2,
     f"tools.estimate|{RECIPE}|--help": 0,
     f"tools.estimate|{RECIPE}|--gpus|0": 2,
     "tools.estimate|nowhere.json": 2,

@@ -1,1 +1,1 @@
-"""Many runs at once: found (`folders`), grouped by configuration (`groups`), compared (`comparisons`), as `tables`."""
+"""Many runs: found (`folders`), listed (`listing`), grouped by configuration, compared, and written as `tables`."""
