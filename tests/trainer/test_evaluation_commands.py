@@ -12,6 +12,7 @@ import pytest
 
 from data_loader.loader import ListedImages
 from model.metrics import METRICS
+from trainer.evaluation.aggregations.sade import learn
 from trainer.evaluation.checkpoint_networks import weights_in
 from trainer.evaluation.distributions import Distribution
 from trainer.evaluation.opened_run import TestRun
@@ -90,3 +91,30 @@ def test_other_distributions_than_the_presets_may_be_given(run: TestRun) -> None
     preset = replace(SWEEPS["cifar"], distributions=("backward4", "uniform"))
     rows = run.rows(preset, run.selected(preset))
     assert [(row["distribution"], row["images"]) for row in rows[:2]] == [("backward4", 8 + 5 + 3 + 2), ("uniform", 32)]
+
+
+def test_sades_weights_are_learnt_for_each_distribution_and_stand_in_its_row(run: TestRun) -> None:
+    random = np.random.default_rng(1)
+    noise = random.normal(size=(2, 32, 2, 4)) * np.array([0.1, 4.0])[:, np.newaxis]  # the second expert is unstable
+    both = [Predictions({"raw": view, "averaged": view}, TARGETS) for view in RAW + noise]
+    seen = replace(run, views=(both[0], both[1]), homes=np.array([[0.4, 0.3, 0.2, 0.1], [0.25] * 4]))
+    sweep = SWEEPS["inat"].aggregated("sade")
+    rows = [row for row in seen.rows(sweep, seen.selected(sweep)) if row["weights"] == "raw"]
+    assert {row["predictor"] for row in rows} == {"sade"}
+    assert all(row["expert_weights"][0] > 0.8 for row in rows)
+    assert len({tuple(row["expert_weights"]) for row in rows}) > 1
+    uniform = next(row for row in rows if row["distribution"] == "uniform")
+    weighted = np.einsum("nec,e->nc", RAW, uniform["expert_weights"])
+    assert uniform["accuracy"] == (weighted.argmax(axis=1) == TARGETS).mean()
+    names = {row["predictor"] for row in seen.rows(WHOLE.aggregated("sade"), seen.selected(WHOLE))}
+    assert names == {"ensemble", "sade", "expert 0", "expert 1"}
+
+
+def test_sade_is_at_home_on_the_weighted_mean_of_its_experts_homes() -> None:
+    homes = np.array([[0.8, 0.2], [0.5, 0.5]])
+    predictor = learn(np.random.default_rng(0).normal(size=(2, 20, 2, 2)) * np.array([0.2, 3])[:, np.newaxis])
+    first = predictor.expert_weights[0]  # type: ignore[index]
+    log_ratio = first * np.log(0.8 / 0.2)
+    found = predictor.home(homes)
+    np.testing.assert_allclose(np.log(found[0] / found[1]), log_ratio)
+    assert predictor.home(homes[:1]) is None

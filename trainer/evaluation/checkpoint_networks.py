@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from base import View
 from data_loader.loader import ImageDataLoader
 from trainer.build import build_model
 from trainer.config.components import method_classes
@@ -36,6 +37,8 @@ def run_networks(
     device: torch.device,
     *,
     distributed: DistributedContext,
+    view: View = "test",
+    epoch: int = 0,
 ) -> Predictions | None:
     """The predictions of each of a checkpoint's networks, in rank 0; None in the others.
 
@@ -46,12 +49,14 @@ def run_networks(
         split: the loader of the images.
         device: where the networks run.
         distributed: the processes that share the work.
+        view: see `trainer.evaluation.predictions.predict`.
+        epoch: likewise.
     """
     network, logits = build_model(config, device), {}
     names = dict.fromkeys(name for kind in method_classes(config.method) for name in kind.weights)
     for name, state in weights_in(content, names).items():
         load_weights(network, state, checkpoint)
-        predicted = predict(network, split, device, distributed=distributed)
+        predicted = predict(network, split, device, distributed=distributed, view=view, epoch=epoch)
         if predicted is not None:
             logits[name] = predicted.logits
     return None if predicted is None else Predictions(logits, predicted.targets, predicted.skipped)

@@ -32,7 +32,7 @@ def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: 
         environment: the processes as they were launched.
         arguments: the flags, see `trainer.evaluation.scripts`.
     """
-    prior, stream = chosen_prior(arguments), stream_options(arguments)
+    prior, stream = chosen_prior(arguments), _stream(arguments)
     run = open_run(
         parser,
         environment,
@@ -40,13 +40,15 @@ def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: 
         held_out=prior.held_out,
         allow_trained=arguments.allow_trained,
         calibration=arguments.calibration,
+        views=arguments.aggregation != "mean",
     )
     if run is None:
         return None
     if stream is not None:
         _print_stream(run, WHOLE, prior, stream)
         return run
-    rows = run.rows(WHOLE, run.selected(WHOLE), prior=prior, intervals=arguments.intervals)
+    whole = _aggregated(WHOLE, run, arguments.aggregation)
+    rows = run.rows(whole, run.selected(whole), prior=prior, intervals=arguments.intervals)
     report = test_report(rows, run.loader.class_names, run.loader.cls_num_list, run.split.sizes)
     _keep_and_print(run, rows, f"{_heading(run, prior, rows)}\n\n{report}")
     return run
@@ -56,7 +58,7 @@ def print_sweep(
     preset: Preset, parser: ConfigParser, environment: LaunchEnvironment, arguments: argparse.Namespace
 ) -> None:
     """Evaluate on a preset's test distributions, or on those that the flags name; arguments as of `print_test`."""
-    prior, stream = chosen_prior(arguments), stream_options(arguments)
+    prior, stream = chosen_prior(arguments), _stream(arguments)
     run = open_run(
         parser,
         environment,
@@ -64,6 +66,7 @@ def print_sweep(
         held_out=prior.held_out,
         allow_trained=arguments.allow_trained,
         calibration=arguments.calibration,
+        views=arguments.aggregation != "mean",
     )
     if run is None:
         return
@@ -72,11 +75,28 @@ def print_sweep(
     if stream is not None:
         _print_stream(run, preset, prior, stream)
         return
+    preset = _aggregated(preset, run, arguments.aggregation)
     distributions = run.selected(preset)
     rows = run.rows(preset, distributions, prior=prior, intervals=arguments.intervals)
     below = f"\n{text}" if (text := remark(distributions)) else ""
     report = f"{results_table(rows, first='distribution')}{below}"
     _keep_and_print(run, rows, f"{_heading(run, prior, rows)}\n\n{report}")
+
+
+def _aggregated(preset: Preset, run: TestRun, name: str) -> Preset:
+    """A preset with the aggregation that the flag names, or a UserError where there is nothing to aggregate."""
+    if name != "mean" and next(iter(run.predictions.logits.values())).shape[1] == 1:
+        raise UserError(f"--aggregation {name}: the network has one expert, and weighs nothing")
+    if name != "mean" and run.calibration.fitted is not None:
+        raise UserError(f"--aggregation {name}: a calibration is of the mean and of each expert; leave one of both out")
+    return preset.aggregated(name)
+
+
+def _stream(arguments: argparse.Namespace) -> StreamOptions | None:
+    options = stream_options(arguments)
+    if options is not None and arguments.aggregation != "mean":
+        raise UserError(f"--stream: the experts' mean is followed; leave --aggregation {arguments.aggregation} out")
+    return options
 
 
 def _print_stream(run: TestRun, preset: Preset, prior: TestPrior, stream: StreamOptions) -> None:

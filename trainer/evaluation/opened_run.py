@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from base import View
 from data_loader.loader import ImageDataLoader, ListedImages
 from data_loader.run_data import RunData
 from model.prior_estimation import HeldOut
@@ -56,6 +57,7 @@ class TestRun:
         data: what the results call the test images.
         calibration: of its predictors.
         digest: SHA-256 of the checkpoint that was read.
+        views: predictions of two random views of the test images; None: they were not asked for.
     """
 
     __test__ = False
@@ -69,6 +71,7 @@ class TestRun:
     data: str = ""
     calibration: AppliedCalibration = NO_CALIBRATION
     digest: str = ""
+    views: tuple[Predictions, Predictions] | None = None
 
     def selected(self, preset: Preset) -> list[Distribution]:
         """The test distributions of a preset."""
@@ -133,6 +136,7 @@ class TestRun:
                 held_out=self.held_out_of(weights),
                 intervals=intervals,
                 calibration=self.calibration.of(weights),
+                views=None if self.views is None else np.stack([view.logits[weights] for view in self.views]),
             )
         ]
 
@@ -171,6 +175,7 @@ def open_run(
     held_out: HeldOutUse = "unused",
     allow_trained: bool = False,
     calibration: str | None = None,
+    views: bool = False,
 ) -> TestRun | None:
     """Load the checkpoint that `-r` names with the configuration beside it, and predict its test split once.
 
@@ -183,6 +188,7 @@ def open_run(
         held_out: whether to predict the images, too, that were held out from training for validation, where there are.
         allow_trained: own test images may be among those that the run was trained on.
         calibration: what the flag says, see `trainer.evaluation.calibration_flag`.
+        views: whether to predict two random views of the test images, too.
 
     Raises:
         UserError: what can't be read, or is another checkpoint's calibration; held-out images are "needed", and the
@@ -203,6 +209,7 @@ def open_run(
             held_out=held_out,
             allow_trained=allow_trained,
             calibration=calibration,
+            views=views,
         )
 
 
@@ -216,6 +223,7 @@ def _predicted(
     held_out: HeldOutUse,
     allow_trained: bool,
     calibration: str | None,
+    views: bool,
 ) -> TestRun | None:
     if distributed.is_main:
         repair_results(checkpoint.parent)
@@ -234,11 +242,17 @@ def _predicted(
 
     trained = TrainedImages(config, read.content, known, allow_trained)
 
-    def predictions_of(split: ImageDataLoader) -> Predictions | None:
+    def predictions_of(split: ImageDataLoader, *, view: View = "test", epoch: int = 0) -> Predictions | None:
+        is_test = split.split == "test" and view == "test"
+        name = split.split if view == "test" else f"view{epoch}"
+
         def compute() -> Predictions | None:
             with distributed.main_first():
-                trained_on = trained.search(split) if distributed.is_main and split.split == "test" else None
-            computed = run_networks(config, read.content, checkpoint, split, device, distributed=distributed)
+                trained_on = trained.search(split) if distributed.is_main and is_test else None
+            split.prepare_views((view,))
+            computed = run_networks(
+                config, read.content, checkpoint, split, device, distributed=distributed, view=view, epoch=epoch
+            )
             return None if computed is None else replace(computed, trained_on=trained_on)
 
         return stored_predictions(
@@ -249,19 +263,23 @@ def _predicted(
             compute,
             precision=build_precision(config, device).name,
             contents=split.contents if distributed.is_main else None,
-            split=split.split,
+            split=name,
             distributed=distributed,
         )
 
     predictions = predictions_of(loader)
     validation = predictions_of(loader.of_split("validation")) if predicts_validation else None
+    first, second = (
+        predictions_of(loader.of_split("test"), view="weak", epoch=epoch) if views else None for epoch in (1, 2)
+    )
     if predictions is None:
         return None
     predictions = trained.checked(predictions, loader)
     description = _described(config.name, checkpoint, read.content.get("epoch", "unknown"), loader.cls_num_list)
     homes = home_priors(config, loader)
+    both = None if first is None or second is None else (first, second)
     return TestRun(
-        checkpoint, loader, predictions, description, homes, validation, data_name(loader), applied, read.digest
+        checkpoint, loader, predictions, description, homes, validation, data_name(loader), applied, read.digest, both
     )
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from base import BaseDataLoader, Batch
+from base import BaseDataLoader, Batch, View
 from data_loader.lost_workers import report_lost_workers
 from model.experts import expert_logits_of
 from utils.distributed.context import DistributedContext
@@ -60,6 +60,8 @@ def predict(
     *,
     distributed: DistributedContext | None = None,
     title: str = "evaluation",
+    view: View = "test",
+    epoch: int = 0,
     between_batches: Callable[[], None] = lambda: None,
     watch: Callable[[Iterator[Batch]], Iterator[Batch]] = iter,
 ) -> Predicted | None:
@@ -73,6 +75,8 @@ def predict(
         device: where the model lies.
         distributed: the processes that share the work; None: this one is alone.
         title: of the progress bar.
+        view: how the images are seen: without augmentation, or by another view's random transforms.
+        epoch: of these; another one has other random numbers.
         between_batches: called after each round of batches, equally often in all processes; what it raises ends the
             evaluation.
         watch: passes the batches on, and looks after the time that they are waited for.
@@ -87,12 +91,12 @@ def predict(
     was_training = model.training
     model.eval()
     gathered = _Gathered(loader, distributed)
-    batches = watch(loader.epoch(0, first_step=distributed.rank, every=distributed.size))
+    batches = watch(loader.epoch(epoch, first_step=distributed.rank, every=distributed.size))
     with progress_bar(title, loader.num_images, shown=distributed.is_main) as bar, report_lost_workers():
         for first in range(0, len(loader), distributed.size):
             batch = next(batches, None)  # the last round may have none for this process
             if batch is not None:
-                images = batch.to(device).view("test")
+                images = batch.to(device).view(view)
                 logits = expert_logits_of(model(images))
                 gathered.add(logits.float().cpu(), first + distributed.rank)
             bar.update(gathered.receive_round(first))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from data_loader.datasets.longtail import SHIFT_RATIOS
 
@@ -26,6 +26,12 @@ class Preset:
     distributions: tuple[str, ...]
     aggregations: tuple[str, ...]
     by_default: bool = True
+
+    def aggregated(self, name: str) -> Preset:
+        """With another aggregation of the experts than their mean; beside the mean where each expert stands, too."""
+        if name == "mean":
+            return self
+        return replace(self, aggregations=("mean", name, "experts") if "experts" in self.aggregations else (name,))
 
 
 def ladder(ratios: Sequence[int]) -> tuple[str, ...]:

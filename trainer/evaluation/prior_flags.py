@@ -69,7 +69,7 @@ def assumption(prior: TestPrior, rows: Sequence[Mapping[str, Any]]) -> str:
     Raises:
         UserError: the correction starts from the ensemble's own prior, which is unknown.
     """
-    homes = sorted({row["home"] for row in rows if row["predictor"] == "ensemble"})
+    homes = sorted({row["home"] for row in rows if not row["predictor"].startswith("expert ")})
     if not homes:
         raise UserError(
             f"--prior {prior.name}: the method does not say which class prior its predictor is right for, and the "

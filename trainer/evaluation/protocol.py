@@ -35,6 +35,7 @@ def evaluate(
     held_out: HeldOut | None = None,
     intervals: bool = False,
     calibration: WeightsCalibration = UNCALIBRATED,
+    views: np.ndarray | None = None,
     prior_replicates: int = 50,
 ) -> Iterator[dict[str, Any]]:
     """Score every predictor under every prior on every distribution.
@@ -53,6 +54,8 @@ def evaluate(
         held_out: each expert's logits [K, E, C] and labels [K] of images that the network was not trained on.
         intervals: whether each metric has a bootstrap interval.
         calibration: of the predictors, each of which is left out where there is none for it.
+        views: each expert's logits of two random views of the test split, [2, N, E, C], for predictors that learn from
+            them.
         prior_replicates: resampled test sets for the intervals of an estimated prior; 0: rows have none of it.
 
     Yields:
@@ -67,9 +70,10 @@ def evaluate(
     names = class_names or [str(label) for label in range(num_classes)]
     for distribution in distributions:
         selected = logits[distribution.indices]
-        for predictor in predictors:
-            if not calibration.covers(predictor.name):
+        for offered in predictors:
+            if not calibration.covers(offered.name):
                 continue
+            predictor = offered.learnt(None if views is None else views[:, distribution.indices])
             combined = predictor.combine(selected)  # [M, E, C] → [M, C]
             home = None if homes is None else predictor.home(homes)
             calibrator = calibration.calibrator(predictor.name, home_in_words(home, counts))
@@ -90,6 +94,7 @@ def evaluate(
                     "distribution": distribution.name,
                     "predictor": predictor.name,
                     "selection": distribution.selection,
+                    **({} if predictor.expert_weights is None else {"expert_weights": list(predictor.expert_weights)}),
                     "images": len(labels),
                     **scores_of(labelled, intervals=intervals),
                     **(_before(prior.corrected(combined, found, context), labels) if calibrator else {}),

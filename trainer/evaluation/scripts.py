@@ -74,6 +74,13 @@ def evaluation_parser(description: str, examples: str) -> argparse.ArgumentParse
         help="95 %% bootstrap intervals of every metric over the test images: of top-1 and ECE in the table, of all in "
         "results.json",
     )
+    parser.add_argument(
+        "--aggregation",
+        choices=("mean", "sade"),
+        default="mean",
+        help="how the experts become one predictor: the mean of their logits (default), or with SADE's weights, learnt "
+        "from two random views of each distribution's unlabelled images",
+    )
     add_stream_flags(parser)
     parser.add_argument("--validate", "--val", nargs="?", metavar="X", help="accepted, as published, and has no effect")
     return parser
