@@ -22,9 +22,12 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.machine import processor_name
+from trainer.evaluation.aggregations import predictors
 from trainer.evaluation.opened_run import TestRun, open_run
 from trainer.evaluation.presets import SWEEPS, Preset
 from trainer.evaluation.priors import PRIORS
+from trainer.evaluation.protocol import evaluate
+from trainer.evaluation.results import RAW
 from utils.config.json_files import read_configuration
 from utils.config.parser import CONFIG_NAME, ConfigParser
 from utils.distributed.environment import launch_environment
@@ -40,11 +43,12 @@ METRICS = {"accuracy": "top-1 %", "ece": "ECE %"}
 Scores = dict[str, dict[str, list[float]]]  # family of distributions → prior → one figure a seed
 
 
-def opened(checkpoint: Path, *, held_out: bool) -> TestRun:
+def opened(checkpoint: Path, *, held_out: bool, calibration: str) -> TestRun:
     """A run's test predictions, with those of its held-out images where it has any."""
     source = checkpoint.parent / CONFIG_NAME
-    parser = ConfigParser(read_configuration(source), source=str(source), resume=checkpoint)
-    run = open_run(parser, launch_environment(), held_out="helpful" if held_out else "unused")
+    config, files = read_configuration(source)
+    parser = ConfigParser(config, source=str(source), resume=checkpoint, files=files)
+    run = open_run(parser, launch_environment(), held_out="helpful" if held_out else "unused", calibration=calibration)
     assert run is not None, "there is one process"
     return run
 
@@ -55,11 +59,22 @@ def scores_of(run: TestRun, priors: list[str]) -> dict[str, dict[str, dict[str, 
     found: dict[str, dict[str, dict[str, list[float]]]] = {
         metric: defaultdict(lambda: defaultdict(list)) for metric in METRICS
     }
-    for name in priors:
-        for row in run.rows(preset, run.selected(preset), prior=PRIORS[name]):
-            family = row["distribution"].partition("-")[0]
-            for metric in METRICS:
-                found[metric][family][name].append(100 * row[metric])
+    logits = run.predictions.logits[RAW]
+    rows = evaluate(
+        logits,
+        run.predictions.targets,
+        run.loader.cls_num_list,
+        distributions=run.selected(preset),
+        predictors=predictors(preset.aggregations, logits.shape[1]),
+        priors=[PRIORS[name] for name in priors],
+        homes=run.homes,
+        held_out=run.held_out_of(RAW),
+        calibration=run.calibration.of(RAW),
+        prior_replicates=0,
+    )
+    for row in rows:
+        for metric in METRICS:
+            found[metric][row["distribution"].partition("-")[0]][row["prior"]].append(100 * row[metric])
     return {
         metric: {family: {name: float(np.mean(values)) for name, values in rows.items()} for family, rows in by.items()}
         for metric, by in found.items()
@@ -119,18 +134,21 @@ def main() -> None:
     flags.add_argument("checkpoints", nargs="+", type=Path, help="one for each seed")
     flags.add_argument("--priors", nargs="+", default=[name for name in PRIORS if name != "posthoc"])
     flags.add_argument("--without-held-out", action="store_true", help="logits alone; leaves out what needs more")
+    flags.add_argument("--calibration", default="none", help="none, or stored: as tools.calibrate wrote it before")
     flags.add_argument("--out", type=Path, help="write the figures here, as JSON")
     arguments = flags.parse_args()
     held_out = not arguments.without_held_out
     given = [*BESIDE, *(name for name in arguments.priors if name not in BESIDE)]
     priors = [name for name in given if held_out or PRIORS[name].held_out != "needed"]
-    found = gathered([scores_of(opened(path, held_out=held_out), priors) for path in arguments.checkpoints])
+    runs = (opened(path, held_out=held_out, calibration=arguments.calibration) for path in arguments.checkpoints)
+    found = gathered([scores_of(run, priors) for run in runs])
     print(report(found, priors))
     if arguments.out is not None:
         content: dict[str, Any] = {
             "machine": processor_name(),
             "checkpoints": [str(path.relative_to(path.parents[2])) for path in arguments.checkpoints],
             "held_out": held_out,
+            "calibration": arguments.calibration,
             **found,
         }
         write_text(arguments.out, json.dumps(content, indent=1) + "\n")
