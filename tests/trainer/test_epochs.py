@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +26,13 @@ class Notes:
     def __init__(self) -> None:
         self.lines: list[tuple[int, dict[str, float]]] = []
         self.closed = 0
+        self.compared: list[str] = []
 
     def scalars(self, values: Mapping[str, float], epoch: int) -> None:
         self.lines.append((epoch, dict(values)))
+
+    def hyperparameters(self, scores: Iterable[str]) -> None:
+        self.compared = list(scores)
 
     def close(self) -> None:
         self.closed += 1
@@ -173,6 +177,7 @@ def test_every_epoch_is_recorded_once_and_the_recorder_closed(tmp_path: Path) ->
         (2, {"loss": 1.0, "val_accuracy": 0.2}),
     ]
     assert trainer.recorder.closed == 1
+    assert trainer.recorder.compared == ["loss", "val_accuracy"]
     assert [line["epoch"] for line in trainer.state.history] == [1, 2]
 
 

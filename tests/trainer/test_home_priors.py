@@ -187,8 +187,11 @@ def test_the_flags_name_one_prior() -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ("knwon", r"--prior knwon: give none, bbse, em, known, .*, or a CSV or JSON file; did you mean 'known'\?"),
-        ("posthoc", "--prior posthoc: give none, bbse, em"),
+        ("knwon", r"--prior knwon: give none, auto, bbse, em, known, .*, or a CSV or JSON file; did you mean 'known'"),
+            "knwon",
+            r"--prior knwon: give none, auto, bbse, em, known, .*, or a CSV or JSON file; did you mean 'known'\?",
+        ),
+        ("posthoc", "--prior posthoc: give none, auto, bbse, em"),
         ("missing.csv", "missing.csv: no such file of a prior"),
     ],
 )

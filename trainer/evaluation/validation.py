@@ -48,8 +48,11 @@ def validation_curves(logits: np.ndarray, targets: np.ndarray, class_counts: Seq
         class_counts: training images of each class, length C.
 
     Returns:
-        "groups/many", "groups/medium", "groups/few" and "calibration/ece", in 0 … 1; without groups that have no class.
+        "groups/many", "groups/medium", "groups/few" and "calibration/ece", in 0 … 1; without groups that have no class;
+        nothing of logits that are no finite numbers: the training has diverged, which others tell.
     """
+    if not np.isfinite(logits).all():
+        return {}
     labelled = LabelledLogits(mean_of_experts(logits), targets, np.asarray(class_counts))
     curves = {drawn: float(METRICS[name].of_set(labelled)) for drawn, name in _CURVES.items()}
     return {drawn: value for drawn, value in curves.items() if not np.isnan(value)}
