@@ -187,7 +187,7 @@ def test_the_flags_name_one_prior() -> None:
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ("knwon", r"--prior knwon: give none, auto, bbse, em, known, .*, or a CSV or JSON file; did you mean 'known'"),
+        (
             "knwon",
             r"--prior knwon: give none, auto, bbse, em, known, .*, or a CSV or JSON file; did you mean 'known'\?",
         ),
