@@ -264,7 +264,7 @@ def test_the_citation_file_names_the_paper() -> None:
 @pytest.mark.parametrize(
     ("heading", "anchor"),
     [
-        ("Your own images in five minutes", "your-own-images-in-five-minutes"),
+        ("Your own images in one command", "your-own-images-in-one-command"),
         ("Flags of train.py", "flags-of-trainpy"),
         ("Signals: Ctrl-C, SIGTERM", "signals-ctrl-c-sigterm"),
     ],
