@@ -191,5 +191,6 @@ def test_a_single_expert_is_the_ensemble() -> None:
 
 @pytest.mark.parametrize("name", AGGREGATIONS)
 def test_each_aggregation_makes_one_predictor_of_the_experts(name: str, logits: np.ndarray) -> None:
+    views = np.stack([logits[:50], logits[:50] + 0.1])  # [2, 50, 3, 10]
     for predictor in predictors([name], 3):
-        assert predictor.combine(logits[:50]).shape == (50, 10)
+        assert predictor.learnt(views).combine(logits[:50]).shape == (50, 10)
