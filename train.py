@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from trainer.own_images.flags import add_flags, names_images
+from trainer.pretrained import add_flag, with_pretrained
 from utils.config.command_line import add_section_help, script_parser
 from utils.config.overrides import add_override_flags
 from utils.config.parser import ConfigParser
@@ -21,6 +22,7 @@ SECTIONS = {
     "initialise": "weights to start from",
 }
 EXAMPLES = """  python train.py --images my_images
+  python train.py --images my_images --pretrained
   python train.py -c configs/digits/config_digits_ir40_bs-experts.json --val
   python train.py -c configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json --seed 1 --num_experts 7
   python train.py -c configs/digits/config_digits_ir40_bs-experts.json -r auto
@@ -33,6 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = script_parser(what, EXAMPLES, resume=RESUME, own_help=True)
     add_section_help(parser, SECTIONS, explain)
     add_flags(parser)
+    add_flag(parser)
     add_override_flags(parser)
     return parser
 
@@ -50,7 +53,7 @@ def main() -> None:
     arguments = build_parser().parse_args()
     environment = launch_environment()
     with report_once(environment):
-        parser = None if names_images(arguments) else ConfigParser.from_args(arguments)
+        parser = None if names_images(arguments) else with_pretrained(ConfigParser.from_args(arguments), arguments)
         set_visible_gpus(arguments.device)
     if parser is None:
         with interrupts_end_at_once():

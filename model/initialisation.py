@@ -72,9 +72,9 @@ def take_weights(
             is then as it was.
     """
     own = network.state_dict()
-    names = _our_names({name.removeprefix("module."): value for name, value in state.items()})
+    names = _our_names(state)
     stay_new = set(matching(list(own), reset))
-    origins = {name: origin for name in own if (origin := _origin_of(name, names)) is not None}
+    origins = _origins(own, names)
     fitting = _fitting(own, names, origins)
     if strict:
         differences = _differences(own, names, origins, fitting, stay_new)
@@ -96,11 +96,30 @@ def take_weights(
     )
 
 
+def trunk_differences(network: ExpertModel, state: Mapping[str, Tensor]) -> str:
+    """How a source's trunk differs from a network's, in words; empty: `take_weights` takes the whole of it.
+
+    Args:
+        network: its values don't matter; it may be on the meta device.
+        state: as for `take_weights`.
+    """
+    own = network.state_dict()
+    names = _our_names(state)
+    origins = _origins(own, names)
+    return _differences(own, names, origins, _fitting(own, names, origins), set())
+
+
 def _our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict by our names: torchvision's get the prefix that ours have."""
+    """A state dict by our names: torchvision's get the prefix that ours have, and DataParallel's goes."""
+    state = {name.removeprefix("module."): value for name, value in state.items()}
     if any(name.startswith(_TRUNK) for name in state):
-        return dict(state)
+        return state
     return {name if name.startswith(_TORCHVISION_CLASSIFIER) else _TRUNK + name: state[name] for name in state}
+
+
+def _origins(own: Mapping[str, Tensor], names: Mapping[str, Tensor]) -> dict[str, str]:
+    """Names of ours → the source's that they are taken from, where it has one."""
+    return {name: origin for name in own if (origin := _origin_of(name, names)) is not None}
 
 
 def _origin_of(name: str, names: Mapping[str, Tensor]) -> str | None:

@@ -21,6 +21,7 @@ __all__ = [
     "ResNeXt50Model",
     "ResNeXt152Model",
     "ResNet10Model",
+    "ResNet18Model",
     "ResNet32Model",
     "ResNet32Model_B",
     "ResNet34Model",
@@ -131,6 +132,12 @@ class ResNet10Model(ExpertsModel):
     """ResNet-10 of basic blocks."""
 
     architecture = replace(IMAGENET, block=BasicBlock, blocks=(1, 1, 1, 1))
+
+
+class ResNet18Model(ExpertsModel):
+    """ResNet-18 of basic blocks, as torchvision has it: for its published weights."""
+
+    architecture = replace(IMAGENET, block=BasicBlock, blocks=(2, 2, 2, 2))
 
 
 class ResNet34Model(ExpertsModel):

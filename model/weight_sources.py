@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torchvision.models import get_model_weights
 
+from model.published_weights import TORCHVISION
 from utils.errors import UserError, nearest
 from utils.files.checkpoint import file_digest, read_weights
 
-TORCHVISION = "torchvision:"
-_MODELS = ("resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d")  # those that ours are like
+_MODELS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d")  # those that ours are like
 
 
 def read_source(source: str) -> Mapping[str, Tensor]:
@@ -42,7 +42,8 @@ def _published(source: str) -> Mapping[str, Tensor]:
     except (OSError, HTTPException, RuntimeError) as error:
         reason = str(getattr(error, "reason", error)) or type(error).__name__
         raise UserError(
-            f"{source}: can't be downloaded ({reason.splitlines()[0]}); download {url} elsewhere and name the file"
+            f"{source}: can't be downloaded ({reason.splitlines()[0]}); download {url} elsewhere and name the file "
+            "(--pretrained FILE)"
         ) from None
 
 

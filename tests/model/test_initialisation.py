@@ -14,8 +14,10 @@ from model import model as networks
 from model.experts import ExpertModel
 from model.initialisation import take_weights
 from model.rescaling import PerClassScale
+from model.twins import twin_of
 
 TWINS = {
+    "ResNet18Model": "resnet18",
     "ResNet50Model": "resnet50",
     "ResNeXt50Model": "resnext50_32x4d",
     "ResNet101Model": "resnet101",
@@ -66,6 +68,7 @@ def test_the_trunk_computes_what_torchvisions_does(name: str) -> None:
     twin = of_torchvision(TWINS[name])
     state = twin.state_dict()
     network = ours(name)
+    assert (twin_of(state), twin_of(network.state_dict())) == (name, name)
     taken = take_weights(network, state, source="there.pth")
     twin.fc = nn.Identity()
     images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
@@ -248,6 +251,7 @@ def test_a_pattern_that_fits_nothing_is_refused_with_what_is_near(pattern: str, 
 )
 def test_another_network_is_refused_with_the_reason(name: str, source: str, message: str) -> None:
     state = of_torchvision(source, device="meta").state_dict()
+    assert twin_of(state) != name
     with pytest.raises(ValueError, match=re.escape(f"there.pth: is of another network: {message}")) as caught:
         take_weights(ours(name, device="meta"), state, source="there.pth")
     assert "\n" not in str(caught.value)

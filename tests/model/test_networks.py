@@ -15,7 +15,7 @@ from utils.config.ranges import PositiveFloat, PositiveInt
 CIFAR_TYPES = ["ResNet32Model", "ResNet32Model_B"]
 FEATURES = {  # D of the published types
     **dict.fromkeys(CIFAR_TYPES, 64),
-    **dict.fromkeys(["ResNet10Model", "ResNet34Model"], 512),
+    **dict.fromkeys(["ResNet10Model", "ResNet18Model", "ResNet34Model"], 512),
     **dict.fromkeys(["ResNet50Model", "ResNet101Model", "ResNet152Model", "ResNeXt50Model", "ResNeXt152Model"], 2048),
 }
 
@@ -55,7 +55,8 @@ def test_depth_is_three_convolutions_a_bottleneck_and_the_stem(name, num_blocks)
 
 
 @pytest.mark.parametrize(
-    "name", ["ResNet50Model", "ResNet101Model", "ResNet152Model", "ResNet34Model", "ResNeXt50Model"]
+    "name",
+    ["ResNet18Model", "ResNet50Model", "ResNet101Model", "ResNet152Model", "ResNet34Model", "ResNeXt50Model"],
 )
 def test_one_linear_expert_has_the_size_of_torchvisions_network(name):
     torchvision_models = pytest.importorskip("torchvision.models")

@@ -103,13 +103,13 @@ def test_published_weights_are_asked_of_torchvision_with_a_check_and_read_safely
 @pytest.mark.parametrize(
     "name",
     ["", "nonsense", "ResNet50_Weights", "ResNet50_Weights.V9", "resnet50.IMAGENET1K_V1", "a.b.c",
-     "ResNet50_Weights.DEFAULT", "ViT_B_16_Weights.IMAGENET1K_V1", "ResNet18_Weights.IMAGENET1K_V1"],
+     "ResNet50_Weights.DEFAULT", "ViT_B_16_Weights.IMAGENET1K_V1", "Wide_ResNet50_2_Weights.IMAGENET1K_V1"],
 )  # fmt: skip
 def test_other_names_are_refused_with_those_that_there_are(name: str) -> None:
     """`DEFAULT`, too: what it means changes with torchvision's version."""
     message = refusal(f"torchvision:{name}")
     assert message.startswith(f"torchvision:{name}: torchvision has no such weights of a network like ours; choose one")
-    for network in ("ResNet34", "ResNet50", "ResNet101", "ResNet152", "ResNeXt50_32X4D"):
+    for network in ("ResNet18", "ResNet34", "ResNet50", "ResNet101", "ResNet152", "ResNeXt50_32X4D"):
         assert f"{network}_Weights.IMAGENET1K_V1" in message
     assert "ViT" not in message.split("choose one")[1]
 
@@ -136,7 +136,8 @@ def test_without_a_network_one_line_says_what_to_do(
 
     monkeypatch.setattr(torch.hub, "urlopen", no_network)
     url = ResNet50_Weights.IMAGENET1K_V2.url
-    assert refusal(NAME) == f"{NAME}: can't be downloaded ({reason}); download {url} elsewhere and name the file"
+    there = f"download {url} elsewhere and name the file (--pretrained FILE)"
+    assert refusal(NAME) == f"{NAME}: can't be downloaded ({reason}); {there}"
     assert not list(cache.iterdir())
 
 

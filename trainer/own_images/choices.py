@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from trainer.own_images.network import ChosenNetwork
+
 _FEW_VALIDATED = 100  # images: below, an accuracy moves in steps of more than a point
 _MANY = 5000  # training images
 _PRESENTED = 6000  # images, over all epochs, that a small set is shown
 _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 100
+_PRESENTED_PRETRAINED, _FEWEST_EPOCHS_PRETRAINED = 2000, 10  # fine-tuning takes a third of the time
 
 
 class Choice(NamedTuple):
@@ -37,6 +40,7 @@ class Circumstances:
         side: pixels of the shorter side of an image, the median.
         has_gpu: whether there is a GPU to train on.
         given: path → value of what the flags set.
+        network: the one to be trained.
     """
 
     folder: str
@@ -45,6 +49,7 @@ class Circumstances:
     side: int
     has_gpu: bool
     given: Mapping[str, Any]
+    network: ChosenNetwork
 
 
 def reading(folder: str, *, validation_split: bool) -> list[Choice]:
@@ -75,7 +80,7 @@ def reading(folder: str, *, validation_split: bool) -> list[Choice]:
 def choices(at: Circumstances, read: Sequence[Choice]) -> list[Choice]:
     """All choices, in the configuration's order; `read` are those of `reading`."""
     named = [Choice("name", _run_name(at.folder)), Choice("n_gpu", 1)]
-    return [*named, *_network(at), *read, *_images(at), *_training(at)]
+    return [*named, *_network(at), *_first_weights(at), *read, *_images(at), *_training(at)]
 
 
 def nested(chosen: Sequence[Choice]) -> tuple[dict[str, Any], dict[str, str]]:
@@ -97,7 +102,7 @@ def _run_name(folder: str) -> str:
 
 def _network(at: Circumstances) -> list[Choice]:
     return [
-        Choice("arch.type", "ResNet10Model", "small, for few images and a CPU; ResNet50Model for more of both"),
+        Choice("arch.type", at.network.architecture, at.network.reason),
         Choice("arch.args.num_classes", len(at.class_counts), "the folders"),
         Choice(
             "arch.args.num_experts",
@@ -109,9 +114,18 @@ def _network(at: Circumstances) -> list[Choice]:
     ]
 
 
+def _first_weights(at: Circumstances) -> list[Choice]:
+    if at.network.source is None:
+        return []
+    why = "weights trained on other images to start from; every expert begins with them, classifiers are new"
+    return [Choice("initialise.checkpoint", at.network.source, why)]
+
+
 def _images(at: Circumstances) -> list[Choice]:
-    place = "data_loader.args"
+    place, pretrained = "data_loader.args", at.network.source is not None
     side, why = (128, "a GPU is at hand") if at.has_gpu else (64, "for a CPU")
+    if pretrained:  # such weights know larger images
+        side = 224 if at.has_gpu else 96
     if at.side < side:
         side, why = max(at.side, 32), "no larger than the images are"
     many = sum(at.class_counts) >= _MANY
@@ -127,11 +141,16 @@ def _images(at: Circumstances) -> list[Choice]:
 def _training(at: Circumstances) -> list[Choice]:
     total = sum(at.class_counts)
     shown = at.given.get("trainer.epochs")
-    usual = min(max(round(_PRESENTED / total), _FEWEST_EPOCHS), _MOST_EPOCHS)
+    presented, fewest = _PRESENTED, _FEWEST_EPOCHS
+    lr, why = (0.1 if total >= _MANY else 0.025), "usual for this batch"
+    if at.network.source is not None:
+        presented, fewest = _PRESENTED_PRETRAINED, _FEWEST_EPOCHS_PRETRAINED
+        lr, why = lr * 0.4, "lower than for new weights, which have nothing to lose"
+    usual = min(max(round(presented / total), fewest), _MOST_EPOCHS)
     epochs = shown if isinstance(shown, int) and shown > 0 else usual
     return [
         Choice("optimizer.type", "SGD"),
-        Choice("optimizer.args.lr", 0.1 if total >= _MANY else 0.025, "usual for this batch"),
+        Choice("optimizer.args.lr", lr, why),
         Choice("optimizer.args.momentum", 0.9),
         Choice("optimizer.args.weight_decay", 5e-4),
         Choice("optimizer.args.nesterov", True),

@@ -22,7 +22,9 @@ from trainer.evaluation.results import RAW
 from trainer.evaluation.scripts import evaluation_parser
 from trainer.launch import launch
 from trainer.own_images.choices import Choice, Circumstances, choices, nested, reading
+from trainer.own_images.network import choose_network
 from trainer.own_images.verdict import verdict
+from trainer.pretrained import wanted_source
 from utils.config.overrides import read_overrides
 from utils.config.parser import CONFIG_NAME, ConfigParser
 from utils.distributed.environment import LaunchEnvironment, report_once
@@ -48,6 +50,9 @@ def configuration_for(arguments: argparse.Namespace, environment: LaunchEnvironm
         UserError: nothing can be learnt from the folder, or a flag names another one.
     """
     overrides = read_overrides(arguments)
+    wanted = wanted_source(arguments)
+    has_gpu = torch.cuda.is_available() and overrides.get("n_gpu", (1, ""))[0] != 0
+    network = choose_network(wanted, given=overrides.get("arch.type", (None, ""))[0], has_gpu=has_gpu)
     loader, read = _opened(arguments.images, overrides)
     found = inspect_folder(loader, workers=torch.get_num_threads())
     at = Circumstances(
@@ -55,7 +60,8 @@ def configuration_for(arguments: argparse.Namespace, environment: LaunchEnvironm
         class_counts=found.counts["train"].tolist(),
         validated=int(found.counts["validation"].sum()),
         side=found.side,
-        has_gpu=torch.cuda.is_available() and overrides.get("n_gpu", (1, ""))[0] != 0,
+        has_gpu=has_gpu,
+        network=network,
         given={path: value for path, (value, _) in overrides.items()},
     )
     config, reasons = nested(choices(at, read))

@@ -64,7 +64,7 @@ class ConfigParser:
         self.origins = Origins(source, files)
         by_depth = sorted((overrides or {}).items(), key=lambda entry: entry[0].count("."))
         for path, (value, flag) in by_depth:  # a section comes before what is in it
-            self._set(path, value, flag)
+            self.override(path, value, flag)
 
     @classmethod
     def from_file(cls, path: Path, **options: Any) -> ConfigParser:
@@ -135,7 +135,12 @@ class ConfigParser:
             json.dumps(with_remarks(self.config, self.remarks), indent=2, ensure_ascii=False) + "\n",
         )
 
-    def _set(self, path: str, value: Any, flag: str) -> None:
+    def override(self, path: str, value: Any, flag: str) -> None:
+        """Set the key at a path, as the flag asks.
+
+        Raises:
+            ConfigError: the path leads through a single value.
+        """
         *parents, last = path.split(".")
         section = self.config
         for depth, key in enumerate(parents):
