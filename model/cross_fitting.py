@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from model.calibration import negative_log_likelihood, reliability_bins, top_confidences
 from model.posthoc_calibration import Calibrator
-from model.priors import adjust_logits
 
 FOLDS = 5
 
@@ -42,7 +41,7 @@ def cross_fitted(
     *,
     folds: int = FOLDS,
 ) -> NDArray[np.floating]:
-    """Logits [M, C], each image's calibrated by what was fitted to the other folds.
+    """Logits [M, C] under the images' own class frequencies, each calibrated by what was fitted to the other folds.
 
     Args:
         fit: an entry of `model.posthoc_calibration.CALIBRATIONS`.
@@ -57,22 +56,15 @@ def cross_fitted(
     if len(labels) < 2:
         raise ValueError(f"{len(labels)} held-out images can't be fitted and tested on others")
     fold = stratified_folds(labels, min(folds, len(labels)))
-    calibrated = np.empty(logits.shape)
+    counts, corrected = np.bincount(labels, minlength=logits.shape[1]), np.empty(logits.shape)
     for tested in (fold == number for number in np.unique(fold)):
-        calibrated[tested] = fit(logits[~tested], labels[~tested], home_prior)(logits[tested])
-    return calibrated
+        calibrator = fit(logits[~tested], labels[~tested], home_prior)
+        corrected[tested] = calibrator.corrected(calibrator(logits[tested]), counts, home_prior)
+    return corrected
 
 
-def under_own_frequencies(
-    logits: NDArray[np.floating], labels: NDArray[np.integer], home_prior: ArrayLike
-) -> NDArray[np.floating]:
-    """Logits [M, C] that are right under `home_prior` [C], corrected to the class frequencies of their own images."""
-    return adjust_logits(logits, np.bincount(labels, minlength=logits.shape[1]), home_prior=home_prior)
-
-
-def held_out_scores(logits: NDArray[np.floating], labels: NDArray[np.integer], home_prior: ArrayLike) -> HeldOutScores:
-    """Scores of a predictor that is right under `home_prior` [C], after the correction to the images' frequencies."""
-    corrected = under_own_frequencies(logits, labels, home_prior)
+def held_out_scores(corrected: NDArray[np.floating], labels: NDArray[np.integer]) -> HeldOutScores:
+    """Scores of logits [M, C] that are right under the images' own class frequencies."""
     right = corrected.argmax(axis=1) == labels
     ece = reliability_bins(top_confidences(corrected), right).expected_error
     return HeldOutScores(negative_log_likelihood(corrected, labels), ece, float(right.mean()))

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from model.experts import ExpertModel
 from model.posthoc_calibration import Calibrator
 from model.priors import adjust_logits
+from model.shift_sharpening import sharpness
 
 
 class DeployedModel(nn.Module):
@@ -59,14 +60,18 @@ class DeployedModel(nn.Module):
             if calibrator.scale.size != classes:
                 raise ValueError(f"the calibration has {calibrator.scale.size} classes and the network {classes}")
             shift = shift + calibrator.bias
+        factor = 1.0
         if target_prior is not None:
             shift = adjust_logits(shift, target_prior, home_prior=home_prior)
+            if calibrator is not None:
+                home = np.ones(classes) if home_prior is None else home_prior
+                factor = sharpness(calibrator.sharpening, target_prior, home)
         channels = [torch.tensor(values, dtype=torch.float64).view(3, 1, 1) for values in (mean, std)]
         self.register_buffer("scale", (1 / (255 * channels[1])).float())
         self.register_buffer("offset", (channels[0] / channels[1]).float())
         scale = np.ones(classes) if calibrator is None else calibrator.scale
-        self.register_buffer("calibration_scale", torch.tensor(scale, dtype=torch.float32))
-        self.register_buffer("log_odds_shift", torch.tensor(shift, dtype=torch.float32))
+        self.register_buffer("calibration_scale", torch.tensor(factor * scale, dtype=torch.float32))
+        self.register_buffer("log_odds_shift", torch.tensor(factor * shift, dtype=torch.float32))
 
     def forward(self, images: Tensor) -> Tensor:
         """uint8 [B, S, S, 3] → float32 [B, C]."""

@@ -19,6 +19,8 @@ from scipy.optimize import minimize
 
 from model.calibration import log_normaliser
 from model.prior_estimation.checks import Floats, checked_labels, checked_logits, checked_prior
+from model.priors import adjust_logits
+from model.shift_sharpening import sharpness, shift_aware_fit
 
 LEAST_TEMPERATURE, LARGEST_TEMPERATURE = 0.01, 100.0
 
@@ -34,10 +36,12 @@ class Calibrator:
     Args:
         scale: [C], above 0; 1/T for every class where there is one temperature.
         bias: [C].
+        sharpening: κ; after a correction to another class prior, logits are multiplied by exp(κ·KL(π_test‖π_home)).
     """
 
     scale: Floats
     bias: Floats
+    sharpening: float = 0.0
 
     def __call__(self, logits: NDArray[np.floating]) -> NDArray[np.floating]:
         """Calibrated logits for logits or log-posteriors [..., C], in their floating type, float32 at least."""
@@ -46,6 +50,13 @@ class Calibrator:
         dtype = np.promote_types(logits.dtype, np.float32)
         log_posteriors = logits.astype(dtype, copy=False) - log_normaliser(logits)[..., np.newaxis]
         return log_posteriors * self.scale.astype(dtype) + self.bias.astype(dtype)
+
+    def corrected(
+        self, calibrated: NDArray[np.floating], target_prior: ArrayLike, home_prior: ArrayLike
+    ) -> NDArray[np.floating]:
+        """Logits [..., C] that this calibrated, under another class prior [C] than that at home [C]."""
+        logits = adjust_logits(calibrated, target_prior, home_prior=home_prior)
+        return logits * logits.dtype.type(sharpness(self.sharpening, target_prior, home_prior))
 
     @property
     def temperature(self) -> float:
@@ -117,12 +128,39 @@ def vector_scaling(
     return _fit(likelihood, biased=True, by_class=True, shrinkages=(temperature_shrinkage, shrinkage))
 
 
+def shift_aware_temperature_scaling(
+    logits: ArrayLike,
+    labels: ArrayLike,
+    home_prior: ArrayLike,
+    *,
+    temperature_shrinkage: float = _TEMPERATURE_SHRINKAGE,
+) -> Calibrator:
+    """A temperature, and how much surer the predictor is the further the test prior lies from home; see `Calibrator`.
+
+    For predictors at home on a long tail. What they say of rare classes is less sure than right, and more so the more
+    of the test images are of rare classes: no calibration before the correction mends that. Fitted by the Brier score.
+
+    Arguments as for `temperature_scaling`; κ is shrunk in the same way, by `temperature_shrinkage`/2 · κ².
+    """
+    likelihood = _HeldOutLikelihood.of(logits, labels, home_prior)
+    home = np.maximum(checked_prior("home_prior", home_prior, likelihood.log_posteriors.shape[1]), _LEAST_PRIOR)
+    log_scale, sharpening = shift_aware_fit(
+        likelihood.log_posteriors, likelihood.labels, home, shrinkage=temperature_shrinkage
+    )
+    classes = likelihood.log_posteriors.shape[1]
+    return Calibrator(np.full(classes, np.exp(log_scale)), np.zeros(classes), sharpening)
+
+
 CALIBRATIONS: dict[str, Callable[..., Calibrator]] = {
     "ts": temperature_scaling,
     "bcts": bias_corrected_temperature_scaling,
     "vs": vector_scaling,
+    "sts": shift_aware_temperature_scaling,
 }
 """Name → function of (logits [M, C], labels [M], home prior [C])."""
+
+BY_LIKELIHOOD = ("ts", "bcts", "vs")
+"""Those that differ in their −log p under the home prior, in the order of their numbers of parameters."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -26,8 +26,9 @@ methods:
   ts     one temperature T: no prediction changes
   bcts   a temperature, and a bias b for each class, drawn to 0 where a class has few held-out images
   vs     a scale a and a bias b for each class, drawn to their mean likewise
-  Without --method the one with the lowest NLL on images that it was not fitted to; one of more numbers has to be better
-  by a standard error."""
+  sts    a temperature, and a factor that grows with the distance of the test prior from the predictor's own
+  Without --method: sts for predictors at home on a long tail; for others the one with the lowest NLL on images that it
+  was not fitted to; one of more numbers has to be better by a standard error."""
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -35,7 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
     what, _, how = (__doc__ or "").partition("\n\n")
     parser = OneLineParser(
         prog="python -m tools.calibrate",
-        usage="%(prog)s CHECKPOINT [--method ts|bcts|vs] [flags]",
+        usage="%(prog)s CHECKPOINT [--method ts|bcts|vs|sts] [flags]",
         description=f"{what}\n\n{how.strip()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=EXAMPLES,

@@ -8,6 +8,7 @@ from sklearn.metrics import log_loss
 
 from model.cross_fitting import cross_fitted, held_out_scores, stratified_folds
 from model.posthoc_calibration import Calibrator, temperature_scaling
+from model.priors import adjust_logits
 from tests.model.prior_estimation.simulated import GaussianMixture, long_tail, posteriors, uniform
 
 MIXTURE = GaussianMixture(4, spread=0.8, dimensions=5)
@@ -35,9 +36,14 @@ def test_each_image_is_calibrated_by_a_fit_to_the_other_folds() -> None:
         seen.append(others[0])
         return Calibrator(np.full(3, 1.0 + others[0]), np.zeros(3))
 
-    calibrated = cross_fitted(fit, logits, labels, uniform(3))
+    corrected = cross_fitted(fit, logits, labels, uniform(3))
     assert sorted(seen) == list(range(5))
+    calibrated = corrected - np.log(np.bincount(labels))
     np.testing.assert_allclose(np.ptp(calibrated, axis=1), np.ptp(logits, axis=1) * (1 + fold))
+
+
+def own(logits: np.ndarray, labels: np.ndarray, home: np.ndarray) -> np.ndarray:
+    return adjust_logits(logits, np.bincount(labels, minlength=len(home)), home_prior=home)
 
 
 def test_scores_are_those_of_bayes_rule_under_the_images_own_frequencies() -> None:
@@ -45,18 +51,18 @@ def test_scores_are_those_of_bayes_rule_under_the_images_own_frequencies() -> No
     frequencies = np.bincount(labels, minlength=4) / 400
     by_bayes = posteriors(logits) * frequencies
     by_bayes /= by_bayes.sum(axis=1, keepdims=True)
-    scores = held_out_scores(np.asarray(logits), np.asarray(labels), uniform(4))
+    scores = held_out_scores(own(logits, labels, uniform(4)), labels)
     assert scores.nll == pytest.approx(log_loss(labels, by_bayes), rel=1e-6)
     assert scores.accuracy == (by_bayes.argmax(axis=1) == labels).mean()
-    elsewhere = held_out_scores(logits + np.log(TAIL), np.asarray(labels), TAIL)
+    elsewhere = held_out_scores(own(logits + np.log(TAIL), labels, TAIL), labels)
     assert elsewhere == pytest.approx(scores, rel=1e-6)
 
 
 def test_what_was_sharpened_is_found_out_and_put_right() -> None:
     logits, labels = MIXTURE.draw(TAIL, 600, seed=1)
-    before = held_out_scores(3 * logits, labels, uniform(4))
-    after = held_out_scores(cross_fitted(temperature_scaling, 3 * logits, labels, uniform(4)), labels, uniform(4))
-    right = held_out_scores(logits, labels, uniform(4))
+    before = held_out_scores(own(3 * logits, labels, uniform(4)), labels)
+    after = held_out_scores(cross_fitted(temperature_scaling, 3 * logits, labels, uniform(4)), labels)
+    right = held_out_scores(own(logits, labels, uniform(4)), labels)
     assert before.ece > 0.05
     assert after.ece < 0.5 * before.ece
     assert right.nll - 0.01 < after.nll < before.nll - 0.1

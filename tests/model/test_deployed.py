@@ -16,6 +16,7 @@ CLASSES, SIDE = 5, 16
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.3, 0.25)
 HOME, TARGET = np.array([5, 4, 3, 2, 1.0]), np.array([1, 1, 2, 3, 0.0])
 CALIBRATOR = Calibrator(np.linspace(0.5, 2, CLASSES), np.linspace(-1, 1, CLASSES))
+SHARPER = Calibrator(CALIBRATOR.scale, CALIBRATOR.bias, 0.5)
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def network() -> ResNet10Model:
     return ResNet10Model(num_classes=CLASSES, num_experts=2, use_norm=True, returns_feat=True, **narrow).eval()
 
 
-@pytest.mark.parametrize("calibrator", [None, CALIBRATOR], ids=["raw", "calibrated"])
+@pytest.mark.parametrize("calibrator", [None, CALIBRATOR, SHARPER], ids=["raw", "calibrated", "sharper"])
 @pytest.mark.parametrize(("home", "target"), [(None, None), (None, TARGET), (HOME, TARGET)])
 def test_its_probabilities_are_those_of_the_parts_in_their_order(network, calibrator, home, target):
     pixels = np.random.default_rng(1).integers(0, 256, (6, SIDE, SIDE, 3), dtype=np.uint8)
@@ -40,6 +41,9 @@ def test_its_probabilities_are_those_of_the_parts_in_their_order(network, calibr
         logits = calibrator(logits)
     if target is not None:
         logits = adjust_logits(logits, target, home_prior=home)
+    if target is not None and calibrator is SHARPER:
+        prior, ours = target / target.sum(), np.full(CLASSES, 1 / CLASSES) if home is None else home / home.sum()
+        logits = logits * np.exp(0.5 * (prior[:4] * np.log(prior[:4] / ours[:4])).sum())
     np.testing.assert_allclose(found, softmax(logits), atol=1e-5)
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-6)
     assert found.dtype == np.float32

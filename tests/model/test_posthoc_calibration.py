@@ -7,6 +7,7 @@ import pytest
 
 from model.calibration import negative_log_likelihood
 from model.posthoc_calibration import (
+    BY_LIKELIHOOD,
     CALIBRATIONS,
     Calibrator,
     bias_corrected_temperature_scaling,
@@ -47,7 +48,7 @@ def test_the_temperature_is_that_of_a_search_over_one_number(home, factor):
     assert np.ptp(calibrator.scale) == 0
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", BY_LIKELIHOOD)
 def test_without_shrinkage_it_is_the_minimum_that_another_optimiser_finds(name):
     logits, labels = MIXTURE.draw(uniform(CLASSES), 300, seed=1)
     wrong = special.log_softmax(2 * logits + BIAS, axis=1)
@@ -171,6 +172,7 @@ def test_names_of_classes_order_of_images_and_constants_of_an_image_do_not_matte
     found = CALIBRATIONS[name]((logits + constants)[order][:, old], new[labels][order], TAIL[old])
     np.testing.assert_allclose(found.scale[new], expected.scale, rtol=1e-3)
     np.testing.assert_allclose(found.bias[new], expected.bias, atol=1e-3)
+    assert found.sharpening == pytest.approx(expected.sharpening, abs=1e-3)
     shifted = special.log_softmax(expected(logits + constants), axis=1)
     np.testing.assert_allclose(shifted, special.log_softmax(expected(logits), axis=1), atol=1e-9)
 

@@ -225,7 +225,7 @@ MISTAKES: list[tuple[list[object], str]] = [
     ),
     (["p.csv", *KNOWN, "--held-out", "p.npy"], "--held-out and --held-out-labels need each other"),
     (["p.csv", *KNOWN, "--calibration", "ts"], "--calibration ts: is fitted to labelled images that were held out"),
-    (["p.csv", *KNOWN, "--calibration", "tss"], "--calibration tss: give none, ts, bcts, vs or a JSON file; did you"),
+    (["p.csv", *KNOWN, "--calibration", "tss"], "--calibration tss: give none, ts, bcts, vs, sts or a JSON file"),
     (["p.csv", *KNOWN, "--calibration", "nowhere.json"], "nowhere.json: no such calibration"),
     (
         ["p.csv", *KNOWN, "--held-out", "two.npy", "--held-out-labels", "y.npy"],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import softmax
+from sklearn.metrics import log_loss
 
 from model.posthoc_calibration import CALIBRATIONS, Calibrator
 from model.prior_estimation import HeldOut
@@ -143,15 +146,40 @@ def test_a_calibrated_row_replaces_no_other_and_the_table_has_both_errors(tmp_pa
 def test_the_method_is_the_one_that_others_images_speak_for() -> None:
     """One temperature is what is wrong here; scales of classes are in the second case; a few images say nothing."""
     (ensemble, *_) = held_out_predictors({"raw": HELD_OUT}, HOMES, COUNTS)
-    method, losses = chosen_method(ensemble, HELD_OUT_LABELS)
+    method, why = chosen_method(ensemble, HELD_OUT_LABELS)
     assert method == "ts"
-    assert list(losses) == list(CALIBRATIONS)
+    assert re.search(r"cross-fitted NLL: ts 0\.\d+, bcts 0\.\d+, vs 0\.\d+", why)
     logits, labels = MIXTURE.draw(long_tail(CLASSES, 5), 4000, seed=5)
     log_posteriors = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     distorted = (log_posteriors * np.array([0.4, 2, 1, 4]) + np.array([2, -2, 1, 0]))[:, np.newaxis]
     (alone,) = held_out_predictors({"raw": distorted}, HOMES[:1], COUNTS)
-    method, losses = chosen_method(alone, np.asarray(labels))
-    assert (method, min(losses, key=losses.__getitem__)) == ("vs", "vs")
+    assert chosen_method(alone, np.asarray(labels))[0] == "vs"
+
+
+def test_a_predictor_at_home_on_the_tail_gets_a_sharpness_that_grows_with_the_shift() -> None:
+    (alone,) = held_out_predictors({"raw": HELD_OUT[:, :1]}, TAIL[np.newaxis], COUNTS)
+    assert chosen_method(alone, HELD_OUT_LABELS) == (
+        "sts",
+        "method sts: the ensemble is at home on a long tail (training)",
+    )
+
+
+def test_sharpening_is_applied_after_the_correction_and_changes_no_prediction() -> None:
+    """By hand: the logits under the known prior, times exp(κ·KL(π_test‖uniform)); without a correction nothing."""
+    calibration = WeightsCalibration(
+        "stored: sts", {"ensemble": FittedPredictor(Calibrator(np.ones(CLASSES), np.zeros(CLASSES), 0.4), "uniform")}
+    )
+    for prior in ("none", "known"):
+        changes = {"predictors": predictors(["mean"], 2)}
+        plain, sharper = evaluated(None, prior, **changes), evaluated(calibration, prior, **changes)
+        for before, after, shift in zip(plain, sharper, select(LADDER, TestSplit(LABELS, COUNTS)), strict=True):
+            labels = LABELS[shift.indices]
+            true = np.bincount(labels, minlength=CLASSES) / len(labels)
+            corrected = TEST[shift.indices].mean(axis=1) + (np.log(true) if prior == "known" else 0)
+            if prior == "known":
+                corrected = corrected * np.exp(0.4 * (true * np.log(true * CLASSES)).sum())
+            assert after["nll"] == pytest.approx(log_loss(labels, softmax(corrected, axis=1)), rel=1e-5)
+            assert after["accuracy"] == before["accuracy"]
 
 
 def test_predictors_without_a_home_are_not_fitted() -> None:

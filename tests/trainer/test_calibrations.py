@@ -35,7 +35,7 @@ STORED = StoredCalibration(
             "ensemble": FittedPredictor(Calibrator(SCALE, BIAS), "uniform"),
             "expert 0": FittedPredictor(Calibrator(np.ones(3), np.zeros(3)), "training"),
         },
-        "averaged": {"ensemble": FittedPredictor(Calibrator(2 * SCALE, BIAS), "uniform")},
+        "averaged": {"ensemble": FittedPredictor(Calibrator(2 * SCALE, BIAS, 1 / 7), "uniform")},
     },
 )
 
@@ -63,10 +63,20 @@ def test_what_is_written_is_read_to_the_last_digit(tmp_path: Path) -> None:
             for name, fitted in ours.items():
                 np.testing.assert_array_equal(read.of(weights, name).scale, fitted.calibrator.scale)
                 np.testing.assert_array_equal(read.of(weights, name).bias, fitted.calibrator.bias)
+                assert read.of(weights, name).sharpening == fitted.calibrator.sharpening
                 assert read.fitted(weights, name).home == fitted.home
     content = json.loads(path.read_text(encoding="utf8"))
     assert content["held_out_images"] == 31
     assert content["weights"]["raw"]["expert 0"]["temperature"] == 1
+
+
+def test_files_of_older_programs_have_no_sharpening(tmp_path: Path) -> None:
+    path = tmp_path / "old.json"
+    write_calibration(path, STORED)
+    content = json.loads(path.read_text(encoding="utf8"))
+    del content["weights"]["averaged"]["ensemble"]["sharpening"]
+    path.write_text(json.dumps(content), encoding="utf8")
+    assert read_calibration(path).of("averaged", "ensemble").sharpening == 0
 
 
 def test_a_predictor_that_it_was_not_fitted_to_is_told_with_those_it_was() -> None:

@@ -23,7 +23,7 @@ from utils.distributed.environment import LaunchEnvironment
 from utils.errors import UserError
 from utils.reporting.tables import decimal, percent, table
 
-_HEADER = ("temperature", "NLL", "calibrated", "ECE %", "calibrated", "top-1 %", "calibrated")
+_HEADER = ("temperature", "sharpening", "NLL", "calibrated", "ECE %", "calibrated", "top-1 %", "calibrated")
 _BELOW = "held-out images, under their own class frequencies; calibrated: each fifth of them by a fit to the other four"
 
 
@@ -66,12 +66,7 @@ def _method(given: str | None, ensemble: HeldOutPredictor, labels: np.ndarray) -
     """The method, and a line on it."""
     if given is not None:
         return given, f"method {given}, as asked for"
-    method, losses = chosen_method(ensemble, labels)
-    told = ", ".join(f"{name} {decimal(loss)}" for name, loss in losses.items())
-    return (
-        method,
-        f"method {method}, by the ensemble's cross-fitted NLL: {told}; more numbers must gain more than chance",
-    )
+    return chosen_method(ensemble, labels)
 
 
 def _stored(run: TestRun, fitted: dict[str, dict[str, FittedPredictor]], method: str) -> StoredCalibration:
@@ -100,6 +95,7 @@ def _report(held_out: Sequence[HeldOutPredictor], stored: StoredCalibration, lab
                 predictor.name,
                 *([predictor.weights] if kinds else []),
                 f"{stored.of(predictor.weights, predictor.name).temperature:.2f}",
+                f"{stored.of(predictor.weights, predictor.name).sharpening:.2f}",
                 *(decimal(scores.nll) for scores in (before, after)),
                 *(percent(scores.ece) for scores in (before, after)),
                 *(percent(scores.accuracy) for scores in (before, after)),

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.calibration import log_normaliser
-from model.cross_fitting import FOLDS, HeldOutScores, cross_fitted, held_out_scores, under_own_frequencies
-from model.posthoc_calibration import CALIBRATIONS
+from model.cross_fitting import FOLDS, HeldOutScores, cross_fitted, held_out_scores
+from model.posthoc_calibration import BY_LIKELIHOOD, CALIBRATIONS
+from model.priors import adjust_logits
+from model.shift_sharpening import divergence
 from trainer.evaluation.aggregations import predictors
 from trainer.evaluation.calibrations import FittedPredictor
 from trainer.evaluation.home import home_in_words
+from utils.reporting.tables import decimal
 
 FEWEST_IMAGES = 2 * FOLDS
 _FITTED_AGGREGATIONS = ("mean", "experts")
@@ -45,8 +48,15 @@ class HeldOutPredictor:
 
     def scores(self, method: str, labels: np.ndarray) -> tuple[HeldOutScores, HeldOutScores]:
         """Without a calibration, and with it: of each fifth of the images by a fit to the others."""
+        own = adjust_logits(self.logits, np.bincount(labels, minlength=len(self.home)), home_prior=self.home)
         calibrated = cross_fitted(CALIBRATIONS[method], self.logits, labels, self.home)
-        return held_out_scores(self.logits, labels, self.home), held_out_scores(calibrated, labels, self.home)
+        return held_out_scores(own, labels), held_out_scores(calibrated, labels)
+
+    def is_at_home_on_the_tail(self, labels: np.ndarray) -> bool:
+        """Whether the home prior is less than half as far from the held-out images' prior as the uniform one is."""
+        classes = len(self.home)
+        own = np.bincount(labels, minlength=classes)
+        return divergence(own, self.home) < divergence(own, np.ones(classes)) / 2
 
 
 def held_out_predictors(
@@ -79,28 +89,31 @@ def fitted_by_weights(
     return found
 
 
-def chosen_method(predictor: HeldOutPredictor, labels: np.ndarray) -> tuple[str, dict[str, float]]:
-    """The method whose −log p is lowest on images that it was not fitted to; of more numbers only for more than chance.
+def chosen_method(predictor: HeldOutPredictor, labels: np.ndarray) -> tuple[str, str]:
+    """The method for a predictor, and in words why.
 
-    Methods come in the order of their numbers of parameters. The next one is taken where the mean of what it gains on
-    an image is above its standard error. So a class with a few images is calibrated for itself where that pays.
-
-    Returns:
-        the method's name, and each method's mean −log p.
+    One at home on a long tail gets "sts": what is wrong with it shows under other priors than the held-out images',
+    and −log p under theirs is blind to that. Of the others it is the one whose −log p is lowest on images that it was
+    not fitted to; of more numbers only for more than chance. Methods come in the order of their numbers of parameters.
+    The next one is taken where the mean of what it gains on an image is above its standard error. So a class with a
+    few images is calibrated for itself where that pays.
     """
+    if predictor.is_at_home_on_the_tail(labels):
+        return "sts", f"method sts: the {predictor.name} is at home on a long tail ({predictor.home_in_words})"
     losses = {
-        name: _losses(cross_fitted(fit, predictor.logits, labels, predictor.home), labels, predictor.home)
-        for name, fit in CALIBRATIONS.items()
+        name: _losses(cross_fitted(CALIBRATIONS[name], predictor.logits, labels, predictor.home), labels)
+        for name in BY_LIKELIHOOD
     }
     best, *others = losses
     for name in others:
         gains = losses[best] - losses[name]
         if gains.mean() > gains.std(ddof=1) / np.sqrt(gains.size):
             best = name
-    return best, {name: float(values.mean()) for name, values in losses.items()}
+    told = ", ".join(f"{name} {decimal(float(values.mean()))}" for name, values in losses.items())
+    why = f"by the {predictor.name}'s cross-fitted NLL: {told}; more numbers must gain more than chance"
+    return best, f"method {best}, {why}"
 
 
-def _losses(logits: np.ndarray, labels: np.ndarray, home: np.ndarray) -> np.ndarray:
-    """−log p of each image [M] under the images' own class frequencies."""
-    corrected = under_own_frequencies(logits, labels, home)
+def _losses(corrected: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """−log p of each image [M] of logits [M, C]."""
     return log_normaliser(corrected) - corrected[np.arange(len(labels)), labels]

@@ -8,7 +8,7 @@ from pathlib import Path
 from utils.errors import UserError, nearest
 
 WORDS = ("none", "stored")
-METHODS = ("ts", "bcts", "vs")
+METHODS = ("ts", "bcts", "vs", "sts")
 
 
 def checked_choice(given: str, words: Sequence[str] = WORDS) -> str:

@@ -45,7 +45,7 @@ class StoredCalibration:
     """What was fitted to one checkpoint.
 
     Args:
-        method: a name of `model.posthoc_calibration.CALIBRATIONS`: "ts", "bcts", "vs".
+        method: a name of `model.posthoc_calibration.CALIBRATIONS`: "ts", "bcts", "vs", "sts".
         checkpoint: name of the file whose networks it is for; of other programs' predictions the name of theirs.
         digest: SHA-256 of that checkpoint; "" where there is none.
         fitted_on: what it was fitted to, in words.
@@ -177,6 +177,7 @@ def _predictor_as_json(fitted: FittedPredictor) -> dict[str, Any]:
         "temperature": calibrator.temperature,
         "scale": calibrator.scale.tolist(),
         "bias": calibrator.bias.tolist(),
+        "sharpening": calibrator.sharpening,
     }
 
 
@@ -204,4 +205,7 @@ def _predictor_from_json(content: Any, classes: int) -> FittedPredictor:
         raise ValueError("shape")
     if not (np.isfinite(scale).all() and (scale > 0).all() and isinstance(content["home"], str)):
         raise ValueError("scale")
-    return FittedPredictor(Calibrator(scale, bias), content["home"])
+    sharpening = float(content.get("sharpening", 0.0))  # files of older programs have none
+    if not np.isfinite(sharpening):
+        raise ValueError("sharpening")
+    return FittedPredictor(Calibrator(scale, bias, sharpening), content["home"])

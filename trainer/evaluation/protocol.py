@@ -86,7 +86,7 @@ def evaluate(
                 if prior.from_home and home is None:
                     continue
                 found = prior.found(calibrated, context)
-                labelled = LabelledLogits(prior.corrected(calibrated, found, context), labels, counts)
+                labelled = LabelledLogits(prior.corrected(calibrated, found, context, calibrator), labels, counts)
                 yield {
                     "prior": prior.name,
                     "calibration": calibration.name,

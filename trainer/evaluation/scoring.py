@@ -163,4 +163,4 @@ def correct(
     chosen = prior_named(prior) if isinstance(prior, str) else prior
     calibrated = combined(logits)
     found = chosen.found(calibrated, context)
-    return Corrected(chosen.corrected(calibrated, found, context), mean, own, found)
+    return Corrected(chosen.corrected(calibrated, found, context, calibrator), mean, own, found)

@@ -58,9 +58,12 @@ class Correction:
     def probabilities(self, expert_logits: np.ndarray) -> np.ndarray:
         """[N, E, C] → [N, C], as an evaluation computes them."""
         logits = mean_of_experts(expert_logits)
-        if self.calibration is not None:
-            logits = self.calibration.of(RAW, _PREDICTOR)(logits)
-        if self.prior is not None:
+        calibrator = None if self.calibration is None else self.calibration.of(RAW, _PREDICTOR)
+        if calibrator is not None:
+            logits = calibrator(logits)
+        if calibrator is not None and self.prior is not None and self.home is not None:
+            logits = calibrator.corrected(logits, self.prior, self.home)
+        elif self.prior is not None:
             logits = adjust_logits(logits, self.prior, home_prior=self.home)
         return softmax(logits)
 

@@ -171,7 +171,7 @@ class TrainedNetwork:
         return Answers(
             [path for index, path in enumerate(paths) if index not in skipped],
             [path for index, path in enumerate(paths) if index in skipped],
-            softmax(prior.corrected(logits, assumed, context).astype(np.float64)),
+            softmax(prior.corrected(logits, assumed, context, calibrator).astype(np.float64)),
             softmax(found.logits.astype(np.float64)),
             self.class_names,
             assumed,

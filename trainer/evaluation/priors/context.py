@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from model.posthoc_calibration import Calibrator
 from model.prior_estimation import HeldOut, PriorEstimate, PriorEvidence
 from model.priors import adjust_logits
 
@@ -107,10 +108,18 @@ class TestPrior:
             raise ValueError("the prior that the predictor is at home on is unknown")
         return self.find(logits, context)
 
-    def corrected(self, logits: np.ndarray, found: FoundPrior | None, context: PriorContext) -> np.ndarray:
-        """Logits [M, C] under the test prior that was found."""
+    def corrected(
+        self,
+        logits: np.ndarray,
+        found: FoundPrior | None,
+        context: PriorContext,
+        calibrator: Calibrator | None = None,
+    ) -> np.ndarray:
+        """Logits [M, C] under the test prior that was found; the calibrator is what calibrated them, if anything."""
         if found is None:
             return logits
+        if self.from_home and calibrator is not None and context.home is not None:
+            return calibrator.corrected(logits, found.prior, context.home)
         return adjust_logits(logits, found.prior, home_prior=context.home if self.from_home else None)
 
 

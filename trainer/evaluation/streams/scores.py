@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.metrics import LabelledLogits
+from model.posthoc_calibration import Calibrator
 from model.prior_estimation import HeldOut
 from model.prior_estimation.following import FOLLOWERS, batches
 from trainer.evaluation.aggregations import Predictor
@@ -77,7 +78,9 @@ def evaluate_stream(
         if each.from_home and home is None:
             continue
         priors = priors_along(each, combined, arriving, context, follower=follower)
-        labelled = LabelledLogits(_corrected(each, combined, priors, arriving, context), labels, counts)
+        labelled = LabelledLogits(
+            _corrected(each, combined, priors, arriving, context, calibrator=calibrator), labels, counts
+        )
         yield {
             "prior": each.name if each.estimator is None else f"{each.name}, {follower}",
             "calibration": calibration.name,
@@ -127,11 +130,15 @@ def _corrected(
     priors: NDArray[np.float64] | None,
     arriving: StreamSchedule,
     context: PriorContext,
+    *,
+    calibrator: Calibrator | None,
 ) -> NDArray[np.floating]:
     if priors is None:
         return logits
     parts = zip(batches(len(logits), arriving.batch_size), priors, strict=True)
-    return np.concatenate([prior.corrected(logits[batch], FoundPrior(own), context) for batch, own in parts])
+    return np.concatenate(
+        [prior.corrected(logits[batch], FoundPrior(own), context, calibrator) for batch, own in parts]
+    )
 
 
 def _along(
