@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from trainer.config.run_config import run_config
+import torch
+
+from trainer.config.run_config import RunConfig, run_config
 from trainer.engine.engine import processes_to_start
 from trainer.run import train_run, verbosity
 from utils.config.parser import ConfigParser
@@ -23,6 +25,7 @@ def launch(
     environment: LaunchEnvironment,
     *,
     log_config: str | None,
+    beforehand: Callable[[RunConfig, torch.device], object] | None = None,
     afterwards: Callable[[Path], object] | None = None,
 ) -> int:
     """Check the configuration; train here, or start a process for each GPU.
@@ -32,6 +35,8 @@ def launch(
         parser: the configuration.
         environment: the processes as they were launched.
         log_config: file of a logging configuration, see `utils.reporting.logger.set_up_logging`.
+        beforehand: what each process that trains does first, told the configuration and its device; one that only
+            starts others doesn't.
         afterwards: what each process does with the run's folder once it has been trained.
 
     Returns:
@@ -48,6 +53,8 @@ def launch(
         device = choose_device(config.n_gpu, environment)
         if config.trainer.wandb:
             require_wandb()
+    if beforehand is not None:
+        beforehand(config, device)
     with process_group(environment, device) as distributed:
         folder = train_run(parser, config, distributed, device, log_config=log_config)
     if afterwards is not None:

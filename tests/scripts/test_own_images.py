@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from tests.data_loader.image_trees import truncate, write_user_folder
 from tests.scripts.command_line import Shell
+from trainer import launch
 from utils.config.json_files import read_json
 
 QUICK = ("--epochs", 1, "--set", "data_loader.args.image_size=16", "--set", "data_loader.args.num_workers=0")
@@ -29,9 +31,11 @@ def test_one_command_looks_trains_evaluates_and_tells(tmp_path: Path, shell: She
         "apple/apple_00.jpg = apple/apple_copy.jpg",
         "fewer than 5 images: cedar (4)",
         "arch.args.num_experts = 2: given by --num_experts",
+        "Training takes about ",
         "In words: ",
     ]
     assert [text for text in told if text not in ended.out] == []
+    assert ended.out.count("chosen, each to be changed") == 1
     (run,) = (tmp_path / "saved" / "models" / "plants").iterdir()
     written = json.loads((run / "config.json").read_text(encoding="utf8"))
     assert written["trainer"]["_comment_epochs"] == "given by --epochs"
@@ -44,6 +48,25 @@ def test_one_command_looks_trains_evaluates_and_tells(tmp_path: Path, shell: She
     assert not set(lists["validation"]) & set(lists["test"])
     rows = json.loads((run / "results.json").read_text(encoding="utf8"))["results"]
     assert {row["checkpoint"] for row in rows} == {"model_best.pth"}
+    _, _, following = ended.out.partition("\nNext:\n")
+    commands = [shlex.split(line, comments=True) for line in following.splitlines()]
+    assert [command[:-1] for command in commands if command[-1] == str(run)] == [["python", "-m", "tools.report"]]
+    for command in commands:
+        parts = [part for part in command if part != "NEW_IMAGES"]
+        script, *arguments = parts[2:] if parts[1] == "-m" else parts[1:]
+        assert [Path(argument).exists() for argument in arguments if str(tmp_path) in argument] == [True]
+        assert shell(script, "--help").code == 0
+
+
+def test_a_process_that_only_starts_others_leaves_the_telling_to_them(
+    tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_user_folder(tmp_path / "data", broken=False)
+    monkeypatch.setattr(launch, "processes_to_start", lambda *_: 2)
+    started: list[int] = []
+    monkeypatch.setattr(launch, "start_processes", lambda _, count: started.append(count) or 0)
+    ended = shell("train.py", "--images", tmp_path / "data", *QUICK, "--save_dir", tmp_path / "saved")
+    assert (ended.code, ended.out, started) == (0, "", [2])
 
 
 def test_a_folder_with_a_test_but_no_validation_validates_on_training_images(tmp_path: Path, shell: Shell) -> None:

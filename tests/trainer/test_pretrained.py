@@ -20,8 +20,8 @@ from trainer.pretrained import source_for, wanted_source, with_pretrained
 from utils.config.parser import ConfigParser
 from utils.errors import UserError
 
-QUICK = ("--epochs", 1, "--num_experts", 2, *("--set", "data_loader.args.image_size=16", "--set"),
-         "data_loader.args.num_workers=0")  # fmt: skip
+QUICK = ("--epochs", 1, "--num_experts", 2, "--bs", 4, "--set", "data_loader.args.image_size=16")
+QUICK += ("--set", "data_loader.args.max_per_class=4", "--set", "trainer.validate=false")
 
 
 @pytest.fixture(scope="module")

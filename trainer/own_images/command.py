@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,13 @@ from data_loader.data_loaders.image_folders import ImageFolderDataLoader
 from data_loader.datasets.folder_walk import FolderWalk
 from data_loader.datasets.split_folders import find_split_folders
 from data_loader.folder_inspection import inspect_folder
+from trainer.config.run_config import RunConfig
 from trainer.evaluation.commands import print_test
 from trainer.evaluation.results import RAW
 from trainer.evaluation.scripts import evaluation_parser
 from trainer.launch import launch
 from trainer.own_images.choices import Choice, Circumstances, choices, nested, reading
+from trainer.own_images.duration import in_words, seconds_of_epoch, seconds_of_step
 from trainer.own_images.network import choose_network
 from trainer.own_images.verdict import verdict
 from trainer.pretrained import wanted_source
@@ -37,14 +41,55 @@ SOURCE = "what was chosen for the images"
 def train_on_images(main: Callable[[], object], arguments: argparse.Namespace, environment: LaunchEnvironment) -> int:
     """All of it; arguments and result are those of `trainer.launch.launch`, and the flags."""
     with report_once(environment):
-        parser = configuration_for(arguments, environment)
+        plan = configuration_for(arguments)
     log_config = arguments.log_config
+
+    def tell(config: RunConfig, device: torch.device) -> None:
+        if environment.is_main:
+            print("\n".join(plan.lines), flush=True)
+            print(f"{plan.duration(config, device, processes=environment.size)}\n", flush=True)
+
     afterwards = partial(evaluate, environment=environment, log_config=log_config)
-    return launch(main, parser, environment, log_config=log_config, afterwards=afterwards)
+    return launch(main, plan.parser, environment, log_config=log_config, beforehand=tell, afterwards=afterwards)
 
 
-def configuration_for(arguments: argparse.Namespace, environment: LaunchEnvironment) -> ConfigParser:
-    """The configuration for the folder that --images names; what was found in it, and why it is so, is printed.
+@dataclass(frozen=True)
+class Plan:
+    """A configuration for a folder.
+
+    Args:
+        parser: the configuration.
+        lines: what was found in the folder, and what was chosen and why.
+        reading: seconds that reading an image took.
+        images: training and validation images.
+    """
+
+    parser: ConfigParser
+    lines: list[str]
+    reading: float
+    images: tuple[int, int]
+
+    def duration(self, config: RunConfig, device: torch.device, *, processes: int) -> str:
+        """How long the training will take here, measured by a few steps, as a line."""
+        args, epochs = config.data_loader.args, config.trainer.epochs
+        batch: int = args["batch_size"]
+        step = seconds_of_step(config, images=-(-batch // processes), side=args["image_size"], device=device)
+        trained, validated = self.images
+        epoch = seconds_of_epoch(
+            step=step,
+            read=self.reading,
+            batch=batch,
+            trained=trained,
+            validated=validated if config.trainer.validate else 0,
+            workers=args.get("num_workers", 0),
+        )
+        stops = "; it ends before that where the held-out images get no better" if config.trainer.early_stop else ""
+        took = f"{in_words(epoch * epochs)} for all {epochs} epochs, by {step:.2g} seconds a step"
+        return f"Training takes {took}{stops}."
+
+
+def configuration_for(arguments: argparse.Namespace) -> Plan:
+    """The configuration for the folder that --images names.
 
     Raises:
         UserError: nothing can be learnt from the folder, or a flag names another one.
@@ -54,7 +99,9 @@ def configuration_for(arguments: argparse.Namespace, environment: LaunchEnvironm
     has_gpu = torch.cuda.is_available() and overrides.get("n_gpu", (1, ""))[0] != 0
     network = choose_network(wanted, given=overrides.get("arch.type", (None, ""))[0], has_gpu=has_gpu)
     loader, read = _opened(arguments.images, overrides)
+    begun = time.perf_counter()
     found = inspect_folder(loader, workers=torch.get_num_threads())
+    reading = (time.perf_counter() - begun) / max(int(found.totals.sum()), 1)
     at = Circumstances(
         folder=arguments.images,
         class_counts=found.counts["train"].tolist(),
@@ -67,12 +114,11 @@ def configuration_for(arguments: argparse.Namespace, environment: LaunchEnvironm
     config, reasons = nested(choices(at, read))
     reasons |= {path: f"given by {flag}" for path, (_, flag) in overrides.items() if path in reasons}
     parser = ConfigParser(config, source=SOURCE, overrides=overrides, remarks=reasons)
-    if environment.is_main:
-        print("\n".join([*found.lines(), "", "chosen, each to be changed by a flag or --set KEY=VALUE:"]))
-        for path, reason in reasons.items():
-            print(f"  {path} = {printable(str(_value_at(parser.config, path)))}: {reason}")
-        print(flush=True)
-    return parser
+    lines = [*found.lines(), "", "chosen, each to be changed by a flag or --set KEY=VALUE:"]
+    for path, reason in reasons.items():
+        lines.append(f"  {path} = {printable(str(_value_at(parser.config, path)))}: {reason}")
+    images = found.counts["train"].sum(), found.counts["validation"].sum()
+    return Plan(parser, [*lines, ""], reading, (int(images[0]), int(images[1])))
 
 
 def evaluate(folder: Path, *, environment: LaunchEnvironment, log_config: str | None) -> None:
@@ -92,8 +138,19 @@ def evaluate(folder: Path, *, environment: LaunchEnvironment, log_config: str | 
     part = loader.test_fraction if cut else 0.0
     names = [printable(name) for name in loader.class_names]
     print("\n" + "\n".join(verdict(names, loader.cls_num_list, predicted, predictions.targets, tested_part=part)))
-    at = shlex.quote(str(folder / CONFIG_NAME))
-    print(f"\nTo change something, edit {at} (its reasons stand in it) and run: python train.py -c {at}")
+    print("\n" + "\n".join(next_commands(folder, checkpoint)))
+
+
+def next_commands(folder: Path, checkpoint: Path) -> list[str]:
+    """What can be done with a run that has been evaluated, as lines to copy; `checkpoint` is the one evaluated."""
+    run, weights, config = (shlex.quote(str(path)) for path in (folder, checkpoint, folder / CONFIG_NAME))
+    return [
+        "Next:",
+        f"  python -m tools.report {run}  # a page to look at: curves, each class, the mistakes with their images",
+        f"  python -m tools.predict {weights} NEW_IMAGES  # classes of new images: files or folders",
+        f"  python -m tools.export {weights} --format torch  # one file for other programs",
+        f"  python train.py -c {config}  # train again, after an edit of that file (the reasons stand in it)",
+    ]
 
 
 def _opened(folder: str, overrides: Mapping[str, tuple[Any, str]]) -> tuple[ImageFolderDataLoader, list[Choice]]:

@@ -10,6 +10,8 @@ from model.weight_sources import read_source
 from trainer.pretrained import FLAG, source_for
 from utils.errors import UserError
 
+SMALL = "ResNet10Model"
+
 
 class ChosenNetwork(NamedTuple):
     """A value of `arch.type`, why, and a value of `initialise.checkpoint`, or None: new weights."""
@@ -31,9 +33,7 @@ def choose_network(wanted: str | None, *, given: str | None, has_gpu: bool) -> C
         UserError: there are no such weights, or they are of no network here.
     """
     if wanted is None:
-        return ChosenNetwork(
-            given or "ResNet10Model", "small, for few images and a CPU; ResNet50Model for more of both", None
-        )
+        return ChosenNetwork(given or SMALL, "small, for few images and a CPU; ResNet50Model for more of both", None)
     if given is not None:
         return ChosenNetwork(given, "given", source_for(given, wanted))
     if not wanted:
