@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 
 from base import View
 from data_loader.datasets.decoding import ImageReader
@@ -17,6 +18,7 @@ from data_loader.file_loader import FileDataLoader
 from data_loader.loader import ImageDataLoader
 from data_loader.transforms.batch_transforms import BatchTransform, Normalise
 from data_loader.transforms.crops import CentreCrop
+from utils.errors import UserError
 
 
 @dataclass(kw_only=True, eq=False)
@@ -67,6 +69,17 @@ class GivenImagesLoader(ImageDataLoader):
         return Splits(dict.fromkeys(("train", "validation", "test"), images), self.names).map(
             lambda images: images.for_evaluation(on_bad_image="skip")
         )
+
+    def pixels(self) -> np.ndarray:
+        """All of them as the network sees them, before they are normalised: uint8, [N, S, S, 3].
+
+        Raises:
+            UserError: one can't be read.
+        """
+        images = torch.as_tensor(self.images.read(self.epoch_sample_ids(0)))
+        if len(self.unreadable):
+            raise UserError(f"{self.files[self.unreadable[0]]}: can't be read")
+        return np.ascontiguousarray(images.permute(0, 2, 3, 1).numpy())  # [N, 3, S, S] → [N, S, S, 3]
 
     @property
     def unreadable(self) -> np.ndarray:

@@ -16,10 +16,16 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from model.conformal_quantiles import (
+    class_quantiles,
+    effective_size,
+    importance_weights,
+    interpolated,
+    weighted_quantiles,
+)
 from model.prior_estimation.checks import Floats, checked_labels, checked_prior, checked_range
 from utils.row_blocks import row_blocks
 
-_ROUNDING = 1e-9  # of a sum of weights: 0.9 · 70 may come out above 63
 _SUM_TOLERANCE = 1e-3
 
 
@@ -100,6 +106,74 @@ class PredictionSets:
         return SCORES[self.score].of(probabilities.astype(np.float64), self.home_prior, self.held_out_prior)
 
 
+@dataclass(frozen=True, eq=False)
+class LabelScores:
+    """How badly held-out images' right classes fit: all that is needed of them, whatever α and the prior to come.
+
+    Args:
+        label_scores: [M], of each image's label.
+        labels: [M].
+        score: a name in `SCORES`.
+        home_prior: [C], of the probabilities.
+        held_out_prior: [C], that the images were drawn from.
+    """
+
+    label_scores: Floats
+    labels: NDArray[np.integer]
+    score: str
+    home_prior: Floats
+    held_out_prior: Floats
+
+    @classmethod
+    def of(
+        cls,
+        probabilities: ArrayLike,
+        labels: ArrayLike,
+        *,
+        score: str = "prevalence",
+        home_prior: ArrayLike | None = None,
+        held_out_prior: ArrayLike | None = None,
+    ) -> LabelScores:
+        """Of probabilities [M, C] and labels [M]; arguments and errors as of `fit_sets`."""
+        values = _checked_probabilities("held-out probabilities", probabilities)
+        size, classes = values.shape
+        checked = checked_labels("held-out labels", labels, size, classes)
+        counts = np.bincount(checked, minlength=classes)
+        if score not in SCORES:
+            raise ValueError(f"score must be one of {', '.join(SCORES)}, not {score!r}")
+        home = checked_prior("home_prior", np.ones(classes) if home_prior is None else home_prior, classes)
+        source = checked_prior("held_out_prior", counts if held_out_prior is None else held_out_prior, classes)
+        if not source[counts > 0].all():
+            raise ValueError("held_out_prior is 0 for a class that has held-out images")
+        of_all = SCORES[score].of(values.astype(np.float64), home, source)
+        return cls(of_all[np.arange(size), checked], checked, score, home, source)
+
+    def sets(
+        self, *, alpha: float = 0.1, class_weight: float = 0.0, target_prior: ArrayLike | None = None
+    ) -> PredictionSets:
+        """The sets that these images give; arguments and errors as of `fit_sets`."""
+        if not 0 < alpha < 1:
+            raise ValueError(f"alpha must lie above 0 and below 1, not {alpha}")
+        classes = self.home_prior.size
+        target = None if target_prior is None else checked_prior("target_prior", target_prior, classes)
+        weights = importance_weights(target, self.held_out_prior)
+        image_weights = weights[self.labels]
+        return PredictionSets(
+            thresholds=interpolated(
+                weighted_quantiles(self.label_scores, image_weights, weights, alpha),
+                class_quantiles(self.label_scores, self.labels, classes, alpha, SCORES[self.score].largest),
+                checked_range("class_weight", class_weight, 0, 1),
+            ),
+            effective_images=effective_size(image_weights),
+            held_out_counts=np.bincount(self.labels, minlength=classes),
+            alpha=alpha,
+            score=self.score,
+            class_weight=class_weight,
+            home_prior=self.home_prior,
+            held_out_prior=self.held_out_prior,
+        )
+
+
 def fit_sets(
     held_out_probabilities: ArrayLike,
     labels: ArrayLike,
@@ -136,39 +210,10 @@ def fit_sets(
         ValueError: other shapes, no probabilities, labels that are no classes, numbers out of range, or a held-out
             prior of 0 for the class of a held-out image.
     """
-    probabilities = _checked_probabilities("held-out probabilities", held_out_probabilities)
-    size, classes = probabilities.shape
-    checked = checked_labels("held-out labels", labels, size, classes)
-    counts = np.bincount(checked, minlength=classes)
-    if score not in SCORES:
-        raise ValueError(f"score must be one of {', '.join(SCORES)}, not {score!r}")
-    if not 0 < alpha < 1:
-        raise ValueError(f"alpha must lie above 0 and below 1, not {alpha}")
-    home = checked_prior("home_prior", np.ones(classes) if home_prior is None else home_prior, classes)
-    source = checked_prior("held_out_prior", counts if held_out_prior is None else held_out_prior, classes)
-    if not source[counts > 0].all():
-        raise ValueError("held_out_prior is 0 for a class that has held-out images")
-
-    rows = SCORES[score].of(probabilities.astype(np.float64), home, source)
-    label_scores = rows[np.arange(size), checked]
-    weights = _importance(
-        None if target_prior is None else checked_prior("target_prior", target_prior, classes), source
+    held_out = LabelScores.of(
+        held_out_probabilities, labels, score=score, home_prior=home_prior, held_out_prior=held_out_prior
     )
-    image_weights = weights[checked]
-    return PredictionSets(
-        thresholds=_interpolated(
-            _weighted_quantiles(label_scores, image_weights, weights, alpha),
-            _class_quantiles(label_scores, checked, classes, alpha, SCORES[score].largest),
-            checked_range("class_weight", class_weight, 0, 1),
-        ),
-        effective_images=_effective_size(image_weights),
-        held_out_counts=counts,
-        alpha=alpha,
-        score=score,
-        class_weight=class_weight,
-        home_prior=home,
-        held_out_prior=source,
-    )
+    return held_out.sets(alpha=alpha, class_weight=class_weight, target_prior=target_prior)
 
 
 def _checked_probabilities(name: str, probabilities: ArrayLike) -> NDArray[np.floating]:
@@ -179,53 +224,3 @@ def _checked_probabilities(name: str, probabilities: ArrayLike) -> NDArray[np.fl
     if not (values.min() >= 0 and np.abs(totals - 1).max() <= _SUM_TOLERANCE):  # not so for nan
         raise ValueError(f"{name} must be at least 0 with the sum 1 in each row")
     return values
-
-
-def _importance(target_prior: Floats | None, held_out_prior: Floats) -> Floats:
-    """w_y = π_target(y)/π_held-out(y) [C]: inf for a class that only images to come have, 0 for one that none have."""
-    if target_prior is None:
-        return np.ones_like(held_out_prior)
-    absent = np.where(target_prior > 0, np.inf, 0.0)
-    return np.divide(target_prior, held_out_prior, out=absent, where=held_out_prior > 0)
-
-
-def _weighted_quantiles(scores: Floats, weights: Floats, candidates: Floats, alpha: float) -> Floats:
-    """q(y), the smallest q with Σ_i w_i·1[s_i ≤ q] ≥ (1 − α)(Σ_i w_i + w_y) [C]; inf where there is none.
-
-    The candidate's own weight stands at +∞, as its score is not known. With equal weights q is the ⌈(M+1)(1−α)⌉-th
-    smallest.
-
-    Args:
-        scores: [M].
-        weights: [M], w_i.
-        candidates: [C], w_y.
-        alpha: the part that may lie above.
-    """
-    total = weights.sum()
-    if total == 0:  # the images to come have none of the held-out images' classes
-        return np.full(candidates.size, np.inf)
-    order = np.argsort(scores, kind="stable")
-    needed = (1 - alpha) * (total + candidates)
-    place = np.searchsorted(np.cumsum(weights[order]), needed * (1 - _ROUNDING))
-    return np.append(scores[order], np.inf)[place]
-
-
-def _class_quantiles(scores: Floats, labels: NDArray[np.integer], classes: int, alpha: float, largest: float) -> Floats:
-    """q_y [C], from the images of each class alone; the largest possible score where it would be inf."""
-    quantiles = np.full(classes, largest)
-    for label in np.unique(labels):
-        own = scores[labels == label]
-        quantiles[label] = _weighted_quantiles(own, np.ones_like(own), np.ones(1), alpha)[0]
-    return np.minimum(quantiles, largest)
-
-
-def _interpolated(common: Floats, own: Floats, class_weight: float) -> Floats:
-    """(1 − w)·q + w·q_y [C]; exactly one of them at the ends, where the other may be inf, and where they are equal."""
-    if class_weight in (0, 1):
-        return common if class_weight == 0 else own
-    return np.where(common == own, common, (1 - class_weight) * common + class_weight * own)
-
-
-def _effective_size(weights: Floats) -> float:
-    squares = float((weights**2).sum())
-    return float(weights.sum()) ** 2 / squares if squares else 0.0

@@ -11,7 +11,7 @@ import argparse
 from pathlib import Path
 
 from trainer.evaluation.calibration_flag import METHODS
-from utils.config.command_line import OneLineParser
+from utils.config.checkpoint_flags import add_run_flags, checkpoint_parser
 from utils.config.parser import ConfigParser
 from utils.distributed.environment import launch_environment, report_once, set_visible_gpus
 from utils.errors import run_main
@@ -33,22 +33,17 @@ methods:
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags of this command."""
-    what, _, how = (__doc__ or "").partition("\n\n")
-    parser = OneLineParser(
-        prog="python -m tools.calibrate",
-        usage="%(prog)s CHECKPOINT [--method ts|bcts|vs|sts] [flags]",
-        description=f"{what}\n\n{how.strip()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=EXAMPLES,
-        allow_abbrev=False,
+    parser = checkpoint_parser(
+        "tools.calibrate",
+        "CHECKPOINT [--method ts|bcts|vs|sts] [flags]",
+        __doc__,
+        EXAMPLES,
+        checkpoint="checkpoint of a run that held images out",
     )
     add = parser.add_argument
-    add("resume", metavar="CHECKPOINT", help="checkpoint of a run that held images out")
     add("--method", choices=METHODS, help="how; default: whichever held-out images speak for")
     add("--out", type=Path, metavar="FILE", help="write to this file (default: beside the checkpoint)")
-    add("-c", "--config", metavar="FILE", help="configuration (JSON); default: beside the checkpoint")
-    add("-d", "--device", metavar="GPUS", help="GPU indices, as in CUDA_VISIBLE_DEVICES: 0 or 0,1")
-    add("-l", "--log-config", metavar="FILE", help="logging configuration (JSON, logging.config's form)")
+    add_run_flags(parser)
     return parser
 
 

@@ -2,7 +2,7 @@
 
 The file takes uint8 images in batches of any size and gives probabilities. Normalisation, all experts, their mean, a
 calibration and a correction to another class prior are inside; class names, the resize rule and the checkpoint's digest
-are in its metadata. It is compared with the checkpoint on test images before it is kept.
+are in its metadata. It is compared with the checkpoint on real images before it is kept.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from utils.config.command_line import OneLineParser
+from trainer.evaluation.calibration_flag import add_calibration_flag
+from utils.config.checkpoint_flags import add_weights_flag, checkpoint_parser
 from utils.config.parser import ConfigParser
 from utils.errors import run_main
 from utils.signals import interrupts_end_at_once
@@ -22,17 +23,8 @@ EXAMPLES = """examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags of this command."""
-    what, _, how = (__doc__ or "").partition("\n\n")
-    parser = OneLineParser(
-        prog="python -m tools.export",
-        usage="%(prog)s CHECKPOINT --format torch|onnx [flags]",
-        description=f"{what}\n\n{how.strip()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=EXAMPLES,
-        allow_abbrev=False,
-    )
+    parser = checkpoint_parser("tools.export", "CHECKPOINT --format torch|onnx [flags]", __doc__, EXAMPLES)
     add = parser.add_argument
-    add("resume", metavar="CHECKPOINT", help="the checkpoint; its config.json lies beside it")
     add(
         "--format",
         required=True,
@@ -46,14 +38,16 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="CSV or JSON of the class frequencies where the file will be used; log π_test − log π_home is added",
     )
+    add_calibration_flag(parser)
+    add_weights_flag(parser)
     add(
-        "--calibration",
-        default="none",
-        metavar="none|stored|FILE",
-        help="none (default); stored: the one beside the checkpoint, as tools.calibrate writes it; or such a file",
+        "--check-on",
+        nargs="+",
+        metavar="IMAGES",
+        help="files, folders, lists or patterns of images to compare file and checkpoint on (default: the run's test "
+        "images)",
     )
     add("--out", type=Path, metavar="FILE", help="default: beside the checkpoint, named like it, .pt2 or .onnx")
-    add("-c", "--config", metavar="FILE", help="an edited copy of the config.json, where the data lie elsewhere now")
     return parser
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from utils.config.command_line import OneLineParser
+from trainer.evaluation.calibration_flag import add_calibration_flag
+from utils.config.checkpoint_flags import add_weights_flag, checkpoint_parser
 from utils.config.parser import ConfigParser
 from utils.errors import UserError, run_main
 from utils.signals import interrupts_end_at_once
@@ -18,6 +19,7 @@ from utils.signals import interrupts_end_at_once
 EXAMPLES = """examples:
   python -m tools.predict CHECKPOINT photo.jpg more_photos/ --out predictions.csv --contact-sheet predictions.png
   python -m tools.predict CHECKPOINT 'images/**/*.png' --prior auto --calibration stored --reject-below 0.5
+  python -m tools.predict CHECKPOINT images/ --sets 0.05 --out predictions.json
 
 images:
   files; folders, with all images below them; .txt lists, a path in each line; patterns such as 'images/**/*.png'"""
@@ -25,17 +27,8 @@ images:
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags of this command."""
-    what, _, how = (__doc__ or "").partition("\n\n")
-    parser = OneLineParser(
-        prog="python -m tools.predict",
-        usage="%(prog)s CHECKPOINT IMAGES… [flags]",
-        description=f"{what}\n\n{how.strip()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=EXAMPLES,
-        allow_abbrev=False,
-    )
+    parser = checkpoint_parser("tools.predict", "CHECKPOINT IMAGES… [flags]", __doc__, EXAMPLES)
     add = parser.add_argument
-    add("resume", metavar="CHECKPOINT", help="the checkpoint; its config.json lies beside it")
     add("images", metavar="IMAGES", nargs="+", help="what to classify")
     add(
         "--prior",
@@ -43,14 +36,16 @@ def build_parser() -> argparse.ArgumentParser:
         help="class prior of these images: none (default), auto (estimated from all of them) or another estimate (em, "
         "map-em, tilt), or a CSV or JSON of it",
     )
+    add_calibration_flag(parser)
+    add_weights_flag(parser)
     add(
-        "--calibration",
-        default="none",
-        metavar="none|stored|FILE",
-        help="none (default); stored: the one beside the checkpoint, as tools.calibrate writes it; or such a file",
-    )
-    add(
-        "--weights", default="raw", metavar="NAME", help="raw (default), or averaged, where the method averages weights"
+        "--sets",
+        nargs="?",
+        type=float,
+        const=0.1,
+        metavar="ALPHA",
+        help="prediction sets, too, of which at most the part ALPHA misses the right class (default 0.1); "
+        "python -m tools.prediction_sets CHECKPOINT makes them possible, once",
     )
     add("--topk", type=int, default=5, metavar="K", help="classes to name for each image (default 5)")
     add("--reject-below", type=float, metavar="P", help="give no class to images whose probability is below P")
@@ -61,7 +56,6 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="write the first images with their classes as .png, .pdf, .svg",
     )
-    add("-c", "--config", metavar="FILE", help="an edited copy of the config.json")
     return parser
 
 
@@ -72,6 +66,8 @@ def main() -> None:
         raise UserError(f"--topk {arguments.topk}: must be at least 1")
     if arguments.reject_below is not None and not 0 <= arguments.reject_below <= 1:
         raise UserError(f"--reject-below {arguments.reject_below}: must lie in 0 … 1")
+    if arguments.sets is not None and not 0 < arguments.sets < 1:
+        raise UserError(f"--sets {arguments.sets:g}: must lie above 0 and below 1")
     parser = ConfigParser.from_args(arguments)
     with interrupts_end_at_once():
         from trainer.inference.predict_command import print_predictions  # noqa: PLC0415 - takes seconds

@@ -40,6 +40,31 @@ def build_loader(config: RunConfig, *, processes: int = 1, known: RunData | None
     return loader
 
 
+def loader_of_checkpoint(
+    config: RunConfig, parser: ConfigParser, content: Mapping[str, Any]
+) -> tuple[ImageDataLoader, list[int] | None]:
+    """The loader of a checkpoint's run, and the training images of each class (None: the checkpoint doesn't say).
+
+    Its images need not be there, and can't be read: names and counts of the classes are the checkpoint's. Only where it
+    has none, as a published one, the run's data are asked for them.
+
+    Raises:
+        UserError: neither checkpoint nor data say what the classes are called.
+    """
+    assert parser.resume is not None, "the flags were read"
+    names, counts = content.get("class_names"), content.get("class_counts")
+    if names is None:
+        try:
+            loader = build_loader(config).of_split("test")
+            return loader, loader.cls_num_list
+        except UserError as error:
+            raise UserError(
+                f"{parser.resume}: doesn't say what its classes are called, and the data can't be asked: {error}"
+            ) from None
+    loader = _build(config.data_loader, "data_loader", config, 1)
+    return loader.without_images(list(names), counts or [0] * len(names)), counts
+
+
 def build_loaders(config: RunConfig, *, processes: int = 1, known: RunData | None = None) -> dict[str, ImageDataLoader]:
     """All loaders to train from, by name: `data_loader` as "train", and the further ones that the method takes.
 

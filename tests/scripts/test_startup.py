@@ -61,6 +61,8 @@ COMMANDS = {
     "tools.schema|--help": 0,
     "tools.predict|--help": 0,
     "tools.predict|nowhere.pth|a.jpg": 2,
+    "tools.prediction_sets|--help": 0,
+    "tools.prediction_sets|nowhere.pth": 2,
     "tools.export|--help": 0,
     "tools.export|nowhere.pth|--format|onnx": 2,
     "tools.export|nowhere.pth": 2,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,11 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from data_loader.datasets.decoding import ImageReader
 from data_loader.transforms.crops import CentreCrop
+from model.deployed import DeployedModel
 from tests.scripts.command_line import ROOT, Shell, files_below
 from tests.tools.run_on_jpegs import SHORTER, SIDE, expected, jpegs
+from tests.trainer.small_runs import TINY, run, small_config
 from trainer.inference import program_files
 from trainer.inference.pixels import prepare
 from trainer.inference.program_files import FORMATS, Program
@@ -109,6 +113,62 @@ def test_a_file_that_differs_from_the_checkpoint_is_not_kept(made, export, tmp_p
     assert ended.err.count("\n") == 1
     assert "not written: its probabilities differ from the checkpoint's by" in ended.err
     assert files_below(tmp_path) == {}
+
+
+class Unconverted:
+    """A format whose files run the model as it is, so that no exporter takes its time."""
+
+    suffix, runs_with = ".pt2", "nothing"
+
+    def __init__(self) -> None:
+        self.metadata: dict[str, Any] = {}
+
+    def check_packages(self) -> None:
+        """Nothing is needed."""
+
+    def write(self, program: DeployedModel, metadata: dict[str, Any]) -> bytes:
+        self.program, self.metadata = program, metadata
+        return b"a file"
+
+    def read(self, content: bytes) -> Program:
+        model = self.program.eval()
+        return Program(lambda images: model(torch.from_numpy(images)).detach().numpy(), self.metadata)
+
+
+@pytest.fixture
+def unconverted(monkeypatch: pytest.MonkeyPatch) -> Unconverted:
+    kind = Unconverted()
+    monkeypatch.setitem(FORMATS, "torch", kind)  # type: ignore[arg-type]
+    monkeypatch.setattr("trainer.inference.export_command.capture", lambda model, side: model)
+    return kind
+
+
+def test_the_data_may_be_gone_where_other_images_are_named(made, shell, tmp_path, unconverted):
+    shutil.copytree(made / "run", tmp_path / "run")
+    config = tmp_path / "run" / "config.json"
+    config.write_text(config.read_text().replace(str(made / "data"), str(tmp_path / "nowhere")))
+    command = ("tools.export", tmp_path / "run" / "model.pth", "--format", "torch", "--out", tmp_path / "out.pt2")
+    ended = shell(*command)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert "no images to check the file with: name some with --check-on IMAGES" in ended.err
+    ended = shell(*command, "--check-on", *jpegs(made, 3), "--calibration", "stored", "--prior", made / "prior.json")
+    assert (ended.code, ended.err) == (0, "")
+    assert "on 3 given images, in batches of 1 and 3" in ended.out
+    assert (tmp_path / "out.pt2").read_bytes() == b"a file"
+
+
+def test_averaged_weights_are_exported_where_they_are_asked_for(shell, tmp_path, unconverted):
+    averaged = {"type": "EMA", "args": {"decay": 0.5}}
+    content = run(tmp_path / "run", small_config(**TINY, trainer__epochs=1, method=averaged))
+    checkpoint = tmp_path / "run" / "checkpoint-epoch1.pth"
+    name = "backbone.linears.0.weight"
+    for weights, state in (("raw", content["state_dict"]), ("averaged", content["averaged_state_dict"])):
+        ended = shell("tools.export", checkpoint, "--format", "torch", "--weights", weights)
+        assert (ended.code, ended.err) == (0, "")
+        assert torch.equal(unconverted.program.network.state_dict()[name], state[name])
+        assert unconverted.metadata["weights"] == weights
+        assert f"(epoch 1), {weights} weights: " in ended.out
+    assert not torch.equal(content["state_dict"][name], content["averaged_state_dict"][name])
 
 
 def test_what_is_missing_is_told_in_a_line_before_anything_is_read(made, export, tmp_path, monkeypatch):

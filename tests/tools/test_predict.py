@@ -14,9 +14,10 @@ from PIL import Image
 from tests.data_loader.image_trees import truncate
 from tests.scripts.command_line import Shell
 from tests.tools.run_on_jpegs import expected, jpegs
-from trainer.inference.predict_command import image_files
+from trainer.inference.answers import Answers
+from trainer.inference.image_files import image_files
 from trainer.inference.predicted_rows import as_rows, write_rows
-from trainer.inference.trained_network import Answers, TrainedNetwork
+from trainer.inference.trained_network import TrainedNetwork
 from utils.errors import UserError
 
 NAMES = ["apple", "birch", "cedar"]
@@ -85,7 +86,7 @@ def answers() -> Answers:
     """Two images, two experts, four classes."""
     probabilities = np.array([[0.1, 0.6, 0.3, 0.0], [0.25, 0.25, 0.25, 0.25]])
     experts = np.array([[[0, 1, 0, 0], [0.2, 0.1, 0.7, 0]], [[1, 0, 0, 0], [0, 0, 0, 1]]])
-    return Answers(["a.png", "b.png"], [], probabilities, experts, ["w", "x", "y", "z"], None)
+    return Answers(["a.png", "b.png"], [], probabilities, probabilities, experts, ["w", "x", "y", "z"], None)
 
 
 def test_rows_have_ranked_classes_entropy_and_votes():
@@ -105,6 +106,10 @@ def test_rows_have_ranked_classes_entropy_and_votes():
     assert second["rejected"]
     assert second["entropy"] == pytest.approx(np.log(4))
     assert "rejected" not in as_rows(answers(), topk=9, reject_below=None)[0]
+    members = np.array([[True, False, True, False], [False] * 4])
+    first, second = as_rows(answers(), topk=1, reject_below=None, sets=members)
+    assert (first["set"], first["set size"]) == (["y", "w"], 2)
+    assert (second["set"], second["set size"]) == ([], 0)
 
 
 @pytest.mark.parametrize("ending", [".csv", ".json", ".parquet"])
@@ -136,6 +141,7 @@ def test_folders_lists_and_patterns_name_images_once_each(moved: Path, tmp_path:
     [
         (["--topk", "0"], "--topk 0: must be at least 1"),
         (["--reject-below", "2"], "--reject-below 2.0: must lie in 0 … 1"),
+        (["--sets", "1"], "--sets 1: must lie above 0 and below 1"),
         (["--out", "x.xlsx"], "--out x.xlsx: give a file that ends with .csv, .json, .parquet"),
         (["--contact-sheet", "x.gif"], "--contact-sheet x.gif: give a file that ends with .png, .pdf, .svg"),
         (["--prior", "known"], "--prior known: needs labelled images, which are not given here; give auto, or a file"),

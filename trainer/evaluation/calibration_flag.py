@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,18 @@ from utils.errors import UserError, nearest
 
 WORDS = ("none", "stored")
 METHODS = ("ts", "bcts", "vs", "sts")
+
+
+def add_calibration_flag(parser: argparse.ArgumentParser) -> None:
+    """--calibration, of all commands that use a fitted one."""
+    parser.add_argument(
+        "--calibration",
+        type=checked_choice,
+        default="none",
+        metavar="none|stored|FILE",
+        help="calibrate the logits first: none (default); stored: as python -m tools.calibrate CHECKPOINT has fitted "
+        "it to images held out from training; or another file of that command's",
+    )
 
 
 def checked_choice(given: str, words: Sequence[str] = WORDS) -> str:

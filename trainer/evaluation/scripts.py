@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from trainer.evaluation.calibration_flag import checked_choice
+from trainer.evaluation.calibration_flag import add_calibration_flag
 from trainer.evaluation.distributions import checked_name, choices
 from trainer.evaluation.presets import SWEEPS
 from trainer.evaluation.streams.flags import add_stream_flags
@@ -51,13 +51,7 @@ def evaluation_parser(description: str, examples: str) -> argparse.ArgumentParse
         "held out from training, too; or a CSV or JSON of class,frequency. Then log π_test − log π_home is added to "
         "the logits, π_home being what the predictor is right for",
     )
-    parser.add_argument(
-        "--calibration",
-        type=checked_choice,
-        metavar="none|stored|FILE",
-        help="calibrate the logits first: none (default); stored: as python -m tools.calibrate CHECKPOINT has fitted "
-        "it to images held out from training; or another file of that command's",
-    )
+    add_calibration_flag(parser)
     parser.add_argument(
         "--posthoc_bias_correction",
         action="store_true",

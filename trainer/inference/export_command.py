@@ -12,20 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
+from data_loader.given_images import GivenImagesLoader
 from model.calibration import softmax
 from model.deployed import DeployedModel
+from model.posthoc_calibration import Calibrator
 from model.priors import adjust_logits
 from trainer.evaluation.aggregations.mean import mean_of_experts
-from trainer.evaluation.calibrations import (
-    StoredCalibration,
-    check_calibration,
-    read_calibration,
-    stored_calibration,
-)
-from trainer.evaluation.results import RAW
-from trainer.inference.opened_network import OpenedNetwork, open_network
+from trainer.inference.check_images import check_images
+from trainer.inference.pixels import ResizeRule
 from trainer.inference.program_files import FORMATS, IMAGES, PROBABILITIES, Program, capture
+from trainer.inference.trained_network import ENSEMBLE, TrainedNetwork
 from utils.config.parser import ConfigParser
 from utils.errors import RunError, UserError
 from utils.files.class_tables import by_class, read_prior
@@ -34,7 +32,6 @@ from utils.files.writing import write_bytes
 TOLERANCE = 1e-4
 """Between probabilities of the file and of the checkpoint."""
 
-_PREDICTOR = "ensemble"
 _CHECKED = 32
 _FORMAT = "export 1"
 
@@ -44,13 +41,15 @@ class Correction:
     """What stands between the mean of the experts' logits and the probabilities.
 
     Args:
-        calibration: None: there is none.
+        calibration: its method's name, or "none".
+        calibrator: of the logits; None: there is none.
         prior_file: what the prior was read from; None: there is none.
         prior: [C], of the images to come.
         home: [C], where the predictor is at home; None: unknown.
     """
 
-    calibration: StoredCalibration | None
+    calibration: str
+    calibrator: Calibrator | None
     prior_file: Path | None
     prior: np.ndarray | None
     home: np.ndarray | None
@@ -58,11 +57,10 @@ class Correction:
     def probabilities(self, expert_logits: np.ndarray) -> np.ndarray:
         """[N, E, C] → [N, C], as an evaluation computes them."""
         logits = mean_of_experts(expert_logits)
-        calibrator = None if self.calibration is None else self.calibration.of(RAW, _PREDICTOR)
-        if calibrator is not None:
-            logits = calibrator(logits)
-        if calibrator is not None and self.prior is not None and self.home is not None:
-            logits = calibrator.corrected(logits, self.prior, self.home)
+        if self.calibrator is not None:
+            logits = self.calibrator(logits)
+        if self.calibrator is not None and self.prior is not None and self.home is not None:
+            logits = self.calibrator.corrected(logits, self.prior, self.home)
         elif self.prior is not None:
             logits = adjust_logits(logits, self.prior, home_prior=self.home)
         return softmax(logits)
@@ -70,14 +68,14 @@ class Correction:
     @property
     def in_words(self) -> str:
         """A line on both."""
-        calibration = "none" if self.calibration is None else f"{self.calibration.method}, T = {self.temperature:.3f}"
+        calibration = "none" if self.calibrator is None else f"{self.calibration}, T = {self.temperature:.3f}"
         prior = "none" if self.prior_file is None else self.prior_file.name
         return f"calibration: {calibration}; test prior: {prior}"
 
     @property
     def temperature(self) -> float:
         """1 without calibration."""
-        return 1.0 if self.calibration is None else self.calibration.of(RAW, _PREDICTOR).temperature
+        return 1.0 if self.calibrator is None else self.calibrator.temperature
 
 
 def export(parser: ConfigParser, arguments: argparse.Namespace) -> None:
@@ -93,27 +91,29 @@ def export(parser: ConfigParser, arguments: argparse.Namespace) -> None:
     """
     kind = FORMATS[arguments.format]
     kind.check_packages()
-    opened = open_network(parser)
-    correction = _correction(opened, arguments)
-    out = arguments.out or opened.checkpoint.with_suffix(kind.suffix)
+    network = TrainedNetwork.open(parser, weights=arguments.weights, plain=True)
+    correction, images = _correction(network, arguments), network.images([])
+    checked = check_images(network, parser, arguments.check_on, count=_CHECKED)
+    out = arguments.out or network.checkpoint.with_suffix(kind.suffix)
     content = kind.write(
-        capture(_deployed(opened, correction), opened.loader.image_side), _metadata(opened, correction)
+        capture(_deployed(network, images, correction), images.image_side), _metadata(network, images, correction)
     )
-    pixels = opened.test_pixels(_CHECKED)
-    difference = largest_difference(kind.read(content), pixels, correction.probabilities(opened.expert_logits(pixels)))
-    checked = f"{len(pixels)} test images, in batches of 1 and {len(pixels)}"
+    expected = correction.probabilities(_expert_logits(network, images, checked.pixels))
+    difference, count = largest_difference(kind.read(content), checked.pixels, expected), len(checked.pixels)
+    on = f"{count} {checked.in_words}, in batches of 1 and {count}"
     if not difference <= TOLERANCE:
         raise RunError(
-            f"{out}: not written: its probabilities differ from the checkpoint's by {difference:.2g} on {checked}; "
+            f"{out}: not written: its probabilities differ from the checkpoint's by {difference:.2g} on {on}; "
             f"at most {TOLERANCE:g} is allowed"
         )
     write_bytes(out, content)
-    network, side = opened.network, opened.loader.image_side
+    weights = "" if len(network.kinds_of_weights) == 1 else f", {network.weights} weights"
     print(
-        f"{opened.run}, {opened.checkpoint.name} (epoch {opened.epoch or 'unknown'}): {network.num_experts} experts, "
-        f"{network.num_classes} classes, images of {side}×{side} pixels\n"
-        f"{correction.in_words}; home: {opened.home_in_words}\n"
-        f"Largest difference to the checkpoint's probabilities: {difference:.1e}, on {checked}\n"
+        f"{network.run}, {network.checkpoint.name} (epoch {network.epoch or 'unknown'}){weights}: "
+        f"{network.network.num_experts} experts, {network.network.num_classes} classes, images of "
+        f"{images.image_side}×{images.image_side} pixels\n"
+        f"{correction.in_words}; home: {network.home_in_words}\n"
+        f"Largest difference to the checkpoint's probabilities: {difference:.1e}, on {on}\n"
         f"Written to {out} ({len(content) / 1e6:.1f} MB); runs with {kind.runs_with}"
     )
 
@@ -124,44 +124,47 @@ def largest_difference(program: Program, pixels: np.ndarray, expected: np.ndarra
     return float(max(np.abs(found - expected).max() for found in (alone, program.run(pixels))))
 
 
-def _correction(opened: OpenedNetwork, arguments: argparse.Namespace) -> Correction:
-    calibration, prior = None, None
-    if arguments.calibration == "stored":
-        calibration = stored_calibration(opened.checkpoint, opened.digest)
-    elif arguments.calibration != "none":
-        calibration = read_calibration(Path(arguments.calibration), opened.digest)
-    if calibration is not None:
-        check_calibration(calibration, opened.network.num_classes)
-        calibration.fitted(RAW, _PREDICTOR)
+@torch.inference_mode()
+def _expert_logits(network: TrainedNetwork, images: GivenImagesLoader, pixels: np.ndarray) -> np.ndarray:
+    """uint8 [N, S, S, 3] → each expert's logits [N, E, C], as an evaluation computes them."""
+    raw = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()  # [N, S, S, 3] → [N, 3, S, S]
+    inputs = images.transform(raw, np.zeros((len(raw), 3), np.int64), "test")  # nothing in it depends on the ids
+    logits: np.ndarray = network.network.eval().expert_logits(inputs).numpy()
+    return logits
+
+
+def _correction(network: TrainedNetwork, arguments: argparse.Namespace) -> Correction:
+    calibration, prior = network.calibration(arguments.calibration), None
     if arguments.prior is not None:
-        prior = by_class(arguments.prior, read_prior(arguments.prior), opened.loader.class_names)
-        if opened.home is None:
+        prior = by_class(arguments.prior, read_prior(arguments.prior), network.class_names)
+        if network.home is None:
             raise UserError(
                 f"--prior {arguments.prior}: the method does not say which class prior its predictor is right for, and "
                 "the correction starts from there"
             )
-    return Correction(calibration, arguments.prior, prior, opened.home)
+    if calibration is None:
+        return Correction("none", None, arguments.prior, prior, network.home)
+    calibrator = calibration.of(network.weights, ENSEMBLE)
+    return Correction(calibration.method, calibrator, arguments.prior, prior, network.home)
 
 
-def _deployed(opened: OpenedNetwork, correction: Correction) -> DeployedModel:
-    normalisation, calibration = opened.loader.normalisation(), correction.calibration
+def _deployed(network: TrainedNetwork, images: GivenImagesLoader, correction: Correction) -> DeployedModel:
     return DeployedModel(
-        opened.network,
-        mean=normalisation.mean,
-        std=normalisation.std,
-        calibrator=None if calibration is None else calibration.of(RAW, _PREDICTOR),
+        network.network,
+        mean=images.normalise.mean,
+        std=images.normalise.std,
+        calibrator=correction.calibrator,
         home_prior=correction.home,
         target_prior=correction.prior,
     )
 
 
-def _metadata(opened: OpenedNetwork, correction: Correction) -> dict[str, Any]:
+def _metadata(network: TrainedNetwork, images: GivenImagesLoader, correction: Correction) -> dict[str, Any]:
     """What the file says of itself; `docs/export.md` explains it."""
-    side, normalisation = opened.loader.image_side, opened.loader.normalisation()
-    calibration, prior, home = correction.calibration, correction.prior, opened.home
+    side, prior, home = images.image_side, correction.prior, network.home
     return {
         "format": _FORMAT,
-        "class_names": list(opened.loader.class_names),
+        "class_names": list(network.class_names),
         "input": {
             "name": IMAGES,
             "type": "uint8",
@@ -169,19 +172,20 @@ def _metadata(opened: OpenedNetwork, correction: Correction) -> dict[str, Any]:
             "shape": ["batch", side, side, 3],
             "channels": "RGB",
         },
-        "output": {"name": PROBABILITIES, "type": "float32", "shape": ["batch", opened.network.num_classes]},
-        "resize": opened.resize_rule.metadata,
-        "normalisation": {"mean": list(normalisation.mean), "std": list(normalisation.std)},
-        "experts": opened.network.num_experts,
-        "home": opened.home_in_words,
+        "output": {"name": PROBABILITIES, "type": "float32", "shape": ["batch", network.network.num_classes]},
+        "resize": ResizeRule(side, images.crop.resized).metadata,
+        "normalisation": {"mean": list(images.normalise.mean), "std": list(images.normalise.std)},
+        "experts": network.network.num_experts,
+        "weights": network.weights,
+        "home": network.home_in_words,
         "home_prior": None if home is None else home.tolist(),
         "test_prior": None if prior is None else prior.tolist(),
         "test_prior_file": None if correction.prior_file is None else correction.prior_file.name,
-        "calibration": "none" if calibration is None else calibration.method,
+        "calibration": correction.calibration,
         "temperature": correction.temperature,
-        "run": opened.run,
-        "checkpoint": opened.checkpoint.name,
-        "checkpoint_sha256": opened.digest,
-        "epoch": opened.epoch,
+        "run": network.run,
+        "checkpoint": network.checkpoint.name,
+        "checkpoint_sha256": network.digest,
+        "epoch": network.epoch,
         "torch": version("torch"),
     }

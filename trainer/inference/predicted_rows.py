@@ -9,23 +9,28 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from trainer.inference.trained_network import Answers
+from trainer.inference.answers import Answers
 from utils.errors import UserError
 from utils.files.writing import write_bytes, write_text
 
 _ENDINGS = (".csv", ".json", ".parquet")
 
 
-def as_rows(answers: Answers, *, topk: int, reject_below: float | None) -> list[dict[str, object]]:
-    """An answer a row: file, class, probability, rejected, entropy, further classes, each expert's vote.
+def as_rows(
+    answers: Answers, *, topk: int, reject_below: float | None, sets: NDArray[np.bool_] | None = None
+) -> list[dict[str, object]]:
+    """An answer a row: file, class, probability, rejected, entropy, prediction set, further classes, experts' votes.
 
     Args:
         answers: of the network.
         topk: classes to name, at most C.
         reject_below: probability below which no class is given ("rejected"); None: every image has one.
+        sets: whether each class is in each image's prediction set, [N, C]; None: there are none.
     """
-    best = np.argsort(-answers.probabilities, axis=1, kind="stable")[:, :topk]
+    ranking = np.argsort(-answers.probabilities, axis=1, kind="stable")
+    best = ranking[:, :topk]
     votes = answers.expert_probabilities.argmax(axis=2)  # [N, E]
     rows = []
     for image, (file, entropy) in enumerate(zip(answers.files, answers.entropies, strict=True)):
@@ -34,6 +39,9 @@ def as_rows(answers: Answers, *, topk: int, reject_below: float | None) -> list[
         if reject_below is not None:
             row["rejected"] = ranked[0][1] < reject_below
         row["entropy"] = float(entropy)
+        if sets is not None:
+            members = [answers.class_names[label] for label in ranking[image] if sets[image, label]]
+            row |= {"set size": len(members), "set": members}
         for place, (name, probability) in enumerate(ranked[1:], start=2):
             row |= {f"class {place}": name, f"probability {place}": probability}
         if votes.shape[1] > 1:
@@ -43,7 +51,7 @@ def as_rows(answers: Answers, *, topk: int, reject_below: float | None) -> list[
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, object]]) -> None:
-    """As .csv, .json or .parquet, by the path's ending.
+    """As .csv, .json or .parquet, by the path's ending; the classes of a set are a list, in .csv joined by "; ".
 
     Raises:
         UserError: another ending, or pandas has no engine for Parquet.
@@ -53,9 +61,15 @@ def write_rows(path: Path, rows: Sequence[dict[str, object]]) -> None:
     if ending == ".json":
         write_text(path, json.dumps({"predictions": list(rows)}, indent=1, ensure_ascii=False) + "\n")
     elif ending == ".csv":
-        write_text(path, pd.DataFrame(rows).to_csv(index=False, lineterminator="\n"))
+        flat = [{name: joined(value) for name, value in row.items()} for row in rows]
+        write_text(path, pd.DataFrame(flat).to_csv(index=False, lineterminator="\n"))
     else:
         write_bytes(path, pd.DataFrame(rows).to_parquet(None, index=False))
+
+
+def joined(value: object) -> object:
+    """A list as one text, anything else as it is."""
+    return "; ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def check_ending(path: Path) -> None:

@@ -4,7 +4,7 @@
     answers = network.predict(["a.jpg", "b.png"])
     answers.probabilities, answers.class_names, answers.unreadable
 
-`N` images, `E` experts, `C` classes.
+`N` images, `E` experts, `C` classes, `S` side of an image.
 """
 
 from __future__ import annotations
@@ -22,48 +22,31 @@ from model.calibration import softmax
 from model.experts import ExpertModel
 from model.posthoc_calibration import Calibrator
 from model.priors import mean_home
-from trainer.build import build_model
-from trainer.config.components import DATA_LOADER, method_classes
-from trainer.config.run_config import RunConfig, run_config
+from trainer.build import bare_network, build_model
+from trainer.config.components import method_classes
+from trainer.config.run_config import run_config
 from trainer.evaluation.aggregations.mean import mean_of_experts
+from trainer.evaluation.calibrations import (
+    StoredCalibration,
+    check_calibration,
+    read_calibration,
+    stored_calibration,
+)
 from trainer.evaluation.checkpoint_networks import weights_in
-from trainer.evaluation.home import home_priors
-from trainer.evaluation.predictions import predict
-from trainer.evaluation.priors import NONE, FoundPrior, PriorContext, TestPrior
+from trainer.evaluation.home import home_in_words, home_priors
+from trainer.evaluation.predictions import Predicted, predict
+from trainer.evaluation.priors import NONE, PriorContext, TestPrior
 from trainer.evaluation.results import RAW
+from trainer.inference.answers import Answers
+from trainer.loaders import loader_of_checkpoint
 from trainer.weights import load_weights
 from utils.config.json_files import read_configuration
 from utils.config.parser import CONFIG_NAME, ConfigParser
-from utils.config.sections import build
 from utils.errors import UserError
 from utils.files.checkpoint import read_checkpoint
 
-
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What a network says of some images.
-
-    Args:
-        files: those that could be read, N.
-        unreadable: the others.
-        probabilities: of the ensemble, calibrated and under the test prior as they were asked for, [N, C].
-        expert_probabilities: each expert's as they are, [N, E, C].
-        class_names: length C.
-        found: the test prior that was found; None: none was assumed.
-    """
-
-    files: list[str]
-    unreadable: list[str]
-    probabilities: np.ndarray
-    expert_probabilities: np.ndarray
-    class_names: list[str]
-    found: FoundPrior | None
-
-    @property
-    def entropies(self) -> np.ndarray:
-        """Of the ensemble's probabilities, in nats, [N]: 0 where one class is certain, log C where all are alike."""
-        logs = np.log(self.probabilities, out=np.zeros_like(self.probabilities), where=self.probabilities > 0)
-        return -(self.probabilities * logs).sum(axis=1)
+ENSEMBLE = "ensemble"
+"""The predictor's name in calibrations."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,10 +57,12 @@ class TrainedNetwork:
         run: name of the configuration.
         checkpoint: its file.
         digest: SHA-256 of the file.
+        epoch: after which it was written; None where it doesn't say.
         weights: "raw", or "averaged".
+        kinds_of_weights: those that the checkpoint has.
         network: with these weights, on `device`.
         device: where it lies.
-        loader: the run's, without its images: how these are read and brought to the network's size.
+        loader: the run's, whose images need not be there: how they are read and brought to the network's size.
         class_names: length C.
         class_counts: training images of each class, length C; None: the checkpoint doesn't say.
         home: [C], the class prior under which the mean of the experts' logits is right; None: unknown.
@@ -86,7 +71,9 @@ class TrainedNetwork:
     run: str
     checkpoint: Path
     digest: str
+    epoch: int | None
     weights: str
+    kinds_of_weights: tuple[str, ...]
     network: ExpertModel
     device: torch.device
     loader: ImageDataLoader
@@ -108,39 +95,63 @@ class TrainedNetwork:
         return cls.open(parser, weights=weights, device=torch.device(device))
 
     @classmethod
-    def open(cls, parser: ConfigParser, *, weights: str = RAW, device: torch.device | None = None) -> TrainedNetwork:
-        """By the configuration that names the checkpoint; arguments and errors as of `load`."""
+    def open(
+        cls, parser: ConfigParser, *, weights: str = RAW, device: torch.device | None = None, plain: bool = False
+    ) -> TrainedNetwork:
+        """By the configuration that names the checkpoint; further arguments and errors as of `load`.
+
+        Args:
+            parser: the configuration.
+            weights: which of the checkpoint's.
+            device: None: the CPU.
+            plain: in float32 and uncompiled, however the run was trained.
+        """
         checkpoint = parser.resume
         assert checkpoint is not None, "the flags were read"
         config, read = run_config(parser), read_checkpoint(checkpoint)
-        names = read.content.get("class_names")
-        if names is None:
-            raise UserError(
-                f"{checkpoint}: doesn't say what its classes are called; evaluate it once, with python test.py"
-            )
         states = weights_in(
             read.content, dict.fromkeys(n for kind in method_classes(config.method) for n in kind.weights)
         )
         if weights not in states:
             raise UserError(f"{checkpoint}: has no {weights} weights; there are {', '.join(states)}")
+        loader, counts = loader_of_checkpoint(config, parser, read.content)
         place = device or torch.device("cpu")
-        network = build_model(config, place)
+        network = bare_network(config).to(place) if plain else build_model(config, place)
         load_weights(network, states[weights], checkpoint)
-        counts = read.content.get("class_counts")
-        loader = _without_images(config, list(names), counts)
         homes = None if counts is None else home_priors(config, loader)
         return cls(
             run=config.name,
             checkpoint=checkpoint,
             digest=read.digest,
+            epoch=read.content.get("epoch"),
             weights=weights,
+            kinds_of_weights=tuple(states),
             network=network,
             device=place,
             loader=loader,
-            class_names=list(names),
+            class_names=list(loader.class_names),
             class_counts=counts,
             home=None if homes is None else mean_home(homes),
         )
+
+    @property
+    def home_in_words(self) -> str:
+        """See `trainer.evaluation.home.home_in_words`."""
+        return home_in_words(self.home, self.class_counts)
+
+    def images(self, files: Sequence[str | Path]) -> GivenImagesLoader:
+        """How image files are read for the network: see `GivenImagesLoader`."""
+        return GivenImagesLoader.like(self.loader, [str(path) for path in files], self.class_names)
+
+    def expert_logits(self, files: Sequence[str | Path]) -> Predicted:
+        """Each expert's logits of image files [N, E, C], and which of the files could not be read.
+
+        Raises:
+            UserError: not one image can be read.
+        """
+        found = predict(self.network, self.images(files), self.device)
+        assert found is not None, "there is one process"
+        return found
 
     def predict(
         self, files: Sequence[str | Path], *, prior: TestPrior = NONE, calibrator: Calibrator | None = None
@@ -156,28 +167,37 @@ class TrainedNetwork:
         Raises:
             UserError: not one image can be read, or the prior can't be had: `known` needs labels.
         """
-        paths = [str(path) for path in files]
-        found = predict(self.network, GivenImagesLoader.like(self.loader, paths, self.class_names), self.device)
-        assert found is not None, "there is one process"
+        paths, found = [str(path) for path in files], self.expert_logits(files)
         skipped = set(found.skipped.tolist())
         logits = mean_of_experts(found.logits)  # [N, E, C] → [N, C]
-        if calibrator is not None:
-            logits = calibrator(logits)
+        calibrated = logits if calibrator is None else calibrator(logits)
         context = PriorContext(None, self.class_counts, self.class_names, self.home)
         try:
-            assumed = prior.found(logits, context)
+            assumed = prior.found(calibrated, context)
         except ValueError as error:
             raise UserError(f"--prior {prior.name}: {error}") from None
         return Answers(
             [path for index, path in enumerate(paths) if index not in skipped],
             [path for index, path in enumerate(paths) if index in skipped],
-            softmax(prior.corrected(logits, assumed, context, calibrator).astype(np.float64)),
+            softmax(prior.corrected(calibrated, assumed, context, calibrator).astype(np.float64)),
+            softmax(logits.astype(np.float64)),
             softmax(found.logits.astype(np.float64)),
             self.class_names,
             assumed,
         )
 
+    def calibration(self, given: str) -> StoredCalibration | None:
+        """The calibration that `--calibration` names, which has this checkpoint's ensemble; None: "none".
 
-def _without_images(config: RunConfig, class_names: list[str], counts: Sequence[int] | None) -> ImageDataLoader:
-    loader: ImageDataLoader = build(config.data_loader, DATA_LOADER, context={"seed": config.seed}, path="data_loader")
-    return loader.without_images(class_names, counts or [0] * len(class_names))
+        Raises:
+            UserError: it can't be read, or is not for this checkpoint, these weights or these classes.
+        """
+        if given == "none":
+            return None
+        if given == "stored":
+            found = stored_calibration(self.checkpoint, self.digest)
+        else:
+            found = read_calibration(Path(given), self.digest)
+        check_calibration(found, len(self.class_names))
+        found.fitted(self.weights, ENSEMBLE)
+        return found

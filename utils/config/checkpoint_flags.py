@@ -1,0 +1,48 @@
+"""The flags that the commands about one checkpoint have in common."""
+
+from __future__ import annotations
+
+import argparse
+
+from utils.config.command_line import OneLineParser
+
+
+def checkpoint_parser(
+    program: str, usage: str, document: str | None, examples: str, *, checkpoint: str = "the checkpoint"
+) -> argparse.ArgumentParser:
+    """A parser with the argument CHECKPOINT and -c.
+
+    Args:
+        program: the module's name: "tools.predict".
+        usage: what follows the command.
+        document: the module's own: its first paragraph says what the command does.
+        examples: command lines, and what else stands below the flags.
+        checkpoint: what CHECKPOINT is.
+    """
+    what, _, how = (document or "").partition("\n\n")
+    parser = OneLineParser(
+        prog=f"python -m {program}",
+        usage=f"%(prog)s {usage}",
+        description=f"{what}\n\n{how.strip()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=examples,
+        allow_abbrev=False,
+    )
+    parser.add_argument("resume", metavar="CHECKPOINT", help=f"{checkpoint}; its config.json lies beside it")
+    parser.add_argument("-c", "--config", metavar="FILE", help="an edited copy of that config.json")
+    return parser
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """-d and -l, of commands that read a run's data and may use its GPUs."""
+    parser.add_argument("-d", "--device", metavar="GPUS", help="GPU indices, as in CUDA_VISIBLE_DEVICES: 0 or 0,1")
+    parser.add_argument(
+        "-l", "--log-config", metavar="FILE", help="logging configuration (JSON, logging.config's form)"
+    )
+
+
+def add_weights_flag(parser: argparse.ArgumentParser) -> None:
+    """--weights."""
+    parser.add_argument(
+        "--weights", default="raw", metavar="NAME", help="raw (default), or averaged, where the method averages weights"
+    )
