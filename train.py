@@ -5,6 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 
+from trainer.many_runs.combinations import combinations
+from trainer.many_runs.flags import add_flags as add_flags_of_several
+from trainer.many_runs.flags import asked_for
 from trainer.own_images.flags import add_flags, names_images
 from trainer.pretrained import add_flag, with_pretrained
 from utils.config.command_line import add_section_help, script_parser
@@ -26,6 +29,7 @@ EXAMPLES = """  python train.py --images my_images
   python train.py -c configs/digits/config_digits_ir40_bs-experts.json --val
   python train.py -c configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json --seed 1 --num_experts 7
   python train.py -c configs/digits/config_digits_ir40_bs-experts.json -r auto
+  python train.py -c configs/digits/config_digits_ir40_bs-experts.json --seed 1 2 3 --sweep optimizer.args.lr=0.05,0.1
   python train.py --help loss"""
 
 
@@ -36,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     add_section_help(parser, SECTIONS, explain)
     add_flags(parser)
     add_flag(parser)
+    add_flags_of_several(parser)
     add_override_flags(parser)
     return parser
 
@@ -53,8 +58,15 @@ def main() -> None:
     arguments = build_parser().parse_args()
     environment = launch_environment()
     with report_once(environment):
-        parser = None if names_images(arguments) else with_pretrained(ConfigParser.from_args(arguments), arguments)
+        asked = asked_for(arguments, environment)
+        several = combinations(arguments, asked) if asked is not None else []
+        one = not (asked or names_images(arguments))
+        parser = with_pretrained(ConfigParser.from_args(arguments), arguments) if one else None
         set_visible_gpus(arguments.device)
+    if asked is not None:
+        with interrupts_end_at_once():
+            from trainer.many_runs.command import train_several  # noqa: PLC0415 - takes seconds
+        sys.exit(train_several(several, log_config=arguments.log_config))
     if parser is None:
         with interrupts_end_at_once():
             from trainer.own_images.command import train_on_images  # noqa: PLC0415 - takes seconds

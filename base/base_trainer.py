@@ -181,9 +181,7 @@ class BaseTrainer(ABC):
 
     def _exhausted(self) -> bool:
         """Whether the monitored quantity has failed to improve for `early_stop` epochs."""
-        patience = self.options.early_stop
-        recorded = bool(self.state.history) and self.monitor.name in self.state.history[-1]
-        return bool(patience) and recorded and self.state.epoch - self.state.best_epoch >= patience
+        return self.state.exhausted(self.monitor.name, self.options.early_stop)
 
     def _summary(self) -> str:
         values = "  ".join(f"{name} {value:.4g}" for name, value in self.state.history[-1].items() if name != "epoch")

@@ -34,6 +34,11 @@ class RunState:
         """What the best epoch logged; None: there is none yet."""
         return next((log for log in self.history if log.get("epoch") == self.best_epoch), None)
 
+    def exhausted(self, monitored: str, patience: int) -> bool:
+        """Whether the quantity `monitored` has failed to improve for `patience` epochs; never for a patience of 0."""
+        recorded = bool(self.history) and monitored in self.history[-1]
+        return bool(patience) and recorded and self.epoch - self.best_epoch >= patience
+
     def state_dict(self) -> dict[str, Any]:
         """All fields, as plain data."""
         return asdict(self)

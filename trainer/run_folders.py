@@ -59,9 +59,14 @@ def open_folder(config: ConfigParser, path: Path | None, *, keep_last: int) -> R
     return locked(RunFolder(folder, keep_last=keep_last))
 
 
+def newest_first(folders: Iterable[Path]) -> list[Path]:
+    """Folders of runs by the time in their names, and the number among those of the same second."""
+    return sorted(folders, key=_age, reverse=True)
+
+
 def _newest_of(config: ConfigParser, candidates: Iterable[Path]) -> tuple[Path | None, Mapping[str, Any] | None]:
     """The newest run of the same configuration, and its newest intact checkpoint."""
-    folders = sorted({path for path in candidates if _is_run_of(config, path)}, key=_age, reverse=True)
+    folders = newest_first({path for path in candidates if _is_run_of(config, path)})
     for path in tuple(folders):
         found = RunFolder(path).newest_good(require_training_state)
         if found is not None and (changes := changes_since(found[1], config.config)):

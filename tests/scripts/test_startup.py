@@ -43,6 +43,8 @@ COMMANDS = {
     "train.py|-c|nowhere.json": 2,
     "train.py|-r|nowhere.pth": 2,
     "train.py|--images|nowhere": 2,
+    f"train.py|-c|{RECIPE}|--sweep|optimizer.args.lr": 2,
+    "train.py|-c|nowhere.json|--seed|1|2": 2,
     f"train.py|-c|{RECIPE}|-d|gpu": 2,
     f"train.py|-c|{RECIPE}|--set|trainer": 2,
     f"train.py|-c|{RECIPE}|--lr|{'9' * 5000}": 2,

@@ -34,12 +34,13 @@ def _list_or_text(text: str) -> Any:
 
 @dataclass(frozen=True)
 class Override:
-    """A flag (with its aliases), the key of the configuration that it sets, a line of help, how its text is read."""
+    """A flag (with its aliases), the key that it sets, a line of help, how its text is read, if it takes several."""
 
     flags: tuple[str, ...]
     path: str
     help: str
     read: Callable[[str], Any] = _value
+    several: bool = False
 
     @property
     def attribute(self) -> str:
@@ -53,7 +54,7 @@ def _group(*rows: tuple[Any, ...]) -> tuple[Override, ...]:
 
 OVERRIDES: dict[str, tuple[Override, ...]] = {
     "run": _group(
-        ("-s/--seed", "seed", "seed of everything random (default 1)"),
+        ("-s/--seed", "seed", "seed of everything random (default 1); several: a run with each", _value, True),
         ("--name", "name", "name of the run: the folder below <save_dir>/models/", str),
         ("--n_gpu", "n_gpu", "GPUs to train on, a process each; with none at hand the CPU trains"),
         ("--epochs", "trainer.epochs", "epochs to train"),
@@ -150,12 +151,16 @@ SWITCHES = (
 
 
 class _AsTyped(argparse.Action):
-    """Keeps a flag's text (of a switch: nothing) together with the alias that was typed, which messages name."""
+    """Keeps a flag's text (of a switch: nothing) together with the alias that was typed, which messages name.
+
+    Of a flag that takes several texts and got one, it keeps that one; else a list of them.
+    """
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: Any = None
     ) -> None:
-        setattr(namespace, self.dest, (values, option_string))
+        one = self.nargs == "+" and len(values) == 1
+        setattr(namespace, self.dest, (values[0] if one else values, option_string))
 
 
 def add_override_flags(parser: argparse.ArgumentParser) -> None:
@@ -171,6 +176,7 @@ def add_override_flags(parser: argparse.ArgumentParser) -> None:
                 *override.flags,
                 dest=override.attribute,
                 action=_AsTyped,
+                nargs="+" if override.several else None,
                 metavar="VALUE",
                 help=f"{override.help} [{override.path}]",
             )
@@ -202,8 +208,17 @@ def read_overrides(arguments: argparse.Namespace) -> dict[str, tuple[Any, str]]:
         path, equals, text = assignment.partition("=")
         if not (path.strip() and equals):
             raise ConfigError([Problem(f"--set {assignment}", "expected a.b.c=VALUE")])
-        found[path.strip()] = (_read(_value, text, f"--set {path.strip()}"), "--set")
+        found[path.strip()] = (read_value(text, f"--set {path.strip()}"), "--set")
     return found
+
+
+def read_value(text: str, flag: str) -> Any:
+    """What `--set` takes a text for: JSON where it is JSON, else the text itself.
+
+    Raises:
+        ConfigError: it is JSON that can't be taken; `flag` is what the message says set it.
+    """
+    return _read(_value, text, flag)
 
 
 def _read(read: Callable[[str], Any], text: str, flag: str) -> Any:

@@ -73,8 +73,13 @@ class ConfigParser:
         return cls(config, source=str(path), files=files, **options)
 
     @classmethod
-    def from_args(cls, arguments: argparse.Namespace) -> ConfigParser:
-        """From parsed flags: `-c` names the file, else it lies beside the checkpoint that `-r` names."""
+    def from_args(
+        cls, arguments: argparse.Namespace, further: Mapping[str, tuple[Any, str]] | None = None
+    ) -> ConfigParser:
+        """From parsed flags: `-c` names the file, else it lies beside the checkpoint that `-r` names.
+
+        `further` is set after all other flags, as `overrides` are.
+        """
         if arguments.resume == "":
             raise UserError("-r '': expected the name of a checkpoint")
         automatic = arguments.resume == AUTOMATIC
@@ -93,7 +98,7 @@ class ConfigParser:
                 )
         else:
             raise UserError("no configuration: give one with -c FILE, or a checkpoint with -r FILE")
-        overrides = read_overrides(arguments)
+        overrides = {**read_overrides(arguments), **(further or {})}
         return cls.from_file(source, overrides=overrides, resume=resume, resumes_automatically=automatic)
 
     def __getitem__(self, name: str) -> Any:
@@ -130,10 +135,11 @@ class ConfigParser:
 
     def write(self, folder: Path) -> None:
         """Write the configuration, overrides included, into a run's folder."""
-        write_text(
-            folder / CONFIG_NAME,
-            json.dumps(with_remarks(self.config, self.remarks), indent=2, ensure_ascii=False) + "\n",
-        )
+        write_text(folder / CONFIG_NAME, self.as_json())
+
+    def as_json(self) -> str:
+        """The configuration, overrides and remarks included, as a file has it."""
+        return json.dumps(with_remarks(self.config, self.remarks), indent=2, ensure_ascii=False) + "\n"
 
     def override(self, path: str, value: Any, flag: str) -> None:
         """Set the key at a path, as the flag asks.

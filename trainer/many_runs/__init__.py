@@ -1,0 +1,1 @@
+"""Several runs by one command: asked for (`flags`), combined (`combinations`), trained (`loop`) where there is room."""

@@ -1,0 +1,101 @@
+"""The flags of train.py that ask for several runs, and what is wrong with them as far as that shows without PyTorch."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from utils.config.parser import AUTOMATIC
+from utils.distributed.environment import LaunchEnvironment
+from utils.errors import UserError
+
+_PLACES = ("name", "trainer.save_dir")  # where runs lie: those of one command lie together
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What was asked for.
+
+    Args:
+        seeds: as they were typed; empty: that of the configuration.
+        sweeps: path of a key → its values, as they were typed.
+    """
+
+    seeds: tuple[str, ...]
+    sweeps: Mapping[str, tuple[str, ...]]
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Give train.py's parser `--sweep`; several seeds are `--seed`'s."""
+    group = parser.add_argument_group("several runs")
+    group.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="a.b.c=V1,V2",
+        help="a run with each of these values of a key, with each seed; repeated: with each combination. The same "
+        "command again goes on with what is not finished",
+    )
+
+
+def asked_for(arguments: argparse.Namespace, environment: LaunchEnvironment) -> Asked | None:
+    """What several seeds and `--sweep` ask for; None: a single run of this process.
+
+    Raises:
+        UserError: a flag has another form, or does not go with another.
+    """
+    texts = arguments.seed[0] if arguments.seed is not None else ()
+    seeds = () if isinstance(texts, str) else tuple(texts)
+    sweeps: dict[str, tuple[str, ...]] = {}
+    for assignment in arguments.sweep:
+        path, values = _assigned("--sweep", assignment, "a.b.c=V1,V2")
+        if path in sweeps:
+            raise UserError(f"--sweep {path}: given twice; give all values at once: {path}=V1,V2")
+        if path in _PLACES:
+            raise UserError(f"--sweep {path}: the runs of a sweep lie together; give --name or --save_dir once")
+        sweeps[path] = tuple(split_values(values))
+        if "" in sweeps[path]:
+            raise UserError(f"--sweep {assignment}: expected a value before and after each comma")
+    if not (seeds or sweeps):
+        return None
+    _refuse_others(arguments, environment)
+    return Asked(seeds, sweeps)
+
+
+def split_values(text: str) -> list[str]:
+    """`"0.1,[0, 1],x"` → `["0.1", "[0, 1]", "x"]`: commas within brackets, braces and quotes belong to a value."""
+    parts, depth, quoted = [""], 0, False
+    for letter in text:
+        if letter == '"':
+            quoted = not quoted
+        elif not quoted:
+            depth += (letter in "[{") - (letter in "]}")
+        if letter == "," and depth <= 0 and not quoted:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return [part.strip() for part in parts]
+
+
+def _assigned(flag: str, text: str, form: str) -> tuple[str, str]:
+    name, equals, value = (part.strip() for part in text.partition("="))
+    if not (name and equals and value):
+        raise UserError(f"{flag} {text}: expected {form}")
+    return name, value
+
+
+def _refuse_others(arguments: argparse.Namespace, environment: LaunchEnvironment) -> None:
+    """Flags and circumstances that are about one run."""
+    if arguments.images is not None:
+        raise UserError(
+            "--images chooses the configuration of one run; for several, train one with it first, and then: "
+            "python train.py -c RUN/config.json --seed 1 2 3"
+        )
+    if arguments.resume not in (None, AUTOMATIC):
+        raise UserError(
+            f"-r {arguments.resume}: goes on with one run; leave it out: each of several runs goes on from its own "
+            "newest checkpoint (to start all from the same weights: --initialise FILE)"
+        )
+    if environment.size > 1 or environment.launch:
+        raise UserError("torchrun starts the processes of one run; for several runs: python train.py, without it")
