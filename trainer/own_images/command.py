@@ -6,6 +6,7 @@ import argparse
 import shlex
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -47,7 +48,8 @@ def train_on_images(main: Callable[[], object], arguments: argparse.Namespace, e
     def tell(config: RunConfig, device: torch.device) -> None:
         if environment.is_main:
             print("\n".join(plan.lines), flush=True)
-            print(f"{plan.duration(config, device, processes=environment.size)}\n", flush=True)
+            with suppress(MemoryError, RuntimeError):  # what is too much for the network is told when it is trained
+                print(f"{plan.duration(config, device, processes=environment.size)}\n", flush=True)
 
     afterwards = partial(evaluate, environment=environment, log_config=log_config)
     return launch(main, plan.parser, environment, log_config=log_config, beforehand=tell, afterwards=afterwards)

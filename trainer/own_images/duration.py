@@ -29,7 +29,7 @@ def seconds_of_step(config: RunConfig, *, images: int, side: int, device: torch.
     """
     network = build_model(config, device).train()
     optimizer = torch.optim.SGD(network.parameters(), lr=0.0, momentum=0.9)  # any one touches each weight
-    batch = torch.rand(images, 3, side, side, device=device)
+    batch = torch.rand(max(images, 2), 3, side, side, device=device)  # BatchNorm knows no batch of one
     seconds = math.inf
     for _ in range(_STEPS):
         begun = time.perf_counter()
