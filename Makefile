@@ -26,6 +26,7 @@ lint: $(INSTALLED_DEV)
 	$(VENV)/bin/mypy
 
 bench: $(INSTALLED)
+	$(RUN) -m benchmarks.speed --out saved/bench/speed.json
 	$(RUN) -m benchmarks.decode_throughput --out saved/bench/decode_throughput.json
 
 clean:
