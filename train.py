@@ -66,7 +66,7 @@ def main() -> None:
     if asked is not None:
         with interrupts_end_at_once():
             from trainer.many_runs.command import train_several  # noqa: PLC0415 - takes seconds
-        sys.exit(train_several(several, log_config=arguments.log_config))
+        sys.exit(train_several(several, asked, log_config=arguments.log_config))
     if parser is None:
         with interrupts_end_at_once():
             from trainer.own_images.command import train_on_images  # noqa: PLC0415 - takes seconds

@@ -35,7 +35,7 @@ LONGEST_README = 150  # lines
 COMMANDS_THAT_OTHERS_MAKE = {"pytest", "venv"}  # python -m …
 PLACEHOLDERS = {"…", "FLAGS"}  # stand for any number of arguments
 END_OF_COMMAND = {">", "|", "&&"}
-FLAGS_OF_SLURM = {"--nodes", "--ntasks-per-node", "--gpus-per-node", "--signal", "--requeue"}
+FLAGS_OF_SLURM = {"--nodes", "--ntasks-per-node", "--gpus-per-node", "--signal", "--requeue", "--dependency"}
 FOLDERS = "base|benchmarks|configs|data_loader|docs|model|tests|tools|trainer|utils"
 
 

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 import model.model as networks
+from tests.scripts.command_line import Shell
+from tests.trainer import stub_runs
+from tests.trainer.several_runs import Several
+from trainer.many_runs import loop, planned_run
 
 
 @pytest.fixture(autouse=True)
@@ -31,6 +36,17 @@ def _shallow_throughout() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         _make_shallow(patch)
         yield
+
+
+@pytest.fixture
+def several(tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Several:
+    """`train.py` for several runs, by one command: `several("--seed", 1, 2)`."""
+    monkeypatch.setattr(planned_run, "_TRAIN", Path(stub_runs.__file__))
+    monkeypatch.setattr(loop, "_LOOK", 0.01)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    found = Several(tmp_path, shell, monkeypatch)
+    found.has_gpus()
+    return found
 
 
 def _make_shallow(patch: pytest.MonkeyPatch) -> None:

@@ -49,7 +49,9 @@ def main() -> None:
             sys.exit(128 + number)
 
         signal.signal(signal.SIGTERM, end)
-        (runs / "waiting.txt").touch()
+        waiting = runs / "waiting.part"
+        waiting.write_text(str(os.getppid()))
+        waiting.rename(runs / "waiting.txt")
         time.sleep(60)
     if seed in (16, 17):
         (runs / f"{seed}.txt").touch()

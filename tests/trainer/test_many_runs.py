@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -15,11 +12,10 @@ import torch
 
 import train
 from base import RunState
-from tests.scripts.command_line import Ended, Shell, files_below
-from tests.trainer import stub_runs
+from tests.scripts.command_line import files_below
+from tests.trainer.several_runs import Several
 from tests.trainer.small_runs import small_config
 from trainer.config.run_config import run_config
-from trainer.many_runs import command, loop, planned_run
 from trainer.many_runs.flags import asked_for, split_values
 from trainer.many_runs.here import shares_of, visible_gpus
 from trainer.many_runs.planned_run import PlannedRun
@@ -29,36 +25,6 @@ from utils.distributed.environment import LaunchEnvironment
 from utils.errors import UserError
 from utils.files.checkpoint import save_checkpoint
 from utils.files.locks import take_lock
-
-
-class Several:
-    """`train.py` for several runs, whose processes train nothing."""
-
-    def __init__(self, folder: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.folder, self._shell, self._monkeypatch = folder, shell, monkeypatch
-        self.runs = folder / "saved" / "models" / "small"
-        self.recipe = folder / "recipe.json"
-        self.recipe.write_text(json.dumps(small_config(n_gpu=1)))
-
-    def __call__(self, *flags: object) -> Ended:
-        return self._shell("train.py", "-c", self.recipe, "--save_dir", self.folder / "saved", *flags)
-
-    def started(self) -> list[str]:
-        """Seed, learning rate and GPUs of each process, in the order of their beginnings."""
-        return (self.runs / "started.txt").read_text().splitlines()
-
-    def has_gpus(self, *names: str) -> None:
-        self._monkeypatch.setattr(command, "visible_gpus", lambda: list(names))
-
-
-@pytest.fixture
-def several(tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Several:
-    monkeypatch.setattr(planned_run, "_TRAIN", Path(stub_runs.__file__))
-    monkeypatch.setattr(loop, "_LOOK", 0.01)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    found = Several(tmp_path, shell, monkeypatch)
-    found.has_gpus()
-    return found
 
 
 def test_every_combination_is_trained_with_every_seed_and_the_summary_is_named(several: Several) -> None:
@@ -105,13 +71,7 @@ def test_a_log_that_cannot_be_written_is_a_failure_of_its_run_alone(several: Sev
 
 
 def test_a_signal_stops_the_runs_with_their_checkpoints_and_the_same_command_goes_on(several: Several) -> None:
-    def stop() -> None:
-        while not (several.runs / "waiting.txt").exists():
-            time.sleep(0.01)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=stop)
-    thread.start()
+    thread = several.once_one_waits(lambda parent: os.kill(os.getpid(), signal.SIGTERM))
     ended = several("--seed", 1, 15, 2)
     thread.join()
     assert ended.code == 143

@@ -11,8 +11,11 @@ from pathlib import Path
 
 from trainer.config.run_config import run_config
 from trainer.many_runs.combinations import Combination
+from trainer.many_runs.flags import Asked
 from trainer.many_runs.here import Here, shares_of, visible_gpus
 from trainer.many_runs.loop import Failure, Loop
+from trainer.many_runs.on_slurm import OnSlurm
+from trainer.many_runs.places import Place
 from trainer.many_runs.planned_run import FILES, PlannedRun
 from trainer.many_runs.sameness import what_is_trained
 from utils.config.parser import ConfigParser
@@ -21,15 +24,15 @@ from utils.files.locks import take_lock
 from utils.signals import RunStopped, StopSignals
 
 
-def train_several(combinations: Sequence[Combination], *, log_config: str | None = None) -> int:
+def train_several(combinations: Sequence[Combination], asked: Asked, *, log_config: str | None = None) -> int:
     """All of it; returns the exit code: 1 where a run failed.
 
     Raises:
-        UserError: before anything is written: a configuration is wrong, or two are the same.
+        UserError: before anything starts: a configuration is wrong, two are the same, or the launcher isn't there.
         RunStopped: a signal has ended it, and the runs have their checkpoints.
     """
     runs = planned(combinations, log_config=log_config)
-    place = Here(shares_of(visible_gpus(), each=max(run.job.gpus for run in runs)))
+    place = place_for(asked, runs)
     with StopSignals() as signals, _claimed(runs):
         for run in runs:
             run.freeze()
@@ -37,7 +40,10 @@ def train_several(combinations: Sequence[Combination], *, log_config: str | None
         if len(left) < len(runs):
             print(f"{len(runs) - len(left)} of {len(runs)} runs are finished already.", flush=True)
         loop = Loop(left, len(runs) - len(left), place, partial(print, flush=True))
-        loop.train(signals)
+        try:
+            loop.train(signals)
+        finally:
+            place.close()
         if signals.received is not None:
             done = sum(run.is_finished() for run in runs)
             told = f"{done} of {len(runs)} runs are finished; continue with: {shlex.join(['python', *sys.argv])}"
@@ -64,6 +70,17 @@ def planned(combinations: Sequence[Combination], *, log_config: str | None = Non
         labels[what] = combination.label
         runs.append(PlannedRun(combination.label, combination.parser, config, log_config=log_config))
     return runs
+
+
+def place_for(asked: Asked, runs: Sequence[PlannedRun]) -> Place:
+    """Who trains the runs.
+
+    Raises:
+        UserError: the launcher isn't there, or has no such option.
+    """
+    if asked.launcher == "slurm":
+        return OnSlurm(runs[0].frozen.parent / "submitit", asked.options)
+    return Here(shares_of(visible_gpus(), each=max(run.job.gpus for run in runs)))
 
 
 def outcome(runs: Sequence[PlannedRun], failures: Sequence[Failure]) -> list[str]:

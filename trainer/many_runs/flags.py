@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from utils.config.overrides import read_value
 from utils.config.parser import AUTOMATIC
 from utils.distributed.environment import LaunchEnvironment
 from utils.errors import UserError
 
+LAUNCHERS = ("slurm",)
 _PLACES = ("name", "trainer.save_dir")  # where runs lie: those of one command lie together
 
 
@@ -20,14 +23,18 @@ class Asked:
     Args:
         seeds: as they were typed; empty: that of the configuration.
         sweeps: path of a key → its values, as they were typed.
+        launcher: one of `LAUNCHERS`; None: this machine.
+        options: of the launcher, name → value.
     """
 
     seeds: tuple[str, ...]
     sweeps: Mapping[str, tuple[str, ...]]
+    launcher: str | None
+    options: Mapping[str, Any]
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Give train.py's parser `--sweep`; several seeds are `--seed`'s."""
+    """Give train.py's parser `--sweep`, `--launcher` and `--launcher_option`; several seeds are `--seed`'s."""
     group = parser.add_argument_group("several runs")
     group.add_argument(
         "--sweep",
@@ -37,10 +44,23 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="a run with each of these values of a key, with each seed; repeated: with each combination. The same "
         "command again goes on with what is not finished",
     )
+    group.add_argument(
+        "--launcher",
+        choices=LAUNCHERS,
+        help="who starts the runs: slurm (pip install submitit); default: this command, one "
+        "after the other, or side by side on the GPUs of this machine",
+    )
+    group.add_argument(
+        "--launcher_option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="an option of the launcher, as in slurm_partition=gpu; may be repeated",
+    )
 
 
 def asked_for(arguments: argparse.Namespace, environment: LaunchEnvironment) -> Asked | None:
-    """What several seeds and `--sweep` ask for; None: a single run of this process.
+    """What several seeds, `--sweep` and `--launcher` ask for; None: a single run of this process.
 
     Raises:
         UserError: a flag has another form, or does not go with another.
@@ -57,10 +77,16 @@ def asked_for(arguments: argparse.Namespace, environment: LaunchEnvironment) -> 
         sweeps[path] = tuple(split_values(values))
         if "" in sweeps[path]:
             raise UserError(f"--sweep {assignment}: expected a value before and after each comma")
-    if not (seeds or sweeps):
+    options = {
+        name: read_value(value, f"--launcher_option {name}")
+        for name, value in (_assigned("--launcher_option", one, "NAME=VALUE") for one in arguments.launcher_option)
+    }
+    if options and arguments.launcher is None:
+        raise UserError("--launcher_option: is for a --launcher, and none is given")
+    if not (seeds or sweeps or arguments.launcher):
         return None
     _refuse_others(arguments, environment)
-    return Asked(seeds, sweeps)
+    return Asked(seeds, sweeps, arguments.launcher, options)
 
 
 def split_values(text: str) -> list[str]:
@@ -97,5 +123,7 @@ def _refuse_others(arguments: argparse.Namespace, environment: LaunchEnvironment
             f"-r {arguments.resume}: goes on with one run; leave it out: each of several runs goes on from its own "
             "newest checkpoint (to start all from the same weights: --initialise FILE)"
         )
+    if arguments.device is not None and arguments.launcher is not None:
+        raise UserError(f"-d {arguments.device}: a launcher chooses the GPUs itself; leave it out")
     if environment.size > 1 or environment.launch:
         raise UserError("torchrun starts the processes of one run; for several runs: python train.py, without it")

@@ -9,8 +9,7 @@ from contextlib import suppress
 
 import torch
 
-from trainer.many_runs.planned_run import Job
-from utils.tied_processes import start_tied
+from trainer.many_runs.job import Job, exit_code
 
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
 
@@ -65,22 +64,28 @@ class Here:
         self.free.remove(share)  # not before it has started
         return child
 
+    def close(self) -> None:
+        """Nothing to do: the processes have ended."""
+
 
 class Child:
     """A run in a process of its own."""
 
     def __init__(self, job: Job, environment: dict[str, str], place: Here, share: tuple[str, ...]) -> None:
         self._place, self._share = place, share
-        with job.log.open("ab") as output:
-            self._process = start_tied(job.command, output=output, environment=environment)
+        self._process = job.start(environment)
         self._code: int | None = None
 
     def code(self) -> int | None:
-        """The exit code; 128 and the signal's number where it was killed by one."""
+        """The exit code."""
         if self._code is None and (code := self._process.poll()) is not None:
-            self._code = code if code >= 0 else 128 - code
+            self._code = exit_code(code)
             self._place.free.append(self._share)
         return self._code
+
+    def why(self) -> str:
+        """Nothing besides what it has printed."""
+        return ""
 
     def stop(self, number: signal.Signals) -> None:
         """Send it the signal, which ends it with a checkpoint."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from trainer.many_runs.places import Place, Started
 from trainer.many_runs.planned_run import PlannedRun, last_output
-from utils.errors import printable, reason_of
+from utils.errors import RunError, printable, reason_of
 from utils.reporting.progress import progress_bar
 from utils.signals import StopSignals
 
@@ -80,7 +80,7 @@ class Loop:
         try:
             since = run.job.log.stat().st_size if run.job.log.exists() else 0
             self._under_way.append(_Watched(run, self.place.start(run.job), since, time.monotonic()))
-        except OSError as error:  # no further process, or file
+        except (OSError, RunError) as error:  # no further process or file, or it is refused
             self.ended += 1
             self.failures.append(Failure(run, f"can't be started: {reason_of(error)}"))
 
@@ -115,9 +115,10 @@ def _about(seconds: float) -> str:
 
 
 def _reason(watched: _Watched) -> str:
-    """The error that a run told last, else its last line, else its exit code."""
+    """The error that a run told last, else what its launcher says, else its last line, else its exit code."""
     lines = [
         line for line in last_output(watched.run.job.log, watched.since).decode("utf8", "replace").splitlines() if line
     ]
-    told = [line for line in lines if line.startswith("error: ")] or lines
-    return printable(told[-1]) if told else f"exit code {watched.started.code()}"
+    errors = [line for line in lines if line.startswith("error: ")]
+    told = [*lines[-1:], watched.started.why(), *errors[-1:]]
+    return printable(next(filter(None, reversed(told)), f"exit code {watched.started.code()}"))

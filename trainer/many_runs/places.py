@@ -1,11 +1,11 @@
-"""Where several runs are trained: what the loop asks of it."""
+"""Where several runs are trained: what this machine, SLURM and Ray have in common."""
 
 from __future__ import annotations
 
 import signal
 from typing import Protocol
 
-from trainer.many_runs.planned_run import Job
+from trainer.many_runs.job import Job
 
 
 class Started(Protocol):
@@ -13,6 +13,9 @@ class Started(Protocol):
 
     def code(self) -> int | None:
         """The exit code of its command; None: it has not ended."""
+
+    def why(self) -> str:
+        """What else is known of its end than the exit code and what the command has printed; "": nothing."""
 
     def stop(self, number: signal.Signals) -> None:
         """Have it end as soon as it has written a checkpoint; returns at once."""
@@ -25,4 +28,11 @@ class Place(Protocol):
         """Whether a further run can be handed over now."""
 
     def start(self, job: Job) -> Started:
-        """Hand a run over."""
+        """Hand a run over.
+
+        Raises:
+            RunError, OSError: this one can't be started.
+        """
+
+    def close(self) -> None:
+        """Nothing more is asked of it."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import re
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from base import RunState
 from trainer.config.run_config import RunConfig
+from trainer.many_runs.job import Job
 from trainer.many_runs.sameness import trains_in, what_is_trained
 from trainer.run_folders import newest_first
 from utils.config.parser import AUTOMATIC, ConfigParser
@@ -25,27 +25,6 @@ _TRAIN = Path(__file__).resolve().parents[2] / "train.py"
 _EPOCH = re.compile(rb"^epoch (\d+)/\d+ ", re.MULTILINE)  # what a run prints of each epoch
 _TAIL = 10_000  # bytes
 _LONGEST_NAME = 100
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """What a launcher has to know of a run: plain data that may travel to another machine.
-
-    Args:
-        label: in what the run differs from the others.
-        command: that trains it, or goes on with it.
-        log: file to which the command's output is appended.
-        runs: the folder in which the run's own lies.
-        gpus: that it is to have.
-        workers: processes that load its images.
-    """
-
-    label: str
-    command: tuple[str, ...]
-    log: Path
-    runs: Path
-    gpus: int
-    workers: int
 
 
 class PlannedRun:
@@ -90,7 +69,6 @@ class PlannedRun:
             label=self.label,
             command=tuple(command),
             log=self.frozen.with_suffix(".log"),
-            runs=self.parser.runs_folder(),
             gpus=self.config.n_gpu if several else min(self.config.n_gpu, 1),
             workers=int(self.config.data_loader.args.get("num_workers", 0)),
         )
