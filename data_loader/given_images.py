@@ -47,7 +47,7 @@ class GivenImagesLoader(ImageDataLoader):
         Where that one has its images in memory, at one size: the shorter side is resized to it, the middle cut out.
         """
         side = loader.image_side
-        crop, reader = CentreCrop(side, side), ImageReader(None, True)
+        crop, reader, batches = CentreCrop(side, side), ImageReader(None, True), -(-len(files) // loader.batch_size)
         if isinstance(loader, FileDataLoader):
             crop, reader = loader.test_crop, loader.reader
         return cls(
@@ -57,7 +57,7 @@ class GivenImagesLoader(ImageDataLoader):
             crop=crop,
             reader=reader,
             batch_size=loader.batch_size,
-            num_workers=loader.num_workers,
+            num_workers=min(loader.num_workers, os.cpu_count() or 1, batches),  # more would only take turns
             worker_timeout=loader.worker_timeout,
             seed=loader.seed,
         )
@@ -68,6 +68,16 @@ class GivenImagesLoader(ImageDataLoader):
         images = FileSet("", paths, np.zeros(len(paths), np.int64), self.crop, self.reader)
         return Splits(dict.fromkeys(("train", "validation", "test"), images), self.names).map(
             lambda images: images.for_evaluation(on_bad_image="skip")
+        )
+
+    @property
+    def in_words(self) -> str:
+        """How the network sees the images: what is done to a file's pixels before they are normalised."""
+        turned = "turned" if self.reader.apply_exif else "not turned"
+        side = self.crop.size
+        return (
+            f"{turned} as their EXIF orientation says, the shorter side resized to {self.crop.resized}, "
+            f"the middle {side} × {side} pixels"
         )
 
     def pixels(self) -> np.ndarray:

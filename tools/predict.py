@@ -54,7 +54,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--contact-sheet",
         type=Path,
         metavar="FILE",
-        help="write the first images with their classes as .png, .pdf, .svg",
+        help="write the first images, as the network sees them, with their classes as .png, .pdf, .svg or .html",
     )
     return parser
 

@@ -143,7 +143,7 @@ def test_folders_lists_and_patterns_name_images_once_each(moved: Path, tmp_path:
         (["--reject-below", "2"], "--reject-below 2.0: must lie in 0 … 1"),
         (["--sets", "1"], "--sets 1: must lie above 0 and below 1"),
         (["--out", "x.xlsx"], "--out x.xlsx: give a file that ends with .csv, .json, .parquet"),
-        (["--contact-sheet", "x.gif"], "--contact-sheet x.gif: give a file that ends with .png, .pdf, .svg"),
+        (["--contact-sheet", "x.gif"], "--contact-sheet x.gif: give a file that ends with .png, .pdf, .svg, .html"),
         (["--prior", "known"], "--prior known: needs labelled images, which are not given here; give auto, or a file"),
     ],
 )

@@ -68,9 +68,10 @@ def print_predictions(parser: ConfigParser, arguments: argparse.Namespace) -> No
         predicted_rows.write_rows(arguments.out, rows)
         written.append(arguments.out)
     if arguments.contact_sheet is not None:
-        contact_sheet.write_contact_sheet(arguments.contact_sheet, rows)
+        seen = network.images(answers.files)
+        contact_sheet.write_contact_sheet(arguments.contact_sheet, rows, seen, [_title(network), *told])
         written.append(arguments.contact_sheet)
-    print(f"{network.run}, {network.checkpoint.name}: {len(answers.files)} images, {rate:.0f} a second")
+    print(f"{_title(network)}: {len(answers.files)} images, {rate:.0f} a second")
     print("\n".join(told))
     print(f"\n{_shown(rows)}")
     if written:
@@ -78,6 +79,10 @@ def print_predictions(parser: ConfigParser, arguments: argparse.Namespace) -> No
     if answers.unreadable:
         names = ", ".join(answers.unreadable[:_NAMED]) + ", …" * (len(answers.unreadable) > _NAMED)
         raise RunError(f"{len(answers.unreadable)} of {len(files)} images can't be read: {names}")
+
+
+def _title(network: TrainedNetwork) -> str:
+    return f"{network.run}, {network.checkpoint.name}"
 
 
 def _prior(name: str | None) -> TestPrior:
