@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -140,8 +141,37 @@ def test_holms_adjustment_by_hand() -> None:
     assert holm([]) == []
 
 
+@pytest.fixture
+def statsmodels() -> Any:
+    """The library with its parts that are used here."""
+    for name in ("stats.weightstats", "stats.multitest", "stats.contingency_tables"):
+        pytest.importorskip(f"statsmodels.{name}")
+    return sys.modules["statsmodels"]
+
+
+def test_intervals_adjustments_and_pair_tests_are_those_of_statsmodels(statsmodels: Any, runs: Path) -> None:
+    values = np.random.default_rng(2).random(6)
+    low, high = statsmodels.stats.weightstats.DescrStatsW(values).tconfint_mean()
+    spread = spread_of(values.tolist())
+    assert spread is not None
+    assert spread.margin is not None
+    assert (spread.mean - spread.margin, spread.mean + spread.margin) == pytest.approx((low, high))
+    p_values = np.random.default_rng(3).random(9) ** 3
+    assert holm(p_values.tolist()) == pytest.approx(
+        statsmodels.stats.multitest.multipletests(p_values, method="holm")[1]
+    )
+    for alone, others in ((8, 2), (3, 3), (0, 7)):
+        table = statsmodels.stats.contingency_tables.mcnemar([[5, alone], [others, 5]], exact=True)
+        assert mcnemar(alone, others) == pytest.approx(table.pvalue)
+    (comparison,) = compare_seeds(groups_of(runs), "accuracy")
+    differences = np.subtract(accuracies(OURS), accuracies(THEIRS))
+    low, high = statsmodels.stats.weightstats.DescrStatsW(differences).tconfint_mean()
+    assert comparison.margin == pytest.approx((high - low) / 2)
+    assert comparison.difference == pytest.approx((high + low) / 2)
+
+
 def test_one_value_has_no_deviation() -> None:
-    assert spread_of([0.5]) == (0.5, None, 1)
+    assert spread_of([0.5]) == (0.5, None, 1, None)
     assert spread_of([]) is None
 
 

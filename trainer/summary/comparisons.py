@@ -19,11 +19,15 @@ _SAME = 1e-9  # differences that are apart by rounding alone
 
 
 class Spread(NamedTuple):
-    """Mean and sample standard deviation (ddof 1; None of a single value) over `runs` runs."""
+    """Mean and sample standard deviation (ddof 1; None of a single value) over `runs` runs.
+
+    `margin` is half of the 95 % confidence interval of the mean, by Student's t.
+    """
 
     mean: float
     std: float | None
     runs: int
+    margin: float | None = None
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Comparison:
         question: whose rows or predictions were compared.
         seeds: that both groups have.
         difference: first minus second: the mean difference of the metric, or of the accuracies.
+        margin: half of its 95 % confidence interval over other seeds; None of a single seed, and of McNemar's test.
         counts: McNemar's discordant pairs: (right in the first alone, right in the second alone); None: a t test.
         p_value: two-sided.
         adjusted: by Holm, over all tests of the kind.
@@ -48,14 +53,18 @@ class Comparison:
     counts: tuple[int, int] | None
     p_value: float | None
     adjusted: float | None = None
+    margin: float | None = None
 
 
 def spread_of(values: Sequence[float]) -> Spread | None:
-    """Mean and standard deviation; None of no values."""
+    """Mean, standard deviation and interval; None of no values."""
     if not values:
         return None
-    std = float(np.std(values, ddof=1)) if len(values) > 1 else None
-    return Spread(float(np.mean(values)), std, len(values))
+    size, mean = len(values), float(np.mean(values))
+    if size == 1:
+        return Spread(mean, None, 1)
+    std = float(np.std(values, ddof=1))
+    return Spread(mean, std, size, float(stats.t.ppf(0.975, size - 1)) * std / math.sqrt(size))
 
 
 def paired_t(first: Sequence[float], second: Sequence[float]) -> float | None:
@@ -91,7 +100,10 @@ def compare_seeds(groups: Sequence[Group], metric: str) -> list[Comparison]:
         if seeds := [seed for seed in ours if seed in theirs]:
             a, b = [ours[seed] for seed in seeds], [theirs[seed] for seed in seeds]
             difference = math.fsum(a) / len(a) - math.fsum(b) / len(b)
-            found.append(Comparison(first.label, second.label, question, len(seeds), difference, None, paired_t(a, b)))
+            spread = spread_of([x - y for x, y in zip(a, b, strict=True)])
+            margin = None if spread is None else spread.margin
+            made_of = (first.label, second.label, question, len(seeds), difference, None, paired_t(a, b))
+            found.append(Comparison(*made_of, margin=margin))
     return _adjusted(found)
 
 

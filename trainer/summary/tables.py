@@ -67,13 +67,13 @@ def comparison_sheet(title: str, comparisons: Sequence[Comparison]) -> Sheet:
     rows = [
         [
             *(f"{each.first} − {each.second}", *each.question, each.seeds),
-            *(each.difference, *(each.counts or ()), each.p_value, each.adjusted),
+            *(each.difference, *((each.counts or ()) if images else [each.margin]), each.p_value, each.adjusted),
         ]
         for each in comparisons
     ]
     names = ["pair", *Question._fields, "seeds", "difference"]
-    names += [*(["first_alone", "second_alone"] if images else []), "p", "p_holm"]
-    titles = {"difference": "difference", "first_alone": "only 1st", "second_alone": "only 2nd", "p_holm": "p (Holm)"}
+    names += [*(["first_alone", "second_alone"] if images else ["margin"]), "p", "p_holm"]
+    titles = {"margin": "± 95 %", "first_alone": "only 1st", "second_alone": "only 2nd", "p_holm": "p (Holm)"}
     return Sheet(title, names, [titles.get(name, name) for name in names], rows)
 
 
@@ -147,16 +147,20 @@ def _cell(name: str, value: Any) -> str:
 
 
 def _as_csv(sheet: Sheet) -> str:
-    """Fractions as they are; a spread is two columns."""
+    """Fractions as they are; a spread is three columns, the last half of its 95 % interval."""
     spreads = {place for row in sheet.rows for place, cell in enumerate(row) if isinstance(cell, Spread)}
     spreads |= {place for place, name in enumerate(sheet.names) if name in METRICS}
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    header = [[f"{name}_mean", f"{name}_std"] if i in spreads else [name] for i, name in enumerate(sheet.names)]
+    header = [
+        [f"{name}_mean", f"{name}_std", f"{name}_margin"] if i in spreads else [name]
+        for i, name in enumerate(sheet.names)
+    ]
     writer.writerow([name for part in header for name in part])
     for row in sheet.rows:
         parts = [
-            list(cell[:2]) if isinstance(cell, Spread) else [cell] * (1 + (i in spreads)) for i, cell in enumerate(row)
+            [cell.mean, cell.std, cell.margin] if isinstance(cell, Spread) else [cell] * (3 if i in spreads else 1)
+            for i, cell in enumerate(row)
         ]
         writer.writerow(["" if cell is None else cell for part in parts for cell in part])
     return buffer.getvalue()
