@@ -7,7 +7,8 @@ the gain over none.
 
     python -m benchmarks.unknown_priors saved/fashion/models/bs*/*/checkpoint-epoch12.pth --out FILE
 
-Runs that held images out (data_loader.args.validation_split) let the estimators use them, unless `--without-held-out`.
+`--sade` shows SADE's test-time weights of the experts besides, without a correction. Runs that held images out
+(data_loader.args.validation_split) let the estimators use them, unless `--without-held-out`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,7 @@ from trainer.evaluation.results import RAW
 from utils.config.json_files import read_configuration
 from utils.config.parser import CONFIG_NAME, ConfigParser
 from utils.distributed.environment import launch_environment
-from utils.errors import run_main
+from utils.errors import UserError, run_main
 from utils.files.writing import write_text
 from utils.reporting.tables import table
 
@@ -39,16 +42,19 @@ DRAWS = range(1, 6)
 ALPHAS = ("0.1", "1", "10")
 RANDOM = [f"shuffled50-{seed}" for seed in DRAWS] + [f"dirichlet{alpha}-{seed}" for alpha in ALPHAS for seed in DRAWS]
 BESIDE = ("none", "known")
+SADE = "sade"  # no estimate of the prior, but of the experts' weights, without a correction
 METRICS = {"accuracy": "top-1 %", "ece": "ECE %"}
 Scores = dict[str, dict[str, list[float]]]  # family of distributions → prior → one figure a seed
 
 
-def opened(checkpoint: Path, *, held_out: bool, calibration: str) -> TestRun:
-    """A run's test predictions, with those of its held-out images where it has any."""
+def opened(checkpoint: Path, *, held_out: bool, calibration: str, views: bool) -> TestRun:
+    """A run's test predictions, with those of its held-out images where it has any, and of two views for SADE."""
     source = checkpoint.parent / CONFIG_NAME
     config, files = read_configuration(source)
     parser = ConfigParser(config, source=str(source), resume=checkpoint, files=files)
-    run = open_run(parser, launch_environment(), held_out="helpful" if held_out else "unused", calibration=calibration)
+    run = open_run(
+        parser, launch_environment(), held_out="helpful" if held_out else "unused", calibration=calibration, views=views
+    )
     assert run is not None, "there is one process"
     return run
 
@@ -60,18 +66,27 @@ def scores_of(run: TestRun, priors: list[str]) -> dict[str, dict[str, dict[str, 
         metric: defaultdict(lambda: defaultdict(list)) for metric in METRICS
     }
     logits = run.predictions.logits[RAW]
-    rows = evaluate(
+    scored = partial(
+        evaluate,
         logits,
         run.predictions.targets,
         run.loader.cls_num_list,
         distributions=run.selected(preset),
-        predictors=predictors(preset.aggregations, logits.shape[1]),
-        priors=[PRIORS[name] for name in priors],
         homes=run.homes,
-        held_out=run.held_out_of(RAW),
-        calibration=run.calibration.of(RAW),
         prior_replicates=0,
     )
+    rows = scored(
+        predictors=predictors(preset.aggregations, logits.shape[1]),
+        priors=[PRIORS[name] for name in priors if name != SADE],
+        held_out=run.held_out_of(RAW),
+        calibration=run.calibration.of(RAW),
+    )
+    if SADE in priors and logits.shape[1] == 1:
+        raise UserError(f"--sade: {run.checkpoint} has one expert, and weighs nothing")
+    if SADE in priors and run.views is not None:
+        views = np.stack([view.logits[RAW] for view in run.views])
+        weighed = scored(predictors=predictors([SADE], logits.shape[1]), views=views)
+        rows = chain(rows, ({**row, "prior": SADE} for row in weighed))
     for row in rows:
         for metric in METRICS:
             found[metric][row["distribution"].partition("-")[0]][row["prior"]].append(100 * row[metric])
@@ -133,14 +148,18 @@ def main() -> None:
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("checkpoints", nargs="+", type=Path, help="one for each seed")
     flags.add_argument("--priors", nargs="+", default=[name for name in PRIORS if name != "posthoc"])
+    flags.add_argument(
+        "--sade", action="store_true", help="SADE's test-time weights besides; predicts two views of the test images"
+    )
     flags.add_argument("--without-held-out", action="store_true", help="logits alone; leaves out what needs more")
     flags.add_argument("--calibration", default="none", help="none, or stored: as tools.calibrate wrote it before")
     flags.add_argument("--out", type=Path, help="write the figures here, as JSON")
     arguments = flags.parse_args()
     held_out = not arguments.without_held_out
     given = [*BESIDE, *(name for name in arguments.priors if name not in BESIDE)]
-    priors = [name for name in given if held_out or PRIORS[name].held_out != "needed"]
-    runs = (opened(path, held_out=held_out, calibration=arguments.calibration) for path in arguments.checkpoints)
+    priors = [name for name in given if held_out or PRIORS[name].held_out != "needed"] + [SADE] * arguments.sade
+    opened_as_asked = partial(opened, held_out=held_out, calibration=arguments.calibration, views=arguments.sade)
+    runs = map(opened_as_asked, arguments.checkpoints)
     found = gathered([scores_of(run, priors) for run in runs])
     print(report(found, priors))
     if arguments.out is not None:
