@@ -26,6 +26,7 @@ class TrainerOptions:
         early_stop: end after so many epochs without improvement; 0: never.
         validate: evaluate on the validation split after each epoch.
         wandb: send scalars to Weights & Biases, too.
+        report: write the run's page, `report.html`, after training and after each evaluation.
         parallel: what several GPUs are used by: "ddp": a process for each, started by the program itself or by
             torchrun; "dp": DataParallel, one process; "none": one GPU.
         sync_batchnorm: BatchNorm's statistics over the images of all processes (GPUs only), not of each alone.
@@ -54,6 +55,7 @@ class TrainerOptions:
     early_stop: NonNegativeInt = 0
     validate: bool = False
     wandb: bool = False
+    report: bool = True
     parallel: Literal["ddp", "dp", "none"] = "ddp"
     sync_batchnorm: bool = False
     precision: PrecisionName = "tf32"

@@ -27,8 +27,8 @@ from utils.config.parser import ConfigParser
 from utils.errors import CheckpointError, reason_of
 from utils.files.checkpoint_schema import require_training_state
 
-WHERE_NOT_WHAT = ("n_gpu", "trainer.parallel", "data_loader.args.num_workers")
-"""Keys with which a run may be continued in its own folder on another machine."""
+WHERE_NOT_WHAT = ("n_gpu", "trainer.parallel", "data_loader.args.num_workers", "trainer.report")
+"""Keys with which a run may be continued in its own folder: those of another machine, and the report."""
 
 _WEIGHTS_ALONE = "set resume_state_dict_only=true to start a new run from its weights"
 _NETWORK_AND_LOSS = {"state_dict", "criterion"}

@@ -9,6 +9,7 @@ import torch
 
 from trainer.config.run_config import RunConfig, run_config
 from trainer.engine.engine import processes_to_start
+from trainer.report.automatic import report_by_itself
 from trainer.run import train_run, verbosity
 from utils.config.parser import ConfigParser
 from utils.distributed.context import process_group
@@ -37,7 +38,8 @@ def launch(
         log_config: file of a logging configuration, see `utils.reporting.logger.set_up_logging`.
         beforehand: what each process that trains does first, told the configuration and its device; one that only
             starts others doesn't.
-        afterwards: what each process does with the run's folder once it has been trained.
+        afterwards: what each process does with the run's folder once it has been trained; by default the first one
+            writes its report, where the configuration asks for it.
 
     Returns:
         the exit code.
@@ -59,4 +61,6 @@ def launch(
         folder = train_run(parser, config, distributed, device, log_config=log_config)
     if afterwards is not None:
         afterwards(folder)
+    elif distributed.is_main and config.trainer.report:
+        report_by_itself(folder)
     return 0

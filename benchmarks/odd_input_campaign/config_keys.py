@@ -84,6 +84,7 @@ KEYS: dict[str, Key] = {
     "trainer.early_stop": _FROM_ZERO,
     "trainer.validate": _SWITCH,
     "trainer.wandb": Key("bool", alone=False),
+    "trainer.report": _SWITCH,
     "trainer.parallel": Key("choice", choices=("ddp", "dp", "none")),
     "trainer.sync_batchnorm": _SWITCH,
     "trainer.precision": Key("choice", choices=("fp32", "tf32", "bf16", "fp16", "auto")),

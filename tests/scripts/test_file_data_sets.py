@@ -16,7 +16,7 @@ from tests.scripts.command_line import ROOT, Shell
 
 PUBLISHED = "configs/mixup/standard_training/config_"
 SMALL = ("--epochs", "1", "--bs", "16", "--t_max", "1", "--set", "arch.type=ResNet10Model", "--num_experts", "2")
-QUICK = ("--set", "data_loader.args.num_workers=0", "--set", "data_loader.args.image_size=32")
+QUICK = ("--no-report", "--set", "data_loader.args.num_workers=0", "--set", "data_loader.args.image_size=32")
 ELEVEN = 11
 FIVE = 5
 

@@ -62,6 +62,7 @@ LANDINGS: list[tuple[list[str], str, Any]] = [
     (["--val"], "trainer.validate", True),
     (["--validate"], "trainer.validate", True),
     (["--use-wandb"], "trainer.wandb", True),
+    (["--no-report"], "trainer.report", False),
     (["--set", "data_loader.args.imb_factor=0.02"], "data_loader.args.imb_factor", 0.02),
     (["--set", "combiner.mixup.alpha=1"], "combiner.mixup.alpha", 1),
 ]

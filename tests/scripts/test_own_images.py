@@ -14,7 +14,10 @@ from tests.scripts.command_line import Shell
 from trainer import launch
 from utils.config.json_files import read_json
 
-QUICK = ("--epochs", 1, "--set", "data_loader.args.image_size=16", "--set", "data_loader.args.num_workers=0")
+QUICK = (
+    *("--no-report", "--epochs", 1),
+    *("--set", "data_loader.args.image_size=16", "--set", "data_loader.args.num_workers=0"),
+)
 
 
 def test_one_command_looks_trains_evaluates_and_tells(tmp_path: Path, shell: Shell) -> None:

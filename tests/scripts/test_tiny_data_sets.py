@@ -34,7 +34,7 @@ def trained(tmp_path: Path, shell: Shell, splits: Splits) -> Path:
     write(tmp_path / "data", splits)
     keys = {**TINY, "arch.args.num_classes": len(splits["train"]), "data_loader.args.data_dir": tmp_path / "data"}
     flags = [part for key, value in keys.items() for part in ("--set", f"{key}={value}")]
-    ended = shell("train.py", "-c", RECIPE, *flags, "--save_dir", tmp_path / "saved")
+    ended = shell("train.py", "-c", RECIPE, *flags, "--no-report", "--save_dir", tmp_path / "saved")
     assert (ended.code, ended.err) == (0, "")
     (checkpoint,) = (tmp_path / "saved").glob("models/*/*/checkpoint-epoch1.pth")
     return checkpoint

@@ -254,7 +254,7 @@ def test_the_cifar_100_recipe_trains_on_files_in_cifars_format(shell: Shell, tmp
     """The published recipe, for one epoch on a few images."""
     write_cifar(tmp_path / "data", 100, train_images=400, test_images=200)
     recipe = ROOT / "configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json"
-    small = ["--set", "data_loader.args.verify=false", "--set", "data_loader.args.imb_factor=0.5"]
+    small = ["--no-report", "--set", "data_loader.args.verify=false", "--set", "data_loader.args.imb_factor=0.5"]
     where = ["--data_dir", tmp_path / "data", "--save_dir", tmp_path / "saved", "--n_gpu", "0"]
     ended = shell("train.py", "-c", recipe, *small, *where, "--epochs", "1", "--bs", "64", "--val")
     assert (ended.code, ended.err) == (0, "")

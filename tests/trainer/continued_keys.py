@@ -305,6 +305,7 @@ CASES: dict[str, Case] = {
     "trainer.early_stop": unchanged(7),
     "trainer.validate": unchanged(True),
     "trainer.wandb": unchanged(True),
+    "trainer.report": unchanged(False),
     "trainer.parallel": unchanged("none"),
     "trainer.sync_batchnorm": unchanged(True),
     "trainer.precision": changed("bf16"),

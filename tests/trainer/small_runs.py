@@ -43,7 +43,7 @@ _SMALL: dict[str, Any] = {
     "loss": {"type": "BSExpertLoss", "args": {"tau_list": [0, 2]}},
     "metrics": ["accuracy"],
     "lr_scheduler": {"type": "CustomLR", "args": {"step1": 1, "step2": 2, "gamma": 0.1, "warmup_epoch": 0}},
-    "trainer": {"epochs": 2, "save_dir": "unused", "save_period": 1, "verbosity": 0, "monitor": "off"},
+    "trainer": {"epochs": 2, "save_dir": "unused", "save_period": 1, "verbosity": 0, "monitor": "off", "report": False},
     "combiner": {"type": "Combiner", "mode": "mixup", "mixup": {"alpha": 0.4}},
 }
 

@@ -147,11 +147,11 @@ def test_processes_killed_before_their_first_checkpoint_begin_where_they_were_to
 
 @pytest.mark.parametrize("key", WHERE_NOT_WHAT)
 def test_a_run_is_the_same_run_on_another_machine(train: Train, key: str) -> None:
-    """`-r` with other GPUs or workers goes on in the run's own folder."""
+    """`-r` with other GPUs or workers, or with a report, goes on in the run's own folder."""
     train()
     (begun,) = runs()
     (begun / "checkpoint-epoch2.pth").unlink()
-    value = "none" if key == "trainer.parallel" else 3
+    value = {"trainer.parallel": "none", "trainer.report": "true"}.get(key, 3)
     assert trained(train("-r", begun / "checkpoint-epoch1.pth", "--set", f"{key}={value}")) == [2]
     assert runs() == [begun]
 

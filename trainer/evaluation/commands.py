@@ -17,6 +17,7 @@ from trainer.evaluation.results import results_table, test_report
 from trainer.evaluation.streams.flags import StreamOptions, stream_options
 from trainer.evaluation.streams.report import stream_table, write_stream
 from trainer.evaluation.streams.run_stream import stream_of_run
+from trainer.report.automatic import report_by_itself, wants_report
 from utils.config.parser import ConfigParser
 from utils.distributed.environment import LaunchEnvironment
 from utils.errors import RunError, UserError
@@ -51,6 +52,7 @@ def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: 
     rows = run.rows(whole, run.selected(whole), prior=prior, intervals=arguments.intervals)
     report = test_report(rows, run.loader.class_names, run.loader.cls_num_list, run.split.sizes)
     _keep_and_print(run, rows, f"{_heading(run, prior, rows)}\n\n{report}")
+    _report(run, parser, arguments)
     return run
 
 
@@ -81,6 +83,13 @@ def print_sweep(
     below = f"\n{text}" if (text := remark(distributions)) else ""
     report = f"{results_table(rows, first='distribution')}{below}"
     _keep_and_print(run, rows, f"{_heading(run, prior, rows)}\n\n{report}")
+    _report(run, parser, arguments)
+
+
+def _report(run: TestRun, parser: ConfigParser, arguments: argparse.Namespace) -> None:
+    """Write the run's page anew, unless flag or configuration say no; a stream has no part in it."""
+    if wants_report(parser.config) and not arguments.no_report:
+        report_by_itself(run.checkpoint.parent)
 
 
 def _aggregated(preset: Preset, run: TestRun, name: str) -> Preset:

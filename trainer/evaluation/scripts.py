@@ -69,6 +69,9 @@ def evaluation_parser(description: str, examples: str) -> argparse.ArgumentParse
         "results.json",
     )
     parser.add_argument(
+        "--no-report", action="store_true", help="write no report.html into the run's folder afterwards"
+    )
+    parser.add_argument(
         "--aggregation",
         choices=("mean", "sade"),
         default="mean",

@@ -145,8 +145,9 @@ OVERRIDES: dict[str, tuple[Override, ...]] = {
 }
 
 SWITCHES = (
-    (("--val", "--validate"), "trainer.validate", "validate after each epoch"),
-    (("--use-wandb",), "trainer.wandb", "log to Weights & Biases, too"),
+    (("--val", "--validate"), "trainer.validate", True, "validate after each epoch"),
+    (("--use-wandb",), "trainer.wandb", True, "log to Weights & Biases, too"),
+    (("--no-report",), "trainer.report", False, "write no report.html after training and evaluating"),
 )
 
 
@@ -166,7 +167,7 @@ class _AsTyped(argparse.Action):
 def add_override_flags(parser: argparse.ArgumentParser) -> None:
     """Give a parser the whole table, a help group a row, and `--set`."""
     switches = parser.add_argument_group("switches")
-    for flags, path, text in SWITCHES:
+    for flags, path, _, text in SWITCHES:
         dest = flags[-1].lstrip("-")
         switches.add_argument(*flags, dest=dest, action=_AsTyped, nargs=0, help=f"{text} [{path}]")
     for title, overrides in OVERRIDES.items():
@@ -201,9 +202,9 @@ def read_overrides(arguments: argparse.Namespace) -> dict[str, tuple[Any, str]]:
         if (given := getattr(arguments, override.attribute, None)) is not None:
             text, flag = given
             found[override.path] = (_read(override.read, text, flag), flag)
-    for flags, path, _ in SWITCHES:
+    for flags, path, value, _ in SWITCHES:
         if (given := getattr(arguments, flags[-1].lstrip("-"), None)) is not None:
-            found[path] = (True, given[1])
+            found[path] = (value, given[1])
     for assignment in getattr(arguments, "set", []):
         path, equals, text = assignment.partition("=")
         if not (path.strip() and equals):
