@@ -4,52 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
-
-from matplotlib.figure import Figure
 
 from model.intervals import wilson_interval
 from model.metrics import METRICS
-from trainer.report.content import ClassLine, Content, Mistake
+from trainer.report.content import ClassLine, Content
+from trainer.report.parts import Part, Picture, Table
 from trainer.report.pictures import classes_figure, curves_figure, reliability_figure, shift_series, shifts_figure
 from utils.reporting.tables import NOTHING, decimal, percent
 
 _MOST_ROWS = 40
 _CALIBRATION = ("ece", "mce", "adaptive_ece", "classwise_ece", "overconfidence", "underconfidence", "brier", "nll")
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """A figure with what stands in its place for who can't see it; `name` is its file's."""
-
-    name: str
-    figure: Figure
-    alt: str
-    caption: str
-
-
-@dataclass(frozen=True)
-class Table:
-    """Cells as texts; the first of each row is its header. `words`: all of them are words."""
-
-    caption: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    words: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """A section of the page; `key` is its address."""
-
-    key: str
-    title: str
-    words: Sequence[str] = ()
-    drawn: Sequence[Picture] = ()
-    tables: Sequence[Table] = ()
-    mistakes: Sequence[Mistake] = ()
-    texts: Sequence[str] = ()
 
 
 def headline(content: Content) -> list[str]:
@@ -108,8 +73,8 @@ def _one(line: ClassLine) -> str:
 
 def sections(content: Content) -> list[Part]:
     """Everything about one run that there is something to say of."""
-    parts = [*_measured(content), *_looked_at(content), _configuration(content)]
-    return [part for part in parts if part.words or part.drawn or part.tables or part.mistakes or part.texts]
+    parts = [*_measured(content), *_looked_at(content), _data(content), _configuration(content)]
+    return [part for part in parts if not part.is_empty]
 
 
 def _measured(content: Content) -> list[Part]:
@@ -192,6 +157,25 @@ def _metric(name: str, value: Any) -> str:
     return percent(value) if METRICS[name].percent else decimal(value)
 
 
+def _data(content: Content) -> Part:
+    """What was trained and tested on, with the digests that tell it from other data of the same name."""
+    loader, counts = content.run.config.get("data_loader"), content.classes.counts
+    words = []
+    if counts is not None:
+        trained = f"{sum(counts):,} training images of {len(counts):,} classes"
+        words.append(f"{trained}{'' if len(counts) > _MOST_ROWS else f': {counts}'}.")
+    keys = ("data", "selection", "distribution", "images", "trained_on")
+    tested = list(dict.fromkeys(tuple(_said(row.get(key)) for key in keys) for row in content.rows))
+    header = ("data, SHA-256 of images and labels", "selected", "distribution", "images", "of these trained on")
+    tables = [Table(f"Test images{_of(tested)}", header, tested[:_MOST_ROWS])] if tested else []
+    text = json.dumps(loader, indent=1, ensure_ascii=False)
+    return Part("data", "Data", words, tables=tables, texts=[text] if isinstance(loader, dict) else [])
+
+
+def _said(value: Any) -> str:
+    return NOTHING if value in (None, "") else str(value)
+
+
 def _configuration(content: Content) -> Part:
     rows = []
     for process in content.run.processes:
@@ -205,9 +189,7 @@ def _configuration(content: Content) -> Part:
         )
     table = Table("Processes that trained", ("started", "command", "commit", "device", "versions"), rows, words=True)
     text = json.dumps(content.run.config, indent=1, ensure_ascii=False)
-    counts = content.classes.counts
-    words = [] if counts is None or len(counts) > _MOST_ROWS else [f"Training images of each class: {counts}."]
-    return Part("configuration", "Configuration", words, tables=[table] if rows else [], texts=[text])
+    return Part("configuration", "Configuration", tables=[table] if rows else [], texts=[text])
 
 
 def _curves_alt(content: Content) -> str:
