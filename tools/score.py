@@ -96,8 +96,8 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--calibration",
         default="none",
-        metavar="none|ts|bcts|vs|FILE",
-        help="calibrate first: ts, bcts or vs, fitted to the held-out images (python -m tools.calibrate --help says "
+        metavar="none|ts|bcts|vs|sts|FILE",
+        help="calibrate first: ts, bcts, vs or sts, fitted to the held-out images (tools.calibrate --help says "
         "what they are); or a file of tools.calibrate; default: none",
     )
     add(

@@ -95,8 +95,8 @@ def score(
         intervals: whether each metric has a 95 % bootstrap interval over the images.
         held_out: outputs [M, C] or [M, E, C] of the same kind, and labels [M], of images that the predictor was not
             trained on; for the priors "bbse" and "rlls", for better estimates of the others, and for a calibration.
-        calibration: "none"; "ts", "bcts" or "vs", fitted to the held-out images; a file of `tools.calibrate`, or what
-            `given_calibration` has made of these. A predictor whose home prior is not known has none, and no row.
+        calibration: "none"; "ts", "bcts", "vs" or "sts", fitted to the held-out images; a file of `tools.calibrate`, or
+            what `given_calibration` has made of these. A predictor whose home prior is not known has none, and no row.
         source: stands in the column `checkpoint`.
 
     Returns:
