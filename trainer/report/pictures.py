@@ -36,7 +36,8 @@ def picture_bytes(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _figure(panels: int, height: float) -> tuple[Figure, list[Axes]]:
+def new_figure(panels: int, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of panels below one another, each so many inches high."""
     figure = Figure(figsize=(_WIDTH, height * panels), layout="constrained")
     axes = [figure.add_subplot(panels, 1, place + 1) for place in range(panels)]
     for each in axes:
@@ -63,7 +64,7 @@ def curves_figure(runs: Mapping[str, Mapping[str, Curve]]) -> Figure | None:
     shown = {title: curves for title, curves in shown.items() if curves}
     if not shown:
         return None
-    figure, axes = _figure(len(shown), 2.1)
+    figure, axes = new_figure(len(shown), 2.1)
     for each, (title, curves) in zip(axes, shown.items(), strict=True):
         for place, (name, (epochs, values)) in enumerate(curves):
             scaled = np.asarray(values) * (100 if title.endswith("%") else 1)
@@ -82,7 +83,7 @@ def shifts_figure(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure |
     names = list(dict.fromkeys(str(row["distribution"]) for rows in series.values() for row in rows))
     if not names:
         return None
-    figure, axes = _figure(2, 2.2)
+    figure, axes = new_figure(2, 2.2)
     for each, (metric, title) in zip(axes, (("accuracy", "accuracy %"), ("ece", "ECE %")), strict=True):
         for place, (label, rows) in enumerate(series.items()):
             found = {str(row["distribution"]): row.get(metric) for row in rows}
@@ -105,9 +106,9 @@ def classes_figure(lines: Sequence[ClassLine]) -> Figure | None:
     tested = sorted((line for line in lines if line.tested), key=lambda line: -(line.trained or 0))
     if not tested:
         return None
-    pools = [pool.tolist() for pool in np.array_split(np.arange(len(tested)), min(len(tested), _MOST_POINTS))]
-    points = [_pooled([tested[place] for place in pool]) for pool in pools]
-    figure, (axes,) = _figure(1, 3.4)
+    pools = pools_of(len(tested))
+    points = [pooled([tested[place] for place in pool]) for pool in pools]
+    figure, (axes,) = new_figure(1, 3.4)
     centre, low, high = (100 * np.asarray(values) for values in zip(*(point[:3] for point in points), strict=True))
     places = np.arange(len(points))
     spread = [np.maximum(centre - low, 0), np.maximum(high - centre, 0)]
@@ -127,19 +128,30 @@ def classes_figure(lines: Sequence[ClassLine]) -> Figure | None:
     axes.set_ylabel("accuracy %", fontsize=9)
     axes.set_ylim(-3, 103)
     axes.legend(fontsize=8, frameon=False, ncols=2, loc="lower left", bbox_to_anchor=(0, 1))
-    if len(tested) <= 20:
-        labels = [_class_label(line) for line in tested]
-        axes.set_xticks(places, labels, rotation=60, ha="right", rotation_mode="anchor")
-        axes.set_xlabel("class (training images)", fontsize=9)
-    else:
-        ticks = np.unique(np.linspace(0, len(points) - 1, 8).round().astype(int))
-        counts = [tested[pools[tick][0]].trained for tick in ticks]
-        axes.set_xticks(ticks, ["?" if count is None else f"{count:,}" for count in counts], rotation=45)
-        axes.set_xlabel("classes by training images", fontsize=9)
+    class_ticks(axes, tested, pools)
     return figure
 
 
-def _pooled(lines: Sequence[ClassLine]) -> tuple[float, float, float, list[float]]:
+def class_ticks(axes: Axes, tested: Sequence[ClassLine], pools: Sequence[Sequence[int]]) -> None:
+    """Name the classes where they are few, else their training images; `tested` in the order of the picture."""
+    if len(tested) <= 20:
+        labels = [_class_label(line) for line in tested]
+        axes.set_xticks(range(len(tested)), labels, rotation=60, ha="right", rotation_mode="anchor")
+        axes.set_xlabel("class (training images)", fontsize=9)
+    else:
+        ticks = np.unique(np.linspace(0, len(pools) - 1, 8).round().astype(int))
+        counts = [tested[pools[tick][0]].trained for tick in ticks]
+        axes.set_xticks(ticks, ["?" if count is None else f"{count:,}" for count in counts], rotation=45)
+        axes.set_xlabel("classes by training images", fontsize=9)
+
+
+def pools_of(classes: int) -> list[list[int]]:
+    """Places of the classes that make a point, neighbours where there are more than forty."""
+    return [pool.tolist() for pool in np.array_split(np.arange(classes), min(classes, _MOST_POINTS))]
+
+
+def pooled(lines: Sequence[ClassLine]) -> tuple[float, float, float, list[float]]:
+    """Share of some classes' test images, its 95 % interval, and the experts' shares."""
     images = np.array([line.tested for line in lines])
     share = float(np.average([line.accuracy for line in lines], weights=images))
     low, high = wilson_interval(min(max(share, 0.0), 1.0), int(images.sum()))

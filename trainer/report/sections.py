@@ -199,12 +199,13 @@ def _curves_alt(content: Content) -> str:
 
 def _shifts_alt(content: Content) -> str:
     return "Accuracy and ECE along the shifts. " + " ".join(
-        f"{label}: {'; '.join(_shift_in_words(row) for row in rows[:12])}."
+        f"{label}: {'; '.join(shift_in_words(row) for row in rows[:12])}."
         for label, rows in shift_series(content).items()
     )
 
 
-def _shift_in_words(row: Mapping[str, Any]) -> str:
+def shift_in_words(row: Mapping[str, Any]) -> str:
+    """A distribution with its accuracy and ECE."""
     return f"{row['distribution']} {percent(row['accuracy'])} %, ECE {percent(row['ece'])} %"
 
 
