@@ -15,12 +15,14 @@ from trainer.report.automatic import report_by_itself
 
 def test_training_and_evaluating_end_with_the_place_of_the_page(tmp_path: Path, shell: Shell) -> None:
     config = small_config(trainer__epochs=1, trainer__save_dir=str(tmp_path), data_loader__args__max_per_class=3)
+    config["trainer"]["verbosity"] = 2
     del config["trainer"]["report"]
     (tmp_path / "small.json").write_text(json.dumps(config))
     trained = shell("train.py", "-c", tmp_path / "small.json")
     run = the_run(tmp_path)
     told = f"Report: {run / 'report.html'}"
     assert (trained.code, trained.err, trained.out.splitlines()[-1]) == (0, "", told)
+    assert "events.out" not in trained.out  # what TensorBoard logs of its reading
     assert "Not tested yet" in (run / "report.html").read_text()
     checkpoint = run / "checkpoint-epoch1.pth"
     assert shell("test.py", "-r", checkpoint, "--no-report").out.splitlines()[-1].startswith("Results written to")

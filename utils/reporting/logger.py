@@ -71,7 +71,7 @@ def set_up_logging(verbosity: int, *, folder: Path | None = None, config_file: s
             unwritable = str(error)
         except OSError as error:
             unwritable = f"{folder / LOG_NAME}: can't be written: {error.strerror}"
-    for name in ("matplotlib", "PIL", "filelock", "torch"):  # their debug lines are nobody's concern here
+    for name in ("matplotlib", "PIL", "filelock", "torch", "tensorboard"):  # their debug lines are no concern here
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.basicConfig(level=LEVELS[verbosity], handlers=handlers, force=True)
     if unwritable is not None:
