@@ -82,6 +82,14 @@ def test_an_estimated_prior_is_that_of_the_images(moved: Path):
         TrainedNetwork.load(moved / "run" / "model.pth", weights="averaged")
 
 
+def test_no_more_processes_read_than_there_are_cores_and_batches(moved: Path, monkeypatch: pytest.MonkeyPatch):
+    network = TrainedNetwork.load(moved / "run" / "model.pth")
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    for wanted, images, most in ((0, 80, 0), (3, 80, 3), (12, 80, 4), (12, 9, 2), (12, 8, 1)):
+        network.loader.num_workers = wanted
+        assert network.images(["a.jpg"] * images).num_workers == most  # of 8 images a batch
+
+
 def answers() -> Answers:
     """Two images, two experts, four classes."""
     probabilities = np.array([[0.1, 0.6, 0.3, 0.0], [0.25, 0.25, 0.25, 0.25]])

@@ -87,9 +87,10 @@ def test_too_few_images_for_an_alpha_make_every_set_have_every_class_and_that_is
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small run that has held images out."""
+    """A small run that has held images out, and averages its weights."""
     folder = tmp_path_factory.mktemp("run")
-    run(folder, small_config(trainer__epochs=1, data_loader__args__validation_split=0.3))
+    averaged = {"type": "EMA", "args": {"decay": 0.5}}
+    run(folder, small_config(trainer__epochs=1, data_loader__args__validation_split=0.3, method=averaged))
     return folder / "checkpoint-epoch1.pth"
 
 
@@ -102,11 +103,19 @@ def test_held_out_images_of_the_run_are_what_sets_are_made_of(digits: Path, shel
     assert f"Written to {sets_path(digits)}" in ended.out
     with np.load(digits.with_name("checkpoint-epoch1.validation.predictions.npz")) as held_out:
         labels = held_out["targets"]
-        direct = fit_sets(softmax(held_out["logits_raw"].astype(np.float64).mean(axis=1)), labels, alpha=0.2)
+        probabilities = {
+            weights: softmax(held_out[f"logits_{weights}"].astype(np.float64).mean(axis=1))
+            for weights in ("raw", "averaged")
+        }
     assert f"{len(labels)} labelled images held out from training" in ended.out
-    found = stored_sets(digits, file_digest(digits), 10).of("raw").sets(alpha=0.2)
-    np.testing.assert_allclose(found.thresholds, direct.thresholds, rtol=1e-5)
-    np.testing.assert_array_equal(found.held_out_counts, np.bincount(labels, minlength=10))
+    stored = stored_sets(digits, file_digest(digits), 10)
+    assert set(stored.by_weights) == set(probabilities)
+    for weights, values in probabilities.items():
+        found, direct = stored.of(weights).sets(alpha=0.2), fit_sets(values, labels, alpha=0.2)
+        np.testing.assert_allclose(found.thresholds, direct.thresholds, rtol=1e-5)
+        np.testing.assert_array_equal(found.held_out_counts, np.bincount(labels, minlength=10))
+    with pytest.raises(UserError, match="was not fitted to the best weights"):
+        stored.of("best")
 
 
 def test_nothing_held_out_is_one_line_that_says_how_to(shell: Shell, tmp_path: Path):

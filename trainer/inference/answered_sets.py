@@ -59,22 +59,22 @@ def answered_sets(
     target = None if answers.found is None else answers.found.prior
     sets = stored.of(weights).sets(alpha=alpha, target_prior=target)
     members = sets.of(answers.home_probabilities)
-    told = [_promised(sets, stored, prior), *_weighted(sets, prior), *_degenerate(sets, members, answers.class_names)]
+    told = [*_promised(sets, stored, prior), *_weighted(sets, prior), *_degenerate(sets, members, answers.class_names)]
     if calibrated:
         told.append("the sets are of the probabilities before the calibration, which those images were used for")
     return AnsweredSets(members, sets, told)
 
 
-def _promised(sets: PredictionSets, stored: StoredSets, prior: TestPrior) -> str:
+def _promised(sets: PredictionSets, stored: StoredSets, prior: TestPrior) -> list[str]:
     whom = "drawn like these, with their class frequencies"
     if prior is not NONE:
         source = "was estimated here" if prior.estimator is not None else f"the {prior.name} says"
         whom = f"whose classes look like these images' and are as frequent as {source}"
-    return (
-        f"prediction sets, α = {sets.alpha:g}, from {stored.fitted_on}, which nothing else was fitted to\n"
+    return [
+        f"prediction sets, α = {sets.alpha:g}, from {stored.fitted_on}, which nothing else was fitted to",
         f"promised: the right class is in at least {100 * (1 - sets.alpha):g} % of the sets of images {whom}, all "
-        "classes together and in the mean over draws; nothing of a single class or image"
-    )
+        "classes together and in the mean over draws; nothing of a single class or image",
+    ]
 
 
 def _weighted(sets: PredictionSets, prior: TestPrior) -> list[str]:
