@@ -8,12 +8,14 @@ many, but at most as many as cores. The files are taken in slices. On each, what
 the finished rows (`TrainedNetwork.predict`, `as_rows`: start of the workers, reading, decoding, cropping, normalising,
 network, ranking) alternates with the same network on the same batches, already normalised, in the same process. A short
 run of both warms up; the medians over the slices count, also of each pair's ratio, as other work on the machine hits
-both. Neither PyTorch's import nor the reading of the checkpoint is in it.
+both. The ratio of the CPU seconds, the workers' included, stands beside that of the clock's, which such work disturbs
+all the same. Neither PyTorch's import nor the reading of the checkpoint is in it.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import platform
@@ -23,7 +25,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -52,6 +54,13 @@ class Case:
     size: tuple[int, int]
     files: int
     slice: int
+
+
+class Spent(NamedTuple):
+    """Seconds by the clock, and of all cores, this process's and its workers'."""
+
+    wall: float
+    cpu: float
 
 
 CASES = {
@@ -110,10 +119,11 @@ def run_command(network: TrainedNetwork, files: Sequence[str]) -> None:
     as_rows(network.predict(files), topk=5, reject_below=None)
 
 
-def seconds(run: Callable[[], None]) -> float:
-    began = time.perf_counter()
+def seconds(run: Callable[[], None]) -> Spent:
+    began, before = time.perf_counter(), sum(os.times()[:4])
     run()
-    return time.perf_counter() - began
+    gc.collect()  # ends the workers: their time counts once they are gone
+    return Spent(time.perf_counter() - began, sum(os.times()[:4]) - before)
 
 
 def measure(case: Case, slices: int) -> dict[str, Any]:
@@ -133,17 +143,21 @@ def measure(case: Case, slices: int) -> dict[str, Any]:
             runs["bare"] = lambda batches=batches: run_bare(network, batches)
             order = list(runs) if len(spent) % 2 else list(runs)[::-1]  # neither is always the first
             spent.append({name: seconds(runs[name]) for name in order})
-    rates = {name: [case.slice / each[name] for each in spent] for name in ("predict", "bare")}
-    ratios = np.array(rates["predict"]) / np.array(rates["bare"])
+    ratios = {
+        kind: np.array([getattr(each["bare"], kind) / getattr(each["predict"], kind) for each in spent])
+        for kind in Spent._fields
+    }
     return {
         "images": len(files),
         "images_a_slice": case.slice,
         "batch_size": network.loader.batch_size,
         "workers": network.images(files).num_workers,
-        "images_a_second": {name: float(np.median(values)) for name, values in rates.items()},
-        "ratio": float(np.median(ratios)),
-        "ratio_range": [float(ratios.min()), float(ratios.max())],
-        "rates": rates,
+        "images_a_second": {
+            name: float(np.median([case.slice / each[name].wall for each in spent])) for name in ("predict", "bare")
+        },
+        "ratio": {kind: float(np.median(values)) for kind, values in ratios.items()},
+        "ratio_range": {kind: [float(values.min()), float(values.max())] for kind, values in ratios.items()},
+        "seconds": [{name: each[name]._asdict() for name in each} for each in spent],
     }
 
 
@@ -172,10 +186,10 @@ def main() -> None:
     results = {}
     for name, case in CASES.items():
         results[name] = result = measure(case, arguments.slices)
-        rate, (low, high) = result["images_a_second"], result["ratio_range"]
+        rate, ratio, (low, high) = result["images_a_second"], result["ratio"], result["ratio_range"]["wall"]
         print(
             f"{name}: predict {rate['predict']:.1f} images/s, bare network {rate['bare']:.1f}, ratio "
-            f"{result['ratio']:.2f} (slices: {low:.2f} to {high:.2f}; goal {_GOAL})",
+            f"{ratio['wall']:.2f} (slices: {low:.2f} to {high:.2f}; goal {_GOAL}), in CPU seconds {ratio['cpu']:.2f}",
             flush=True,
         )
     machine["load_after"] = os.getloadavg()[0]
