@@ -18,7 +18,7 @@ from data_loader.transforms.crops import CentreCrop
 from model.deployed import DeployedModel
 from tests.scripts.command_line import ROOT, Shell, files_below
 from tests.tools.run_on_jpegs import SHORTER, SIDE, expected, jpegs
-from tests.trainer.small_runs import TINY, run, small_config
+from tests.trainer.small_runs import run, small_config
 from trainer.inference import program_files
 from trainer.inference.pixels import prepare
 from trainer.inference.program_files import FORMATS, Program
@@ -159,7 +159,8 @@ def test_the_data_may_be_gone_where_other_images_are_named(made, shell, tmp_path
 
 def test_averaged_weights_are_exported_where_they_are_asked_for(shell, tmp_path, unconverted):
     averaged = {"type": "EMA", "args": {"decay": 0.5}}
-    content = run(tmp_path / "run", small_config(**TINY, trainer__epochs=1, method=averaged))
+    changes = {"data_loader__args__max_per_class": 6, "data_loader__args__batch_size": 8}
+    content = run(tmp_path / "run", small_config(**changes, trainer__epochs=1, method=averaged))
     checkpoint = tmp_path / "run" / "checkpoint-epoch1.pth"
     name = "backbone.linears.0.weight"
     for weights, state in (("raw", content["state_dict"]), ("averaged", content["averaged_state_dict"])):
