@@ -34,15 +34,7 @@ def print_test(parser: ConfigParser, environment: LaunchEnvironment, arguments: 
         arguments: the flags, see `trainer.evaluation.scripts`.
     """
     prior, stream = chosen_prior(arguments), _stream(arguments)
-    run = open_run(
-        parser,
-        environment,
-        log_config=arguments.log_config,
-        held_out=prior.held_out,
-        allow_trained=arguments.allow_trained,
-        calibration=arguments.calibration,
-        views=arguments.aggregation != "mean",
-    )
+    run = _opened(parser, environment, arguments, prior)
     if run is None:
         return None
     if stream is not None:
@@ -61,15 +53,7 @@ def print_sweep(
 ) -> None:
     """Evaluate on a preset's test distributions, or on those that the flags name; arguments as of `print_test`."""
     prior, stream = chosen_prior(arguments), _stream(arguments)
-    run = open_run(
-        parser,
-        environment,
-        log_config=arguments.log_config,
-        held_out=prior.held_out,
-        allow_trained=arguments.allow_trained,
-        calibration=arguments.calibration,
-        views=arguments.aggregation != "mean",
-    )
+    run = _opened(parser, environment, arguments, prior)
     if run is None:
         return
     if arguments.distributions is not None:
@@ -90,6 +74,21 @@ def _report(run: TestRun, parser: ConfigParser, arguments: argparse.Namespace) -
     """Write the run's page anew, unless flag or configuration say no; a stream has no part in it."""
     if wants_report(parser.config) and not arguments.no_report:
         report_by_itself(run.checkpoint.parent)
+
+
+def _opened(
+    parser: ConfigParser, environment: LaunchEnvironment, arguments: argparse.Namespace, prior: TestPrior
+) -> TestRun | None:
+    """The run with what the flags ask for; None in all processes but rank 0."""
+    return open_run(
+        parser,
+        environment,
+        log_config=arguments.log_config,
+        held_out=prior.held_out,
+        allow_trained=arguments.allow_trained,
+        calibration=arguments.calibration,
+        views=arguments.aggregation != "mean",
+    )
 
 
 def _aggregated(preset: Preset, run: TestRun, name: str) -> Preset:

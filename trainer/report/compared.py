@@ -16,8 +16,7 @@ from trainer.report.data import read_classes
 from trainer.report.files import Curve, RunFiles
 from trainer.report.files import read_run as read_files
 from trainer.summary.comparisons import Spread, spread_of
-from trainer.summary.groups import Group, Question, Run, grouped, questions_of, read_run
-from utils.errors import UserError
+from trainer.summary.groups import Group, Question, Run, questions_of, read_groups
 
 _CURVES = ("loss", "val_loss", "accuracy", "val_accuracy")
 
@@ -81,16 +80,7 @@ def read_compared(folders: Sequence[Path]) -> Compared:
     Raises:
         UserError: none of them has results.
     """
-    runs: list[Run] = []
-    warnings = []
-    for folder in folders:
-        try:
-            runs.append(read_run(folder))
-        except UserError as error:
-            warnings.append(f"left out: {error}")
-    if not runs:
-        raise UserError(f"no run with results among {len(warnings)}; the first: {warnings[0]}")
-    groups, found = grouped(runs)
+    groups, warnings = read_groups(folders)
     files = {run: read_files(run.folder) for group in groups for run in group.runs}
     names = {group.label: ", ".join(dict.fromkeys(run.name for run in group.runs)) for group in groups}
     curves: dict[str, dict[str, list[Curve]]] = {}
@@ -98,7 +88,7 @@ def read_compared(folders: Sequence[Path]) -> Compared:
         for group in groups:
             if own := [files[run].curves[name] for run in group.runs if name in files[run].curves]:
                 curves.setdefault(name, {})[group.label] = own
-    return Compared(groups, names, _lines(groups, files), curves, [*warnings, *found])
+    return Compared(groups, names, _lines(groups, files), curves, warnings)
 
 
 def _is_whole(question: Question) -> bool:

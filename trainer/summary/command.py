@@ -8,7 +8,7 @@ from pathlib import Path
 from model.metrics import METRICS
 from trainer.summary.comparisons import Comparison, compare_images, compare_seeds, made
 from trainer.summary.folders import run_folders
-from trainer.summary.groups import Run, grouped, read_run
+from trainer.summary.groups import read_groups
 from trainer.summary.tables import comparison_sheet, describe, summary_sheet, written
 from utils.errors import UserError, nearest
 
@@ -28,17 +28,7 @@ def summarise(places: Sequence[Path], *, kind: str, metric: str) -> tuple[str, l
         raise UserError(
             f"--metric {metric}: there is no such metric{nearest(metric, METRICS)}; any of {', '.join(METRICS)}"
         )
-    runs: list[Run] = []
-    warnings = []
-    for folder in run_folders(places):
-        try:
-            runs.append(read_run(folder))
-        except UserError as error:
-            warnings.append(f"left out: {error}")
-    if not runs:
-        raise UserError(f"no run with results among {len(warnings)}; the first: {warnings[0]}")
-    groups, found = grouped(runs)
-    warnings += found
+    groups, warnings = read_groups(run_folders(places))
     sheets, remarks = [summary_sheet(groups)], describe(groups)
     if len(groups) > 1:
         if tests := compare_seeds(groups, metric):

@@ -112,6 +112,24 @@ def read_run(folder: Path) -> Run:
     )
 
 
+def read_groups(folders: Iterable[Path]) -> tuple[list[Group], list[str]]:
+    """Groups of the runs that have results, see `grouped`, and warnings, also of those that were left out.
+
+    Raises:
+        UserError: none of them has results.
+    """
+    runs, left_out = list[Run](), list[str]()
+    for folder in folders:
+        try:
+            runs.append(read_run(folder))
+        except UserError as error:
+            left_out.append(f"left out: {error}")
+    if not runs:
+        raise UserError(f"no run with results among {len(left_out)}; the first: {left_out[0]}")
+    groups, warnings = grouped(runs)
+    return groups, left_out + warnings
+
+
 def grouped(runs: Sequence[Run]) -> tuple[list[Group], list[str]]:
     """Groups in the order of their first runs, and warnings, one line each.
 
