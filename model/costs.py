@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.blocks import ResidualBlock
 from model.experts import ExpertModel
 
 MEMORY_MODES = {
@@ -100,9 +99,8 @@ def saved_bytes(network: ExpertModel, images: Tensor, mode: str) -> tuple[int, l
         blocks.append(sum(storage.nbytes() for key, storage in saved.items() if key not in known))
 
     hooks = []
-    for module in network.modules():
-        if isinstance(module, ResidualBlock):
-            hooks += [module.register_forward_pre_hook(enter), module.register_forward_hook(leave)]
+    for block in network.backbone.recomputed():
+        hooks += [block.register_forward_pre_hook(enter), block.register_forward_hook(leave)]
     half = torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16)
     with torch.autograd.graph.saved_tensors_hooks(save, lambda tensor: tensor), half:
         network.train()(images)
@@ -134,7 +132,8 @@ def network_costs(build: Callable[[], ExpertModel], side: int) -> NetworkCosts:
             network(torch.empty(1, 3, side, side))
         activations = count_activations(network, side)
     by_module = counter.get_flop_counts()
-    blocks = [name for name, module in network.named_modules() if isinstance(module, ResidualBlock)]
+    names = {module: name for name, module in network.named_modules()}
+    blocks = [names[block] for block in network.backbone.recomputed()]
     return NetworkCosts(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         weight_bytes=sum(tensor.nbytes for tensor in [*network.parameters(), *network.buffers()]),

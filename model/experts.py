@@ -77,55 +77,40 @@ def count_shared_stages(architecture: Architecture, *, share_layer2: bool = Fals
     return max(num_shared, 3)
 
 
-class ExpertBackbone(nn.Module):
-    """Stem, stages and classifiers of all experts.
-
-    A stage that all experts share is registered as `layer{n}`, one with a copy for each expert as `layer{n}s.{e}`; the
-    classifiers are `linears.{e}`. With one expert they are `layer{n}` and `linear`: the names of published checkpoints.
+class Backbone(nn.Module):
+    """Whatever makes features of images for several experts, with a classifier for each of them.
 
     Args:
-        architecture: the network.
-        widths: width of each stage.
         num_experts: E ≥ 1.
-        num_shared: the first `num_shared` stages are shared.
-        make_classifier: D → a module that maps [B, D] to [B, C].
         dropout: probability of dropping a feature before the classifier, in training.
 
     Attributes:
-        checkpoints_activations: in training, keep only each residual block's input for the backward pass, and compute
-            the rest a second time there: less memory, more time, the same numbers. To be set from outside; no part of
-            the state dict.
+        feature_dim: D, set by subclasses.
+        checkpoints_activations: in training, keep only each block's input for the backward pass, and compute the rest a
+            second time there: less memory, more time, the same numbers. To be set from outside; no part of the state
+            dict.
     """
 
     checkpoints_activations: bool = False
+    feature_dim: int
 
-    def __init__(
-        self,
-        architecture: Architecture,
-        *,
-        widths: tuple[int, ...],
-        num_experts: int,
-        num_shared: int,
-        make_classifier: Callable[[int], nn.Module],
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, num_experts: int, dropout: float) -> None:
         super().__init__()
         self.num_experts = num_experts
-        self.num_stages = len(widths)
-        kernel = architecture.stem_kernel
-        self.conv1 = nn.Conv2d(3, widths[0], kernel, stride=architecture.stem_stride, padding=kernel // 2, bias=False)
-        self.bn1 = BatchNorm2d(widths[0])
-        self.max_pool = nn.MaxPool2d(3, stride=2, padding=1) if architecture.max_pool else nn.Identity()
-        channels = widths[0]
-        for number, (width, num_blocks) in enumerate(zip(widths, architecture.blocks, strict=True), start=1):
-            stride = 1 if number == 1 else 2
-            stage = partial(make_stage, architecture.block, channels, width, num_blocks, stride)
-            self._register(f"layer{number}", stage, shared=number <= num_shared)
-            channels = cast(ResidualBlock, cast(nn.Sequential, self._copies(f"layer{number}")[0])[-1]).out_channels
         self.dropout = nn.Dropout(dropout)
-        self.feature_dim = channels
-        self._register("linear", partial(make_classifier, channels), shared=False)
-        self.apply(architecture.initialise)
+
+    @property
+    def keeps_inputs_only(self) -> bool:
+        """Whether activations are checkpointed in a forward pass now."""
+        return self.checkpoints_activations and self.training and torch.is_grad_enabled()
+
+    def recomputed(self) -> list[nn.Module]:
+        """What `checkpoints_activations` computes a second time, each on its own."""
+        return [module for module in self.modules() if isinstance(module, ResidualBlock)]
+
+    def expert_features(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] → pooled features [B, E, D]."""
+        raise NotImplementedError
 
     def _register(self, name: str, make: Callable[[], nn.Module], *, shared: bool) -> None:
         """Add one module called `name`, or E of them in a list called `name` + "s"."""
@@ -140,18 +125,6 @@ class ExpertBackbone(nn.Module):
             return [getattr(self, name)]
         return list(getattr(self, f"{name}s"))
 
-    def expert_features(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W] → pooled features [B, E, D]."""
-        x = self.max_pool(F.relu(self.bn1(self.conv1(images)), inplace=True))
-        checkpoints = self.checkpoints_activations and self.training and torch.is_grad_enabled()
-        streams = [x]  # one tensor up to the last shared stage, one for each expert after it
-        for number in range(1, self.num_stages + 1):
-            copies = self._copies(f"layer{number}")
-            inputs = _broadcast(streams, len(copies))
-            streams = [run_stage(copy, x, checkpoints=checkpoints) for copy, x in zip(copies, inputs, strict=True)]
-        pooled = [x.mean(dim=(2, 3)) for x in streams]  # [B, D, H, W] → [B, D]
-        return torch.stack(_broadcast(pooled, self.num_experts), dim=1)  # E × [B, D] → [B, E, D]
-
     def forward(self, images: Tensor, dropout_factors: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Images [B, 3, H, W] → logits [B, E, C] and features [B, E, D], as they are before dropout.
 
@@ -162,6 +135,60 @@ class ExpertBackbone(nn.Module):
         inputs: Iterable[Tensor] = thinned.unbind(dim=1)  # [B, E, D] → E × [B, D]
         logits = [classifier(x) for classifier, x in zip(self._copies("linear"), inputs, strict=True)]
         return torch.stack(logits, dim=1), features  # E × [B, C] → [B, E, C]
+
+
+class ExpertBackbone(Backbone):
+    """Stem, stages and classifiers of all experts.
+
+    A stage that all experts share is registered as `layer{n}`, one with a copy for each expert as `layer{n}s.{e}`; the
+    classifiers are `linears.{e}`. With one expert they are `layer{n}` and `linear`: the names of published checkpoints.
+
+    Args:
+        architecture: the network.
+        widths: width of each stage.
+        num_experts: E ≥ 1.
+        num_shared: the first `num_shared` stages are shared.
+        make_classifier: D → a module that maps [B, D] to [B, C].
+        dropout: probability of dropping a feature before the classifier, in training.
+    """
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        *,
+        widths: tuple[int, ...],
+        num_experts: int,
+        num_shared: int,
+        make_classifier: Callable[[int], nn.Module],
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(num_experts, dropout)
+        self.num_stages = len(widths)
+        kernel = architecture.stem_kernel
+        self.conv1 = nn.Conv2d(3, widths[0], kernel, stride=architecture.stem_stride, padding=kernel // 2, bias=False)
+        self.bn1 = BatchNorm2d(widths[0])
+        self.max_pool = nn.MaxPool2d(3, stride=2, padding=1) if architecture.max_pool else nn.Identity()
+        channels = widths[0]
+        for number, (width, num_blocks) in enumerate(zip(widths, architecture.blocks, strict=True), start=1):
+            stride = 1 if number == 1 else 2
+            stage = partial(make_stage, architecture.block, channels, width, num_blocks, stride)
+            self._register(f"layer{number}", stage, shared=number <= num_shared)
+            channels = cast(ResidualBlock, cast(nn.Sequential, self._copies(f"layer{number}")[0])[-1]).out_channels
+        self.feature_dim = channels
+        self._register("linear", partial(make_classifier, channels), shared=False)
+        self.apply(architecture.initialise)
+
+    def expert_features(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W] → pooled features [B, E, D]."""
+        x = self.max_pool(F.relu(self.bn1(self.conv1(images)), inplace=True))
+        checkpoints = self.keeps_inputs_only
+        streams = [x]  # one tensor up to the last shared stage, one for each expert after it
+        for number in range(1, self.num_stages + 1):
+            copies = self._copies(f"layer{number}")
+            inputs = _broadcast(streams, len(copies))
+            streams = [run_stage(copy, x, checkpoints=checkpoints) for copy, x in zip(copies, inputs, strict=True)]
+        pooled = [x.mean(dim=(2, 3)) for x in streams]  # [B, D, H, W] → [B, D]
+        return torch.stack(_broadcast(pooled, self.num_experts), dim=1)  # E × [B, D] → [B, E, D]
 
 
 def _broadcast(streams: list[Tensor], count: int) -> list[Tensor]:
@@ -183,7 +210,7 @@ class ExpertModel(nn.Module):
 
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
 
-    def __init__(self, backbone: ExpertBackbone, *, num_classes: int, returns_feat: bool = False) -> None:
+    def __init__(self, backbone: Backbone, *, num_classes: int, returns_feat: bool = False) -> None:
         super().__init__()
         self.backbone = backbone
         self.num_classes = num_classes
@@ -196,7 +223,7 @@ class ExpertModel(nn.Module):
         return self._logits_and_features(images)[0]
 
     def forward(self, images: Tensor, dropout_factors: Tensor | None = None) -> ModelOutput:
-        """Images [B, 3, H, W] → `output` [B, C], the mean over experts; for the factors see `ExpertBackbone.forward`.
+        """Images [B, 3, H, W] → `output` [B, C], the mean over experts; for the factors see `Backbone.forward`.
 
         With `returns_feat` and several experts: {"output": [B, C], "logits": [B, E, C], "feat": [B, E, D]}.
         """

@@ -19,8 +19,8 @@ from model.trainable import matching
 _TRUNK = "backbone."
 _CLASSIFIER = "backbone.linear"
 _STEM = "backbone.conv1.weight"
-_OF_ONE_EXPERT = re.compile(r"(layer\d|linear)s\.\d+\.")
-_TORCHVISION_CLASSIFIER = "fc."
+_OF_ONE_EXPERT = re.compile(r"(layer\d|linear)s\.\d+\.|lasts\.\d+\.")
+_OTHER_CLASSIFIERS = ("fc.", "head.fc.", "classifier.")  # torchvision's, and timm's
 _SHOWN = 3
 
 
@@ -114,7 +114,7 @@ def _our_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     state = {name.removeprefix("module."): value for name, value in state.items()}
     if any(name.startswith(_TRUNK) for name in state):
         return state
-    return {name if name.startswith(_TORCHVISION_CLASSIFIER) else _TRUNK + name: state[name] for name in state}
+    return {name if name.startswith(_OTHER_CLASSIFIERS) else _TRUNK + name: state[name] for name in state}
 
 
 def _origins(own: Mapping[str, Tensor], names: Mapping[str, Tensor]) -> dict[str, str]:
@@ -126,7 +126,7 @@ def _origin_of(name: str, names: Mapping[str, Tensor]) -> str | None:
     """The source's tensor that one of ours is taken from: of the same name, or of the stage that it has only once."""
     if name in names:
         return name
-    once = _OF_ONE_EXPERT.sub(r"\1.", name)
+    once = _OF_ONE_EXPERT.sub(lambda found: f"{found[1]}." if found[1] else "", name)
     return once if once in names else None
 
 

@@ -15,6 +15,7 @@ from torch import nn
 from model.blocks import BasicBlock, Bottleneck, CifarBlockA, CifarBlockB
 from model.classifiers import make_classifier
 from model.experts import Architecture, ExpertBackbone, ExpertModel, count_shared_stages, stage_widths
+from model.timm_backbone import TimmBackbone
 from utils.config.ranges import Fraction, PositiveFloat, PositiveInt, Range
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "ResNet50Model",
     "ResNet101Model",
     "ResNet152Model",
+    "TimmModel",
 ]
 
 
@@ -174,3 +176,39 @@ class ResNeXt152Model(ExpertsModel):
     """ResNeXt-152, 32 groups of width 4."""
 
     architecture = replace(RESNEXT, blocks=(3, 8, 36, 3))
+
+
+class TimmModel(ExpertModel):
+    """Experts on a network of timm's (an optional extra): last stage and head are each expert's own.
+
+    Args:
+        num_classes: C.
+        model_name: timm's, of a ResNet, RegNet, ConvNeXt or EfficientNet: `convnext_atto`, `resnet18.a1_in1k`.
+        num_experts: E.
+        use_norm: cosine classifiers instead of linear ones.
+        returns_feat: forward returns each expert's logits and features too.
+        s: scale of the cosine classifier; linear ones have none.
+        dropout: probability of dropping a feature before the classifier in training; None is 0.
+
+    Raises:
+        ValueError: timm is not installed, has no such network, or it can't be cut before its last stage.
+    """
+
+    def __init__(
+        self,
+        *,
+        num_classes: PositiveInt,
+        model_name: str,
+        num_experts: Annotated[int, Range(low=1, high=100)] = 1,
+        use_norm: bool = False,
+        returns_feat: bool = False,
+        s: PositiveFloat = 30.0,
+        dropout: Fraction | None = None,
+    ) -> None:
+        backbone = TimmBackbone(
+            model_name,
+            num_experts=num_experts,
+            make_classifier=partial(make_classifier, num_classes=num_classes, use_norm=use_norm, scale=s),
+            dropout=dropout or 0.0,
+        )
+        super().__init__(backbone, num_classes=num_classes, returns_feat=returns_feat)

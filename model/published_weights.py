@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 TORCHVISION = "torchvision:"
+TIMM = "timm:"
 PUBLISHED = {
     "ResNet18Model": "ResNet18_Weights.IMAGENET1K_V1",
     "ResNet50Model": "ResNet50_Weights.IMAGENET1K_V2",

@@ -10,19 +10,22 @@ import torch
 from torch import Tensor
 from torchvision.models import get_model_weights
 
-from model.published_weights import TORCHVISION
-from utils.errors import UserError, nearest
+from model.published_weights import TIMM, TORCHVISION
+from model.timm_backbone import make_timm
+from utils.errors import UserError, nearest, reason_of
 from utils.files.checkpoint import file_digest, read_weights
 
 _MODELS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d")  # those that ours are like
 
 
 def read_source(source: str) -> Mapping[str, Tensor]:
-    """The state dict that a source names: a file, or `torchvision:ResNet50_Weights.IMAGENET1K_V2`.
+    """The state dict that a source names: a file, `torchvision:ResNet50_Weights.IMAGENET1K_V2`, or `timm:resnet18`.
 
     Raises:
         UserError: there is no such file or such weights, they can't be downloaded, or they are no state dict.
     """
+    if source.startswith(TIMM):
+        return _of_timm(source)
     return _published(source) if source.startswith(TORCHVISION) else read_weights(Path(source))
 
 
@@ -43,6 +46,19 @@ def _published(source: str) -> Mapping[str, Tensor]:
         reason = str(getattr(error, "reason", error)) or type(error).__name__
         raise UserError(
             f"{source}: can't be downloaded ({reason.splitlines()[0]}); download {url} elsewhere and name the file "
+            "(--pretrained FILE)"
+        ) from None
+
+
+def _of_timm(source: str) -> Mapping[str, Tensor]:
+    """timm's weights of a network, without its classifier; timm downloads them once, into its cache."""
+    try:
+        return make_timm(source.removeprefix(TIMM), pretrained=True).state_dict()
+    except ValueError as error:
+        raise UserError(f"{source}: {error}") from None
+    except Exception as error:  # of whatever package it downloads with
+        raise UserError(
+            f"{source}: can't be downloaded ({reason_of(error)}); download its state dict elsewhere and name the file "
             "(--pretrained FILE)"
         ) from None
 

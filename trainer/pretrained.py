@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from model.published_weights import MODELS, PUBLISHED, TORCHVISION, architecture_of, published_weights
+from model.published_weights import MODELS, PUBLISHED, TIMM, TORCHVISION, architecture_of, published_weights
 from utils.config.parser import ConfigParser
 from utils.errors import UserError, nearest
 from utils.files.reading import regular_file
@@ -49,13 +49,20 @@ def wanted_source(arguments: argparse.Namespace) -> str | None:
     return given
 
 
-def source_for(architecture: str, wanted: str) -> str:
-    """The value of `initialise.checkpoint` for an `arch.type`; `wanted` is what `wanted_source` returned.
+def source_for(architecture: str, wanted: str, *, model_name: str = "") -> str:
+    """The value of `initialise.checkpoint` for a network.
+
+    Args:
+        architecture: its `arch.type`.
+        wanted: what `wanted_source` returned.
+        model_name: what timm calls it, of a TimmModel.
 
     Raises:
         UserError: there are no such weights, or they are another network's.
     """
     if not wanted:
+        if architecture == "TimmModel" and model_name:
+            return TIMM + model_name
         if architecture not in PUBLISHED:
             raise UserError(
                 f"{FLAG}: torchvision publishes no weights of a {architecture}; set arch.type to one of "
@@ -77,5 +84,7 @@ def with_pretrained(parser: ConfigParser, arguments: argparse.Namespace) -> Conf
         section = parser.get("arch")
         architecture = section.get("type") if isinstance(section, dict) else None
         if isinstance(architecture, str):  # what else is there is refused with everything else that is wrong
-            parser.override(KEY, source_for(architecture, wanted), FLAG)
+            args = section.get("args")
+            name = args.get("model_name") if isinstance(args, dict) else None
+            parser.override(KEY, source_for(architecture, wanted, model_name=str(name or "")), FLAG)
     return parser

@@ -210,6 +210,7 @@ CASES: dict[str, Case] = {
     "initialise.strict": refused(False, _NOT_THE_NETWORKS, before={"initialise": "first"}),
     # the network
     "arch.type": refused({"type": "ResNet32Model"}, _OTHER_NETWORK),
+    "arch.args.model_name of TimmModel": refused("resnet18", "model_name"),
     "arch.args.num_classes of ExpertModel": refused(12, "does not fit the data, which have 10 classes"),
     "arch.args.num_experts of ExpertsModel": refused(3, _OTHER_NETWORK, along={"loss.args.tau_list": [0, 1, 2]}),
     "arch.args.use_norm of ExpertsModel": refused(False, _OTHER_NETWORK),
@@ -222,6 +223,10 @@ CASES: dict[str, Case] = {
     "arch.args.returns_feat of ExpertModel": unchanged(False, before=_PLAIN),
     "arch.args.s of ExpertsModel": changed(3.0),
     "arch.args.dropout of ExpertsModel": changed(0.5),
+    "arch.args.num_experts of TimmModel": refused(3, _OTHER_NETWORK, along={"loss.args.tau_list": [0, 1, 2]}),
+    "arch.args.use_norm of TimmModel": refused(False, _OTHER_NETWORK),
+    "arch.args.s of TimmModel": changed(3.0),
+    "arch.args.dropout of TimmModel": changed(0.5),
     # the images
     "data_loader.type": changed("cifar"),
     "data_loader.args.batch_size of ImageDataLoader": changed(40),

@@ -99,7 +99,8 @@ def configuration_for(arguments: argparse.Namespace) -> Plan:
     overrides = read_overrides(arguments)
     wanted = wanted_source(arguments)
     has_gpu = torch.cuda.is_available() and overrides.get("n_gpu", (1, ""))[0] != 0
-    network = choose_network(wanted, given=overrides.get("arch.type", (None, ""))[0], has_gpu=has_gpu)
+    given, name = (overrides.get(path, ("", ""))[0] for path in ("arch.type", "arch.args.model_name"))
+    network = choose_network(wanted, given=given or None, has_gpu=has_gpu, model_name=str(name))
     loader, read = _opened(arguments.images, overrides)
     begun = time.perf_counter()
     found = inspect_folder(loader, workers=torch.get_num_threads())

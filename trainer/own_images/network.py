@@ -21,13 +21,14 @@ class ChosenNetwork(NamedTuple):
     source: str | None
 
 
-def choose_network(wanted: str | None, *, given: str | None, has_gpu: bool) -> ChosenNetwork:
+def choose_network(wanted: str | None, *, given: str | None, has_gpu: bool, model_name: str = "") -> ChosenNetwork:
     """The network for the weights that are asked for.
 
     Args:
         wanted: what `trainer.pretrained.wanted_source` returned.
         given: an `arch.type` that a flag set; None: it is chosen.
         has_gpu: whether there is a GPU to train on.
+        model_name: what timm calls a given TimmModel.
 
     Raises:
         UserError: there are no such weights, or they are of no network here.
@@ -35,7 +36,7 @@ def choose_network(wanted: str | None, *, given: str | None, has_gpu: bool) -> C
     if wanted is None:
         return ChosenNetwork(given or SMALL, "small, for few images and a CPU; ResNet50Model for more of both", None)
     if given is not None:
-        return ChosenNetwork(given, "given", source_for(given, wanted))
+        return ChosenNetwork(given, "given", source_for(given, wanted, model_name=model_name))
     if not wanted:
         chosen = "ResNet50Model" if has_gpu else "ResNet18Model"
         reason = "a GPU is at hand" if has_gpu else "small, for a CPU; --pretrained resnet50 for more"
