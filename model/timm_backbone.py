@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
+from importlib import import_module
 from io import StringIO
 from types import ModuleType
 from typing import Any, cast
@@ -38,14 +39,12 @@ def import_timm() -> ModuleType:
     said = StringIO()  # of packages that it could make use of, and that are not there
     try:
         with redirect_stdout(said), redirect_stderr(said):
-            import timm  # noqa: PLC0415 - optional, and takes seconds
+            return import_module("timm")
     except ImportError as error:
         raise ValueError(
             f"a TimmModel needs timm ({error}): pip install timm; or, so that PyTorch surely stays as it is: pip "
             "install --no-deps timm huggingface_hub safetensors pyyaml"
         ) from None
-    found: ModuleType = timm
-    return found
 
 
 def make_timm(model_name: str, **options: Any) -> nn.Module:
