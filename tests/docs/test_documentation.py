@@ -187,7 +187,7 @@ def test_every_flag_that_is_mentioned_exists() -> None:
         for page, span in SPANS
         for text in expanded(span)
         for flag in re.findall(r"(?<!\S)--?[a-zA-Z][\w-]*", text)
-        if not text.startswith(("apt-get ", "docker ", "tensorboard ", ".venv"))
+        if not text.startswith(("apt-get ", "docker ", "pip ", "tensorboard ", ".venv"))
     }
     assert {flag for _, flag in mentioned} >= {"--precision", "--set", "--val", "-r"}
     assert [(page, flag) for page, flag in sorted(mentioned) if flag not in known | {"-m"}] == []
