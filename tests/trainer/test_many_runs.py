@@ -138,6 +138,7 @@ def test_a_recipe_that_is_edited_meanwhile_concerns_no_run_that_is_waiting(sever
         (["--sweep", "n_gpu=1,2"], "are one: nothing that is trained differs"),
         (["--sweep", "optimizer.args.lrr=0.1,0.2"], "optimizer.args.lrr"),
         (["--sweep", "optimizer.args.lr"], "expected a.b.c=V1,V2"),
+        (["--sweep", "optimizer.args.lr= "], "--sweep optimizer.args.lr= : expected a.b.c=V1,V2"),
         (["--sweep", "optimizer.args.lr=0.1,"], "expected a value before and after each comma"),
         (["--sweep", "optimizer.args.lr=0.1,[" + "[" * 200], "optimizer.args.lr"),
         (["--sweep", "seed=1,2", "--sweep", "seed=3"], "--sweep seed: given twice"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer.many_runs.flags import Asked
 from trainer.pretrained import with_pretrained
-from utils.config.overrides import read_value
+from utils.config.assignments import read_value
 from utils.config.parser import AUTOMATIC, ConfigParser
 
 

@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from utils.config.overrides import read_value
+from utils.config.assignments import add_assignment_flag, read_value, split_assignment
 from utils.config.parser import AUTOMATIC
 from utils.distributed.environment import LaunchEnvironment
 from utils.errors import UserError
 
 LAUNCHERS = ("slurm",)
+_SWEEP_FORM, _OPTION_FORM = "a.b.c=V1,V2", "NAME=VALUE"
 _PLACES = ("name", "trainer.save_dir")  # where runs lie: those of one command lie together
 
 
@@ -36,12 +37,11 @@ class Asked:
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Give train.py's parser `--sweep`, `--launcher` and `--launcher_option`; several seeds are `--seed`'s."""
     group = parser.add_argument_group("several runs")
-    group.add_argument(
+    add_assignment_flag(
+        group,
         "--sweep",
-        action="append",
-        default=[],
-        metavar="a.b.c=V1,V2",
-        help="a run with each of these values of a key, with each seed; repeated: with each combination. The same "
+        _SWEEP_FORM,
+        "a run with each of these values of a key, with each seed; repeated: with each combination. The same "
         "command again goes on with what is not finished",
     )
     group.add_argument(
@@ -50,13 +50,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="who starts the runs: slurm (pip install submitit); default: this command, one "
         "after the other, or side by side on the GPUs of this machine",
     )
-    group.add_argument(
-        "--launcher_option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="an option of the launcher, as in slurm_partition=gpu; may be repeated",
-    )
+    text = "an option of the launcher, as in slurm_partition=gpu; may be repeated"
+    add_assignment_flag(group, "--launcher_option", _OPTION_FORM, text)
 
 
 def asked_for(arguments: argparse.Namespace, environment: LaunchEnvironment) -> Asked | None:
@@ -69,7 +64,7 @@ def asked_for(arguments: argparse.Namespace, environment: LaunchEnvironment) -> 
     seeds = () if isinstance(texts, str) else tuple(texts)
     sweeps: dict[str, tuple[str, ...]] = {}
     for assignment in arguments.sweep:
-        path, values = _assigned("--sweep", assignment, "a.b.c=V1,V2")
+        path, values = split_assignment("--sweep", assignment, _SWEEP_FORM, needs_value=True)
         if path in sweeps:
             raise UserError(f"--sweep {path}: given twice; give all values at once: {path}=V1,V2")
         if path in _PLACES:
@@ -77,10 +72,10 @@ def asked_for(arguments: argparse.Namespace, environment: LaunchEnvironment) -> 
         sweeps[path] = tuple(split_values(values))
         if "" in sweeps[path]:
             raise UserError(f"--sweep {assignment}: expected a value before and after each comma")
-    options = {
-        name: read_value(value, f"--launcher_option {name}")
-        for name, value in (_assigned("--launcher_option", one, "NAME=VALUE") for one in arguments.launcher_option)
-    }
+    options = {}
+    for assignment in arguments.launcher_option:
+        name, value = split_assignment("--launcher_option", assignment, _OPTION_FORM, needs_value=True)
+        options[name] = read_value(value.strip(), f"--launcher_option {name}")
     if options and arguments.launcher is None:
         raise UserError("--launcher_option: is for a --launcher, and none is given")
     if not (seeds or sweeps or arguments.launcher):
@@ -102,13 +97,6 @@ def split_values(text: str) -> list[str]:
         else:
             parts[-1] += letter
     return [part.strip() for part in parts]
-
-
-def _assigned(flag: str, text: str, form: str) -> tuple[str, str]:
-    name, equals, value = (part.strip() for part in text.partition("="))
-    if not (name and equals and value):
-        raise UserError(f"{flag} {text}: expected {form}")
-    return name, value
 
 
 def _refuse_others(arguments: argparse.Namespace, environment: LaunchEnvironment) -> None:

@@ -3,32 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from utils.config.json_files import UnreadableJsonError, parse_json
-from utils.errors import ConfigError, Problem
-
-
-def _value(text: str) -> Any:
-    """JSON where it is JSON (also Python's True, False, None, and numbers such as .1), else the string itself."""
-    try:
-        return parse_json({"True": "true", "False": "false", "None": "null"}.get(text, text))
-    except json.JSONDecodeError:
-        return float(text) if re.fullmatch(r"[+-]?(\d+\.\d*|\.\d+)([eE][+-]?\d+)?", text) else text
+from utils.config.assignments import add_assignment_flag, as_value, read_value, split_assignment
 
 
 def _switch(text: str) -> Any:
     """A boolean, which published command lines write as 0 and 1."""
-    return {"0": False, "1": True}.get(text, _value(text))
+    return {"0": False, "1": True}.get(text, as_value(text))
 
 
 def _list_or_text(text: str) -> Any:
     """A JSON list, else the string itself, even where it looks like a number."""
-    value = _value(text)
+    value = as_value(text)
     return value if isinstance(value, list) else text
 
 
@@ -39,7 +28,7 @@ class Override:
     flags: tuple[str, ...]
     path: str
     help: str
-    read: Callable[[str], Any] = _value
+    read: Callable[[str], Any] = as_value
     several: bool = False
 
     @property
@@ -54,7 +43,7 @@ def _group(*rows: tuple[Any, ...]) -> tuple[Override, ...]:
 
 OVERRIDES: dict[str, tuple[Override, ...]] = {
     "run": _group(
-        ("-s/--seed", "seed", "seed of everything random (default 1); several: a run with each", _value, True),
+        ("-s/--seed", "seed", "seed of everything random (default 1); several: a run with each", as_value, True),
         ("--name", "name", "name of the run: the folder below <save_dir>/models/", str),
         ("--n_gpu", "n_gpu", "GPUs to train on, a process each; with none at hand the CPU trains"),
         ("--epochs", "trainer.epochs", "epochs to train"),
@@ -150,6 +139,8 @@ SWITCHES = (
     (("--no-report",), "trainer.report", False, "write no report.html after training and evaluating"),
 )
 
+_SET_FORM = "a.b.c=VALUE"
+
 
 class _AsTyped(argparse.Action):
     """Keeps a flag's text (of a switch: nothing) together with the alias that was typed, which messages name.
@@ -182,13 +173,8 @@ def add_override_flags(parser: argparse.ArgumentParser) -> None:
                 help=f"{override.help} [{override.path}]",
             )
     group = parser.add_argument_group("any other key")
-    group.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="a.b.c=VALUE",
-        help="set any key of the configuration; VALUE is read as JSON, else as a string; may be repeated",
-    )
+    text = "set any key of the configuration; VALUE is read as JSON, else as a string; may be repeated"
+    add_assignment_flag(group, "--set", _SET_FORM, text)
 
 
 def read_overrides(arguments: argparse.Namespace) -> dict[str, tuple[Any, str]]:
@@ -201,29 +187,11 @@ def read_overrides(arguments: argparse.Namespace) -> dict[str, tuple[Any, str]]:
     for override in (override for group in OVERRIDES.values() for override in group):
         if (given := getattr(arguments, override.attribute, None)) is not None:
             text, flag = given
-            found[override.path] = (_read(override.read, text, flag), flag)
+            found[override.path] = (read_value(text, flag, override.read), flag)
     for flags, path, value, _ in SWITCHES:
         if (given := getattr(arguments, flags[-1].lstrip("-"), None)) is not None:
             found[path] = (value, given[1])
     for assignment in getattr(arguments, "set", []):
-        path, equals, text = assignment.partition("=")
-        if not (path.strip() and equals):
-            raise ConfigError([Problem(f"--set {assignment}", "expected a.b.c=VALUE")])
-        found[path.strip()] = (read_value(text, f"--set {path.strip()}"), "--set")
+        path, text = split_assignment("--set", assignment, _SET_FORM)
+        found[path] = (read_value(text, f"--set {path}"), "--set")
     return found
-
-
-def read_value(text: str, flag: str) -> Any:
-    """What `--set` takes a text for: JSON where it is JSON, else the text itself.
-
-    Raises:
-        ConfigError: it is JSON that can't be taken; `flag` is what the message says set it.
-    """
-    return _read(_value, text, flag)
-
-
-def _read(read: Callable[[str], Any], text: str, flag: str) -> Any:
-    try:
-        return read(text)
-    except UnreadableJsonError as error:
-        raise ConfigError([Problem(flag, str(error))]) from None
