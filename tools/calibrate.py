@@ -11,9 +11,7 @@ import argparse
 from pathlib import Path
 
 from trainer.evaluation.calibration_flag import METHODS
-from utils.config.checkpoint_flags import add_run_flags, checkpoint_parser
-from utils.config.parser import ConfigParser
-from utils.distributed.environment import launch_environment, report_once, set_visible_gpus
+from utils.config.checkpoint_flags import add_run_flags, checkpoint_parser, read_run
 from utils.errors import run_main
 from utils.signals import interrupts_end_at_once
 
@@ -50,10 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Fit, show, keep."""
     arguments = build_parser().parse_args()
-    environment = launch_environment()
-    with report_once(environment):
-        parser = ConfigParser.from_args(arguments)
-        set_visible_gpus(arguments.device)
+    parser, environment = read_run(arguments)
     with interrupts_end_at_once():
         from trainer.evaluation.calibrate_command import print_calibration  # noqa: PLC0415 - takes seconds
     print_calibration(parser, environment, arguments)

@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from utils.config.checkpoint_flags import add_run_flags, checkpoint_parser
-from utils.config.parser import ConfigParser
-from utils.distributed.environment import launch_environment, report_once, set_visible_gpus
+from utils.config.checkpoint_flags import add_run_flags, checkpoint_parser, read_run
 from utils.errors import run_main
 from utils.signals import interrupts_end_at_once
 
@@ -39,10 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Fit, show, keep."""
     arguments = build_parser().parse_args()
-    environment = launch_environment()
-    with report_once(environment):
-        parser = ConfigParser.from_args(arguments)
-        set_visible_gpus(arguments.device)
+    parser, environment = read_run(arguments)
     with interrupts_end_at_once():
         from trainer.inference.sets_command import print_sets  # noqa: PLC0415 - takes seconds
     print_sets(parser, environment, arguments)

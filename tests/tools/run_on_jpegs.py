@@ -15,7 +15,7 @@ from model.model import ResNet10Model
 from model.posthoc_calibration import Calibrator
 from tests.data_loader.image_trees import write_user_folder
 from tests.trainer.small_runs import small_config, small_trainer
-from trainer.evaluation.calibrations import FittedPredictor, StoredCalibration, calibration_path, write_calibration
+from trainer.evaluation.calibrations import CALIBRATION_FILE, FittedPredictor, StoredCalibration
 from utils.files.checkpoint import file_digest, load_checkpoint
 
 SIDE, SHORTER = 32, 37  # 256/224 of the side
@@ -44,8 +44,8 @@ def make_run(folder: Path) -> Path:
     predictors = {"raw": {"ensemble": FittedPredictor(calibrator, "uniform")}}
     digest = file_digest(checkpoint)
     counts = tuple(tree.class_counts)
-    stored = StoredCalibration("bcts", checkpoint.name, digest, "a test", counts, predictors)
-    write_calibration(calibration_path(checkpoint), stored)
+    stored = StoredCalibration(checkpoint.name, digest, "a test", "bcts", counts, predictors)
+    CALIBRATION_FILE.write(CALIBRATION_FILE.path(checkpoint), stored)
     prior = np.arange(1, len(names) + 1) / np.arange(1, len(names) + 1).sum()
     (folder / "prior.json").write_text(json.dumps(dict(zip(names, prior, strict=True))))
     return folder

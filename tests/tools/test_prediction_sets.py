@@ -24,7 +24,7 @@ from trainer.evaluation.priors import NONE, PRIORS, FoundPrior, TestPrior
 from trainer.inference.answered_sets import AnsweredSets, answered_sets
 from trainer.inference.answers import Answers
 from trainer.inference.sets_command import require_unseen
-from trainer.inference.stored_sets import StoredSets, sets_path, stored_sets, write_sets
+from trainer.inference.stored_sets import SETS_FILE, StoredSets, stored_sets
 from utils.config.parser import ConfigParser
 from utils.errors import UserError
 from utils.files.checkpoint import file_digest
@@ -41,7 +41,7 @@ def kept(folder: Path, size: int) -> tuple[Path, StoredSets]:
     logits, labels = MIXTURE.draw(TAIL, size, seed=1)
     checkpoint = folder / "model.pth"
     scores = LabelScores.of(posteriors(logits), labels)
-    write_sets(sets_path(checkpoint), StoredSets("model.pth", "1" * 64, f"{size} images", {"raw": scores}))
+    SETS_FILE.write(SETS_FILE.path(checkpoint), StoredSets("model.pth", "1" * 64, f"{size} images", {"raw": scores}))
     return checkpoint, stored_sets(checkpoint, "1" * 64, CLASSES)
 
 
@@ -100,7 +100,7 @@ def test_held_out_images_of_the_run_are_what_sets_are_made_of(digits: Path, shel
     assert (missing.code, missing.err.count("make it: python -m tools.prediction_sets")) == (2, 1)
     ended = shell("tools.prediction_sets", digits)
     assert ended.code == 0, ended.err
-    assert f"Written to {sets_path(digits)}" in ended.out
+    assert f"Written to {SETS_FILE.path(digits)}" in ended.out
     with np.load(digits.with_name("checkpoint-epoch1.validation.predictions.npz")) as held_out:
         labels = held_out["targets"]
         probabilities = {
@@ -183,7 +183,7 @@ def test_other_labelled_images_serve_and_those_of_the_training_do_not(made: Path
 
 def test_files_that_are_something_else_are_refused(tmp_path: Path):
     checkpoint, _ = kept(tmp_path, 20)
-    path = sets_path(checkpoint)
+    path = SETS_FILE.path(checkpoint)
     content = json.loads(path.read_text())
     with pytest.raises(UserError, match="was fitted to another checkpoint"):
         stored_sets(checkpoint, "2" * 64, CLASSES)

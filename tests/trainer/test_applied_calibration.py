@@ -20,7 +20,7 @@ from trainer.evaluation.aggregations import predictors
 from trainer.evaluation.applied_calibration import AppliedCalibration, WeightsCalibration, read_choice
 from trainer.evaluation.calibration_fits import chosen_method, fitted_by_weights, held_out_predictors
 from trainer.evaluation.calibration_flag import checked_choice
-from trainer.evaluation.calibrations import FittedPredictor, StoredCalibration, calibration_path, write_calibration
+from trainer.evaluation.calibrations import CALIBRATION_FILE, FittedPredictor, StoredCalibration
 from trainer.evaluation.distributions import TestSplit, select
 from trainer.evaluation.priors import NONE, PRIORS
 from trainer.evaluation.protocol import evaluate
@@ -206,15 +206,15 @@ def test_which_calibration_a_flag_means(tmp_path: Path) -> None:
     checkpoint, raw = tmp_path / "checkpoint-epoch1.pth", fitted("ts").predictors
     assert raw is not None
     counts = tuple(np.bincount(HELD_OUT_LABELS).tolist())
-    stored = StoredCalibration("ts", checkpoint.name, "ab", "800 images", counts, {"raw": raw})
+    stored = StoredCalibration(checkpoint.name, "ab", "800 images", "ts", counts, {"raw": raw})
     read = partial(read_choice, checkpoint=checkpoint, num_classes=CLASSES)
     for nothing in (None, "none"):
         chosen = read(nothing, digest="ab")
         assert (chosen.name, chosen.in_words, chosen.of("raw").calibrator("ensemble", "uniform")) == ("none", "", None)
     with pytest.raises(UserError, match=r"make it: python -m tools\.calibrate"):
         read("stored", digest="ab")
-    write_calibration(calibration_path(checkpoint), stored)
-    write_calibration(tmp_path / "other.json", stored)
+    CALIBRATION_FILE.write(CALIBRATION_FILE.path(checkpoint), stored)
+    CALIBRATION_FILE.write(tmp_path / "other.json", stored)
     assert read("stored", digest="ab").name == "stored: ts"
     with pytest.raises(UserError, match="was fitted to another checkpoint"):
         read("stored", digest="cd")

@@ -12,13 +12,10 @@ import pytest
 from model.posthoc_calibration import Calibrator
 from tests.odd_files import ODD_KINDS, put_odd
 from trainer.evaluation.calibrations import (
+    CALIBRATION_FILE,
     FittedPredictor,
     StoredCalibration,
-    calibration_path,
     check_calibration,
-    read_calibration,
-    stored_calibration,
-    write_calibration,
 )
 from utils.errors import UserError
 
@@ -51,10 +48,10 @@ def changed(path: Path, *keys: str, value: Any) -> None:
 
 
 def test_what_is_written_is_read_to_the_last_digit(tmp_path: Path) -> None:
-    path = calibration_path(tmp_path / "checkpoint-epoch2.pth")
-    write_calibration(path, STORED)
+    path = CALIBRATION_FILE.path(tmp_path / "checkpoint-epoch2.pth")
+    CALIBRATION_FILE.write(path, STORED)
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint-epoch2.calibration.json"]
-    for read in (read_calibration(path), read_calibration(path, DIGEST)):
+    for read in (CALIBRATION_FILE.read(path), CALIBRATION_FILE.read(path, DIGEST)):
         told = [
             (each.method, each.checkpoint, each.digest, each.fitted_on, each.held_out_counts) for each in (read, STORED)
         ]
@@ -72,11 +69,11 @@ def test_what_is_written_is_read_to_the_last_digit(tmp_path: Path) -> None:
 
 def test_files_of_older_programs_have_no_sharpening(tmp_path: Path) -> None:
     path = tmp_path / "old.json"
-    write_calibration(path, STORED)
+    CALIBRATION_FILE.write(path, STORED)
     content = json.loads(path.read_text(encoding="utf8"))
     del content["weights"]["averaged"]["ensemble"]["sharpening"]
     path.write_text(json.dumps(content), encoding="utf8")
-    assert read_calibration(path).of("averaged", "ensemble").sharpening == 0
+    assert CALIBRATION_FILE.read(path).of("averaged", "ensemble").sharpening == 0
 
 
 def test_a_predictor_that_it_was_not_fitted_to_is_told_with_those_it_was() -> None:
@@ -96,14 +93,19 @@ def test_a_predictor_that_it_was_not_fitted_to_is_told_with_those_it_was() -> No
 def test_a_checkpoint_takes_its_own_alone(tmp_path: Path) -> None:
     checkpoint = tmp_path / "model_best.pth"
     with pytest.raises(UserError, match=r"no such calibration; make it: python -m tools\.calibrate .*model_best\.pth$"):
-        stored_calibration(checkpoint, DIGEST)
-    path = calibration_path(checkpoint)
-    write_calibration(path, STORED)
-    assert stored_calibration(checkpoint, DIGEST).has("raw", "ensemble")
+        CALIBRATION_FILE.of_checkpoint(checkpoint, DIGEST)
+    path = CALIBRATION_FILE.path(checkpoint)
+    CALIBRATION_FILE.write(path, STORED)
+    assert CALIBRATION_FILE.of_checkpoint(checkpoint, DIGEST).has("raw", "ensemble")
     with pytest.raises(UserError, match=r"was fitted to another checkpoint than model_best\.pth is now; make it anew"):
-        stored_calibration(checkpoint, "cd" * 32)
+        CALIBRATION_FILE.of_checkpoint(checkpoint, "cd" * 32)
     with pytest.raises(UserError, match=r"to another checkpoint, checkpoint-epoch2\.pth \(SHA-256 abababababab…\)"):
-        read_calibration(path, "cd" * 32)
+        CALIBRATION_FILE.read(path, "cd" * 32)
+    path.write_text("{")
+    with pytest.raises(
+        UserError, match=r"can't be read as a calibration: .*; make it anew: python -m tools\.calibrate "
+    ):
+        CALIBRATION_FILE.of_checkpoint(checkpoint, DIGEST)
 
 
 @pytest.mark.parametrize(
@@ -127,10 +129,10 @@ def test_a_checkpoint_takes_its_own_alone(tmp_path: Path) -> None:
 )
 def test_what_is_none_is_one_line(tmp_path: Path, keys: list[str], value: Any) -> None:
     path = tmp_path / "a.calibration.json"
-    write_calibration(path, STORED)
+    CALIBRATION_FILE.write(path, STORED)
     changed(path, *keys, value=value)
     with pytest.raises(UserError, match=r"a\.calibration\.json: holds no calibration as tools\.calibrate writes it$"):
-        read_calibration(path)
+        CALIBRATION_FILE.read(path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[" * 5000, '{"format": 1, "format": 1}', "[]", "3", "null"])
@@ -138,7 +140,7 @@ def test_nor_is_another_text(tmp_path: Path, text: str) -> None:
     path = tmp_path / "a.json"
     path.write_text(text)
     with pytest.raises(UserError, match=r"a\.json: ") as told:
-        read_calibration(path)
+        CALIBRATION_FILE.read(path)
     assert "\n" not in str(told.value)
 
 
@@ -146,4 +148,4 @@ def test_nor_is_another_text(tmp_path: Path, text: str) -> None:
 def test_what_is_no_file_is_named(tmp_path: Path, kind: str) -> None:
     put_odd(tmp_path / "a.json", kind)
     with pytest.raises(UserError, match=ODD_KINDS[kind]):
-        read_calibration(tmp_path / "a.json")
+        CALIBRATION_FILE.read(tmp_path / "a.json")

@@ -8,11 +8,10 @@ from pathlib import Path
 
 from model.posthoc_calibration import Calibrator
 from trainer.evaluation.calibrations import (
+    CALIBRATION_FILE,
     FittedPredictor,
     StoredCalibration,
     check_calibration,
-    read_calibration,
-    stored_calibration,
 )
 from utils.errors import UserError
 
@@ -104,7 +103,7 @@ def read_choice(given: str | None, *, checkpoint: Path, digest: str, num_classes
     """
     if given is None or given == "none":
         return AppliedCalibration()
-    path = Path(given)
-    fitted = stored_calibration(checkpoint, digest) if given == "stored" else read_calibration(path)
+    path, file = Path(given), CALIBRATION_FILE
+    fitted = file.of_checkpoint(checkpoint, digest) if given == "stored" else file.read(path)
     check_calibration(fitted, num_classes)
     return AppliedCalibration(f"{'stored' if given == 'stored' else f'file {path.name}'}: {fitted.method}", fitted)

@@ -15,8 +15,8 @@ from trainer.evaluation.calibration_fits import (
     fitted_by_weights,
     held_out_predictors,
 )
-from trainer.evaluation.calibrations import FittedPredictor, StoredCalibration, calibration_path, write_calibration
-from trainer.evaluation.opened_run import TestRun, open_run
+from trainer.evaluation.calibrations import CALIBRATION_FILE, StoredCalibration
+from trainer.evaluation.held_out_images import counts_in_words, open_held_out
 from trainer.evaluation.results import RAW
 from utils.config.parser import ConfigParser
 from utils.distributed.environment import LaunchEnvironment
@@ -38,28 +38,31 @@ def print_calibration(parser: ConfigParser, environment: LaunchEnvironment, argu
     Raises:
         UserError: no images were held out, too few of them, or what the method's predictors are right for is unknown.
     """
-    run = open_run(parser, environment, log_config=arguments.log_config, held_out="needed")
-    if run is None:
+    opened = open_held_out(parser, environment, arguments.log_config)
+    if opened is None:
         return
-    assert run.held_out is not None, "held-out images are needed"
-    labels = run.held_out.targets
+    run, images = opened
+    labels = images.targets
     if len(labels) < FEWEST_IMAGES:
         raise UserError(
             f"a calibration needs {FEWEST_IMAGES} held-out images at least, and there are {len(labels)}: hold more out "
             "when you train, with data_loader.args.validation_split=0.1"
         )
-    held_out = held_out_predictors(run.held_out.logits, run.homes, run.loader.cls_num_list)
+    held_out = held_out_predictors(images.logits, run.homes, run.loader.cls_num_list)
     if not held_out:
         raise UserError(
             "the method does not say which class prior its predictor is right for, and held-out images are distributed "
             "otherwise: no calibration can be fitted"
         )
     method, why = _method(arguments.method, held_out[0], labels)
-    stored = _stored(run, fitted_by_weights(held_out, method, labels), method)
-    path = arguments.out or calibration_path(run.checkpoint)
-    write_calibration(path, stored)
-    report = _report(held_out, stored, labels)
-    print(f"{run.description}\n{_held_out_in_words(stored)}\n{why}\n\n{report}\n\n{_written(path, run.checkpoint)}")
+    counts = np.bincount(labels, minlength=run.loader.num_classes).tolist()
+    fitted_on = f"{len(labels)} training images held out by data_loader.args.validation_split"
+    fitted = fitted_by_weights(held_out, method, labels)
+    stored = StoredCalibration(run.checkpoint.name, run.digest, fitted_on, method, tuple(counts), fitted)
+    path = arguments.out or CALIBRATION_FILE.path(run.checkpoint)
+    CALIBRATION_FILE.write(path, stored)
+    above = f"{run.description}\n{counts_in_words(fitted_on, counts)}\n{why}"
+    print(f"{above}\n\n{_report(held_out, stored, labels)}\n\n{_written(path, run.checkpoint)}")
 
 
 def _method(given: str | None, ensemble: HeldOutPredictor, labels: np.ndarray) -> tuple[str, str]:
@@ -67,20 +70,6 @@ def _method(given: str | None, ensemble: HeldOutPredictor, labels: np.ndarray) -
     if given is not None:
         return given, f"method {given}, as asked for"
     return chosen_method(ensemble, labels)
-
-
-def _stored(run: TestRun, fitted: dict[str, dict[str, FittedPredictor]], method: str) -> StoredCalibration:
-    assert run.held_out is not None, "held-out images are needed"
-    counts = np.bincount(run.held_out.targets, minlength=run.loader.num_classes).tolist()
-    fitted_on = f"{sum(counts)} training images held out by data_loader.args.validation_split"
-    return StoredCalibration(method, run.checkpoint.name, run.digest, fitted_on, tuple(counts), fitted)
-
-
-def _held_out_in_words(stored: StoredCalibration) -> str:
-    counts = stored.held_out_counts
-    few = sum(count < 10 for count in counts)
-    told = f"; {few} of {len(counts)} classes have fewer than ten" if few else ""
-    return f"{stored.fitted_on}, {max(counts)} to {min(counts)} a class{told}"
 
 
 def _report(held_out: Sequence[HeldOutPredictor], stored: StoredCalibration, labels: np.ndarray) -> str:
@@ -106,7 +95,7 @@ def _report(held_out: Sequence[HeldOutPredictor], stored: StoredCalibration, lab
 
 
 def _written(path: Path, checkpoint: Path) -> str:
-    beside = path == calibration_path(checkpoint)
+    beside = path == CALIBRATION_FILE.path(checkpoint)
     return (
         f"Calibration written to {path}; evaluate with: python test.py -r {checkpoint} "
         f"--calibration {'stored' if beside else path}"

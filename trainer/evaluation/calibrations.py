@@ -1,6 +1,6 @@
 """Calibrations that were fitted on held-out images, kept in a file beside the checkpoint: `<stem>.calibration.json`.
 
-    stored = read_calibration(path, digest)  # or stored_calibration(checkpoint, digest)
+    stored = CALIBRATION_FILE.of_checkpoint(checkpoint, digest)  # or CALIBRATION_FILE.read(path)
     calibrator = stored.of("raw", "ensemble")
     calibrated = calibrator(logits)  # [M, C], before any correction to another class prior
 
@@ -9,22 +9,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from model.posthoc_calibration import Calibrator
-from utils.config.json_files import UnreadableJsonError, parse_json
+from trainer.evaluation.fitted_files import Fitted, FittedFile, origin_from_json
 from utils.errors import UserError
-from utils.files.reading import read_text_file
-from utils.files.writing import write_text
-
-_FORMAT = "calibration 1"
-_MOST_BYTES = 200_000_000  # 8,142 classes, two kinds of weights and eight predictors take a tenth
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,23 +34,18 @@ class FittedPredictor:
 
 
 @dataclass(frozen=True, eq=False)
-class StoredCalibration:
-    """What was fitted to one checkpoint.
+class StoredCalibration(Fitted):
+    """A calibration of one checkpoint's predictors.
 
     Args:
+        checkpoint, digest, fitted_on: see `Fitted`.
         method: a name of `model.posthoc_calibration.CALIBRATIONS`: "ts", "bcts", "vs", "sts".
-        checkpoint: name of the file whose networks it is for; of other programs' predictions the name of theirs.
-        digest: SHA-256 of that checkpoint; "" where there is none.
-        fitted_on: what it was fitted to, in words.
         held_out_counts: images of each class that it was fitted to, length C.
         predictors: by weights ("raw", "averaged"), then by predictor ("ensemble", "expert 0", …).
         source: where it was read from, for messages.
     """
 
     method: str
-    checkpoint: str
-    digest: str
-    fitted_on: str
     held_out_counts: tuple[int, ...]
     predictors: Mapping[str, Mapping[str, FittedPredictor]]
     source: str = "the calibration"
@@ -89,65 +77,6 @@ class StoredCalibration:
         return self.fitted(weights, predictor).calibrator
 
 
-def calibration_path(checkpoint: Path) -> Path:
-    """Where a checkpoint's calibration lies."""
-    return checkpoint.with_name(f"{checkpoint.stem}.calibration.json")
-
-
-def how_to_make(checkpoint: Path) -> str:
-    """The command that fits and stores a checkpoint's calibration."""
-    return f"python -m tools.calibrate {checkpoint}"
-
-
-def stored_calibration(checkpoint: Path, digest: str) -> StoredCalibration:
-    """The calibration beside a checkpoint.
-
-    Raises:
-        UserError: there is none, with the command that makes it; or what `read_calibration` says.
-    """
-    path, make = calibration_path(checkpoint), how_to_make(checkpoint)
-    stored = read_calibration(path, if_missing=f"; make it: {make}")
-    if stored.digest != digest:
-        raise UserError(f"{path}: was fitted to another checkpoint than {checkpoint.name} is now; make it anew: {make}")
-    return stored
-
-
-def read_calibration(path: Path, digest: str | None = None, *, if_missing: str = "") -> StoredCalibration:
-    """A calibration from a file.
-
-    Args:
-        path: of the file.
-        digest: SHA-256 of the checkpoint that it has to be of; None: of any.
-        if_missing: what is said besides where there is no such file.
-
-    Raises:
-        UserError: in one line: it is missing, unreadable, of another checkpoint, or holds no calibration.
-    """
-    text = read_text_file(path, "calibration", most_bytes=_MOST_BYTES, if_missing=if_missing)
-    try:
-        content = parse_json(text)
-    except (json.JSONDecodeError, UnreadableJsonError) as error:
-        raise UserError(f"{path}: can't be read as a calibration: {error}") from None
-    try:
-        stored = _from_json(content, str(path))
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
-        raise UserError(f"{path}: holds no calibration as tools.calibrate writes it") from None
-    if digest is not None and stored.digest != digest:
-        raise UserError(
-            f"{path}: was fitted to another checkpoint, {stored.checkpoint} (SHA-256 {stored.digest[:12]}…)"
-        )
-    return stored
-
-
-def write_calibration(path: Path, stored: StoredCalibration) -> None:
-    """Write a file that `read_calibration` reads to the last digit, atomically.
-
-    Raises:
-        UserError: the folder can't be written to; an earlier file is untouched.
-    """
-    write_text(path, json.dumps(_as_json(stored), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
-
-
 def check_calibration(stored: StoredCalibration, num_classes: int) -> None:
     """Whether it is for so many classes, or a UserError."""
     if stored.num_classes != num_classes:
@@ -156,11 +85,8 @@ def check_calibration(stored: StoredCalibration, num_classes: int) -> None:
 
 def _as_json(stored: StoredCalibration) -> dict[str, Any]:
     return {
-        "format": _FORMAT,
         "method": stored.method,
-        "checkpoint": stored.checkpoint,
-        "checkpoint_sha256": stored.digest,
-        "fitted_on": stored.fitted_on,
+        **stored.origin_as_json(),
         "held_out_images": sum(stored.held_out_counts),
         "held_out_images_of_classes": list(stored.held_out_counts),
         "weights": {
@@ -182,21 +108,15 @@ def _predictor_as_json(fitted: FittedPredictor) -> dict[str, Any]:
 
 
 def _from_json(content: Any, source: str) -> StoredCalibration:
-    if content["format"] != _FORMAT:
-        raise ValueError(content["format"])
     counts = tuple(int(count) for count in content["held_out_images_of_classes"])
     predictors = {
         str(weights): {str(name): _predictor_from_json(fitted, len(counts)) for name, fitted in ours.items()}
         for weights, ours in content["weights"].items()
     }
-    method, checkpoint, digest, fitted_on = (
-        content[name] for name in ("method", "checkpoint", "checkpoint_sha256", "fitted_on")
-    )
-    if not all(isinstance(word, str) for word in (method, checkpoint, digest, fitted_on)):
-        raise ValueError("words")
-    if not any(predictors.values()):
-        raise ValueError("predictors")
-    return StoredCalibration(method, checkpoint, digest, fitted_on, counts, predictors, source)
+    method = content["method"]
+    if not isinstance(method, str) or not any(predictors.values()):
+        raise ValueError("method or predictors")
+    return StoredCalibration(*origin_from_json(content), method, counts, predictors, source)
 
 
 def _predictor_from_json(content: Any, classes: int) -> FittedPredictor:
@@ -209,3 +129,15 @@ def _predictor_from_json(content: Any, classes: int) -> FittedPredictor:
     if not np.isfinite(sharpening):
         raise ValueError("sharpening")
     return FittedPredictor(Calibrator(scale, bias, sharpening), content["home"])
+
+
+CALIBRATION_FILE = FittedFile(
+    kind="calibration",
+    described="a calibration",
+    suffix="calibration",
+    tool="tools.calibrate",
+    most_bytes=200_000_000,  # 8,142 classes, two kinds of weights and eight predictors take a tenth
+    as_json=_as_json,
+    from_json=_from_json,
+    indent=1,
+)

@@ -11,7 +11,7 @@ from model.posthoc_calibration import CALIBRATIONS
 from model.prior_estimation import HeldOut
 from trainer.evaluation.applied_calibration import NO_CALIBRATION, AppliedCalibration
 from trainer.evaluation.calibration_fits import fitted_by_weights, held_out_predictors
-from trainer.evaluation.calibrations import StoredCalibration, check_calibration, read_calibration
+from trainer.evaluation.calibrations import CALIBRATION_FILE, StoredCalibration, check_calibration
 from trainer.evaluation.results import RAW
 
 
@@ -43,7 +43,7 @@ def given_calibration(
         if held_out is None:
             raise ValueError(f"the calibration {calibration} is fitted to labelled held-out images; there are none")
         return AppliedCalibration(f"fitted: {calibration}", _fitted(calibration, held_out, homes, class_counts))
-    stored = read_calibration(Path(calibration))
+    stored = CALIBRATION_FILE.read(Path(calibration))
     check_calibration(stored, num_classes)
     return AppliedCalibration(f"file {Path(calibration).name}: {stored.method}", stored)
 
@@ -52,4 +52,4 @@ def _fitted(method: str, held_out: HeldOut, homes: np.ndarray, class_counts: Seq
     logits, labels = np.asarray(held_out.logits), np.asarray(held_out.labels)
     fitted = fitted_by_weights(held_out_predictors({RAW: logits}, homes, class_counts), method, labels)
     counts = np.bincount(labels, minlength=logits.shape[2]).tolist()
-    return StoredCalibration(method, "", "", f"{len(labels)} held-out images", tuple(counts), fitted)
+    return StoredCalibration("", "", f"{len(labels)} held-out images", method, tuple(counts), fitted)

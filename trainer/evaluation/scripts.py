@@ -8,9 +8,10 @@ from trainer.evaluation.calibration_flag import add_calibration_flag
 from trainer.evaluation.distributions import checked_name, choices
 from trainer.evaluation.presets import SWEEPS
 from trainer.evaluation.streams.flags import add_stream_flags
+from utils.config.checkpoint_flags import read_run
 from utils.config.command_line import script_parser
 from utils.config.parser import ConfigParser
-from utils.distributed.environment import LaunchEnvironment, launch_environment, report_once, set_visible_gpus
+from utils.distributed.environment import LaunchEnvironment, launch_environment, report_once
 from utils.errors import UserError
 from utils.signals import interrupts_end_at_once
 
@@ -121,10 +122,7 @@ def run_sweep(preset_name: str) -> None:
 
 def _read(flags: argparse.ArgumentParser) -> tuple[ConfigParser, LaunchEnvironment, argparse.Namespace]:
     arguments = flags.parse_args()
-    environment = launch_environment()
-    with report_once(environment):
+    with report_once(launch_environment()):
         if not arguments.resume:
             raise UserError("no checkpoint: give one with -r CHECKPOINT")
-        parser = ConfigParser.from_args(arguments)
-        set_visible_gpus(arguments.device)
-    return parser, environment, arguments
+    return *read_run(arguments), arguments

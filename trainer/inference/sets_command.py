@@ -21,9 +21,9 @@ from model.prediction_sets import LabelScores
 from model.priors import mean_home
 from trainer.config.run_config import RunConfig, run_config
 from trainer.evaluation.aggregations.mean import mean_of_experts
-from trainer.evaluation.opened_run import open_run
+from trainer.evaluation.held_out_images import counts_in_words, open_held_out
 from trainer.evaluation.results import RAW
-from trainer.inference.stored_sets import StoredSets, sets_path, write_sets
+from trainer.inference.stored_sets import SETS_FILE, StoredSets
 from trainer.inference.trained_network import TrainedNetwork
 from utils.config.parser import ConfigParser
 from utils.distributed.environment import LaunchEnvironment
@@ -32,7 +32,6 @@ from utils.files.checkpoint_names import checkpoint_name
 from utils.reporting.tables import table
 
 _ALPHAS = (0.05, 0.1, 0.2)
-_FEW = 10
 _BELOW = "the held-out images' own sets; promised for images like these, all classes together, and of no single class"
 _HOW = "or give labelled images that nothing has seen, with --labelled FOLDER"
 
@@ -86,9 +85,10 @@ def print_sets(parser: ConfigParser, environment: LaunchEnvironment, arguments: 
         weights: LabelScores.of(values, labelled.labels, home_prior=labelled.home)
         for weights, values in probabilities.items()
     }
-    stored, path = StoredSets(checkpoint.name, labelled.digest, labelled.in_words, by_weights), sets_path(checkpoint)
-    write_sets(path, stored)
-    report = f"{_counts_in_words(stored)}\n\n{_report(stored.of(RAW), probabilities[RAW])}"
+    path = SETS_FILE.path(checkpoint)
+    SETS_FILE.write(path, StoredSets(checkpoint.name, labelled.digest, labelled.in_words, by_weights))
+    counts = np.bincount(labelled.labels, minlength=labelled.home.size).tolist()
+    report = f"{counts_in_words(labelled.in_words, counts)}\n\n{_report(by_weights[RAW], probabilities[RAW])}"
     use = f"python -m tools.predict {checkpoint} IMAGES --sets"
     print(f"{labelled.description}\n{report}\n\nWritten to {path}; use it: {use}")
 
@@ -113,15 +113,14 @@ def _held_out(
     parser: ConfigParser, checkpoint: Path, environment: LaunchEnvironment, log_config: str | None
 ) -> Labelled | None:
     require_unseen(run_config(parser), checkpoint)
-    run = open_run(parser, environment, log_config=log_config, held_out="needed")
-    if run is None:
+    opened = open_held_out(parser, environment, log_config)
+    if opened is None:
         return None
-    assert run.held_out is not None, "held-out images are needed"
-    labels = run.held_out.targets
-    logits = {weights: mean_of_experts(values) for weights, values in run.held_out.logits.items()}
+    run, images = opened
+    logits = {weights: mean_of_experts(values) for weights, values in images.logits.items()}
     home = None if run.homes is None else mean_home(run.homes)
-    what = f"{len(labels)} labelled images held out from training"
-    return Labelled(logits, labels, home, what, run.digest, run.description)
+    what = f"{len(images.targets)} labelled images held out from training"
+    return Labelled(logits, images.targets, home, what, run.digest, run.description)
 
 
 def _of_folder(parser: ConfigParser, checkpoint: Path, folder: Path) -> Labelled:
@@ -154,14 +153,6 @@ def _require_new(files: list[str], kept: KeptSplit | None, folder: Path) -> None
             f"--labelled {folder}: {len(found)} of {len(files)} images were used in training, by their contents: "
             f"{found[0]}{', …' if len(found) > 1 else ''}"
         )
-
-
-def _counts_in_words(stored: StoredSets) -> str:
-    scores = stored.of(RAW)
-    counts = np.bincount(scores.labels, minlength=scores.home_prior.size)
-    few = int((counts < _FEW).sum())
-    told = f"; {few} of {counts.size} classes have fewer than ten" if few else ""
-    return f"{stored.fitted_on}, {counts.max()} to {counts.min()} a class{told}"
 
 
 def _report(scores: LabelScores, probabilities: np.ndarray) -> str:

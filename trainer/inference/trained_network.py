@@ -27,10 +27,9 @@ from trainer.config.components import method_classes
 from trainer.config.run_config import run_config
 from trainer.evaluation.aggregations.mean import mean_of_experts
 from trainer.evaluation.calibrations import (
+    CALIBRATION_FILE,
     StoredCalibration,
     check_calibration,
-    read_calibration,
-    stored_calibration,
 )
 from trainer.evaluation.checkpoint_networks import weights_in
 from trainer.evaluation.home import home_in_words, home_priors
@@ -195,9 +194,9 @@ class TrainedNetwork:
         if given == "none":
             return None
         if given == "stored":
-            found = stored_calibration(self.checkpoint, self.digest)
+            found = CALIBRATION_FILE.of_checkpoint(self.checkpoint, self.digest)
         else:
-            found = read_calibration(Path(given), self.digest)
+            found = CALIBRATION_FILE.read(Path(given), self.digest)
         check_calibration(found, len(self.class_names))
         found.fitted(self.weights, ENSEMBLE)
         return found

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 
 from utils.config.command_line import OneLineParser
+from utils.config.parser import ConfigParser
+from utils.distributed.environment import LaunchEnvironment, launch_environment, report_once, set_visible_gpus
 
 
 def checkpoint_parser(
@@ -39,6 +41,19 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-l", "--log-config", metavar="FILE", help="logging configuration (JSON, logging.config's form)"
     )
+
+
+def read_run(arguments: argparse.Namespace) -> tuple[ConfigParser, LaunchEnvironment]:
+    """What the flags -c, -d and the checkpoint name: its configuration, and the processes as they were launched.
+
+    Raises:
+        UserError: there is no configuration, or it can't be read, or -d has no indices of GPUs; one process tells it.
+    """
+    environment = launch_environment()
+    with report_once(environment):
+        parser = ConfigParser.from_args(arguments)
+        set_visible_gpus(arguments.device)
+    return parser, environment
 
 
 def add_weights_flag(parser: argparse.ArgumentParser) -> None:
