@@ -18,7 +18,7 @@ import argparse
 import json
 from pathlib import Path
 
-from utils.config.command_line import OneLineParser, positive_integer, positive_number
+from utils.config.command_line import positive_integer, positive_number, tool_parser
 from utils.config.overrides import add_override_flags, read_overrides
 from utils.config.parser import ConfigParser
 from utils.errors import run_main
@@ -41,14 +41,8 @@ taken in several parts. Memory is what a GPU holds at the end of its forward pas
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags of this command."""
-    parser = OneLineParser(
-        prog="python -m tools.estimate",
-        usage="%(prog)s CONFIG [--gpus N ...] [--tflops N] [--images_per_core N] [--out FILE] [flags of train.py]",
-        description=_WHAT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"{EXAMPLES}\n\n{_HOW.strip()}",
-        allow_abbrev=False,
-    )
+    usage = "CONFIG [--gpus N ...] [--tflops N] [--images_per_core N] [--out FILE] [flags of train.py]"
+    parser = tool_parser("tools.estimate", usage, _WHAT, f"{EXAMPLES}\n\n{_HOW.strip()}")
     add = parser.add_argument
     add("config", type=Path, metavar="CONFIG", help="the recipe (JSON)")
     add(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from utils.config.command_line import OneLineParser
+from utils.config.command_line import tool_parser
 from utils.errors import run_main
 from utils.signals import interrupts_end_at_once
 
@@ -23,15 +23,7 @@ EXAMPLES = """examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags of this command."""
-    what, _, how = (__doc__ or "").partition("\n\n")
-    parser = OneLineParser(
-        prog="python -m tools.report",
-        usage="%(prog)s RUN [RUN …] [--out FILE]",
-        description=f"{what}\n\n{how.strip()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=EXAMPLES,
-        allow_abbrev=False,
-    )
+    parser = tool_parser("tools.report", "RUN [RUN …] [--out FILE]", __doc__, EXAMPLES)
     told = "folders of runs, with config.json and results.json, or folders that contain runs"
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help=told)
     where = "the page; default: report.html in the run's folder, comparison.html here for several"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from trainer.summary.folders import run_folders
 from trainer.summary.listing import COLUMNS, as_table, chosen, listed
-from utils.config.command_line import OneLineParser
+from utils.config.command_line import tool_parser
 from utils.errors import run_main
 
 EXAMPLES = f"""columns:
@@ -24,15 +24,7 @@ examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags of this command."""
-    what, _, how = (__doc__ or "").partition("\n\n")
-    parser = OneLineParser(
-        prog="python -m tools.runs",
-        usage="%(prog)s FOLDER [flags]",
-        description=f"{what}\n\n{how.strip()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=EXAMPLES,
-        allow_abbrev=False,
-    )
+    parser = tool_parser("tools.runs", "FOLDER [flags]", __doc__, EXAMPLES)
     add = parser.add_argument
     add("folder", type=Path, metavar="FOLDER", help="folder with runs in it, at any depth")
     add("--sort", metavar="COLUMN", help="dates, epochs and scores from the highest, others from the lowest")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from trainer.evaluation.calibration_flag import METHODS, checked_choice
 from trainer.evaluation.distributions import checked_name, choices
-from utils.config.command_line import OneLineParser
+from utils.config.command_line import tool_parser
 from utils.errors import UserError, run_main
 from utils.signals import interrupts_end_at_once
 
@@ -41,15 +41,21 @@ kind and home, which numbers alone don't say:
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags of this command."""
-    what, _, how = (__doc__ or "").partition("\n\n")
-    parser = OneLineParser(
-        prog="python -m tools.score",
-        usage="%(prog)s LOGITS [--labels FILE] [--train-counts FILE] --kind KIND --home HOME [flags]",
-        description=f"{what}\n\n{how.strip()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=EXAMPLES,
-        allow_abbrev=False,
+    usage = "LOGITS [--labels FILE] [--train-counts FILE] --kind KIND --home HOME [flags]"
+    parser = tool_parser("tools.score", usage, __doc__, EXAMPLES)
+    _add_predictions(parser)
+    _add_questions(parser)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="write results.json and results.csv there; without labels test_prior.csv and predictions.csv",
     )
+    return parser
+
+
+def _add_predictions(parser: argparse.ArgumentParser) -> None:
+    """What was predicted, and what is known of it."""
     add = parser.add_argument
     add("logits", type=Path, metavar="LOGITS", help="logits or probabilities of the test images")
     add("--kind", required=True, choices=("logits", "probabilities"), help="what they are")
@@ -70,6 +76,11 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--key", metavar="NAME", help="which array of LOGITS, a .npz file of several")
     add("--labels-key", metavar="NAME", help="which array of the file of labels")
+
+
+def _add_questions(parser: argparse.ArgumentParser) -> None:
+    """What is asked of the predictions."""
+    add = parser.add_argument
     add(
         "--prior",
         metavar="NAME|FILE",
@@ -100,13 +111,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="calibrate first: ts, bcts, vs or sts, fitted to the held-out images (tools.calibrate --help says "
         "what they are); or a file of tools.calibrate; default: none",
     )
-    add(
-        "--out",
-        type=Path,
-        metavar="DIR",
-        help="write results.json and results.csv there; without labels test_prior.csv and predictions.csv",
-    )
-    return parser
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from utils.config.command_line import OneLineParser
+from utils.config.command_line import tool_parser
 from utils.errors import run_main
 from utils.signals import interrupts_end_at_once
 from utils.standard_streams import say
@@ -22,15 +22,7 @@ EXAMPLES = """examples:
 
 def build_parser() -> argparse.ArgumentParser:
     """All flags of this command."""
-    what, _, how = (__doc__ or "").partition("\n\n")
-    parser = OneLineParser(
-        prog="python -m tools.summary",
-        usage="%(prog)s RUNS [RUNS …] [flags]",
-        description=f"{what}\n\n{how.strip()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=EXAMPLES,
-        allow_abbrev=False,
-    )
+    parser = tool_parser("tools.summary", "RUNS [RUNS …] [flags]", __doc__, EXAMPLES)
     add = parser.add_argument
     add("runs", nargs="+", type=Path, metavar="RUNS", help="folders of runs, or folders that contain runs")
     add("--format", default="table", choices=("table", "csv", "markdown", "latex"), help="default: table")

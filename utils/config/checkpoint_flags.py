@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from utils.config.command_line import OneLineParser
+from utils.config.command_line import tool_parser
 from utils.config.parser import ConfigParser
 from utils.distributed.environment import LaunchEnvironment, launch_environment, report_once, set_visible_gpus
 
@@ -15,21 +15,10 @@ def checkpoint_parser(
     """A parser with the argument CHECKPOINT and -c.
 
     Args:
-        program: the module's name: "tools.predict".
-        usage: what follows the command.
-        document: the module's own: its first paragraph says what the command does.
-        examples: command lines, and what else stands below the flags.
+        program, usage, document, examples: see `utils.config.command_line.tool_parser`.
         checkpoint: what CHECKPOINT is.
     """
-    what, _, how = (document or "").partition("\n\n")
-    parser = OneLineParser(
-        prog=f"python -m {program}",
-        usage=f"%(prog)s {usage}",
-        description=f"{what}\n\n{how.strip()}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=examples,
-        allow_abbrev=False,
-    )
+    parser = tool_parser(program, usage, document, examples)
     parser.add_argument("resume", metavar="CHECKPOINT", help=f"{checkpoint}; its config.json lies beside it")
     parser.add_argument("-c", "--config", metavar="FILE", help="an edited copy of that config.json")
     return parser

@@ -69,6 +69,26 @@ def positive_number(text: str) -> float:
     return value
 
 
+def tool_parser(program: str, usage: str, document: str | None, examples: str) -> argparse.ArgumentParser:
+    """The parser of `python -m PROGRAM`, without flags yet.
+
+    Args:
+        program: the module's name: "tools.predict".
+        usage: what follows the command.
+        document: the module's own: its first paragraph says what the command does.
+        examples: command lines, and what else stands below the flags.
+    """
+    what, _, how = (document or "").partition("\n\n")
+    return OneLineParser(
+        prog=f"python -m {program}",
+        usage=f"%(prog)s {usage}",
+        description=f"{what}\n\n{how.strip()}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=examples,
+        allow_abbrev=False,
+    )
+
+
 def script_parser(
     description: str,
     examples: str,
