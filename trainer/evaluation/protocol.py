@@ -17,8 +17,8 @@ from model.prior_estimation import HeldOut
 from trainer.evaluation.aggregations import Predictor
 from trainer.evaluation.applied_calibration import UNCALIBRATED, WeightsCalibration
 from trainer.evaluation.distributions import Distribution
-from trainer.evaluation.home import home_in_words
-from trainer.evaluation.priors import NONE, FoundPrior, PriorContext, TestPrior
+from trainer.evaluation.predictor_logits import NetworkFacts, PredictorLogits
+from trainer.evaluation.priors import NONE, FoundPrior, TestPrior
 from trainer.evaluation.scores import scores_of
 
 
@@ -43,19 +43,15 @@ def evaluate(
     Args:
         logits: each expert's on the whole test split, [N, E, C].
         targets: labels of the test split, [N].
-        class_counts: training images of each class, length C; the groups many, medium, few follow from them; None:
-            unknown, and so are the groups.
+        class_counts: training images of each class, length C; None: unknown, and so are many, medium and few.
         distributions: which of the images count.
         predictors: see `trainer.evaluation.aggregations`.
         priors: see `trainer.evaluation.priors`.
-        homes: the class prior under which each expert's logits are right [E, C], or their mean's [1, C]; None: unknown.
-            A predictor without one is left out where a prior's correction starts from it.
-        class_names: length C, for priors that name their classes; None: the indices.
-        held_out: each expert's logits [K, E, C] and labels [K] of images that the network was not trained on.
+        homes: see `NetworkFacts`; a predictor without one is left out where a prior's correction starts from it.
+        class_names, held_out: see `NetworkFacts`.
         intervals: whether each metric has a bootstrap interval.
         calibration: of the predictors, each of which is left out where there is none for it.
-        views: each expert's logits of two random views of the test split, [2, N, E, C], for predictors that learn from
-            them.
+        views: each expert's logits of two random views of the test split, [2, N, E, C], for predictors that learn.
         prior_replicates: resampled test sets for the intervals of an estimated prior; 0: rows have none of it.
 
     Yields:
@@ -66,44 +62,39 @@ def evaluate(
     Raises:
         UserError: the calibration was fitted to a predictor at home elsewhere.
     """
-    counts, num_classes = None if class_counts is None else np.asarray(class_counts), logits.shape[2]
-    names = class_names or [str(label) for label in range(num_classes)]
+    facts = NetworkFacts(class_counts, class_names, homes, held_out, calibration)
+    covered = [predictor for predictor in predictors if calibration.covers(predictor.name)]
     for distribution in distributions:
-        selected = logits[distribution.indices]
-        for offered in predictors:
-            if not calibration.covers(offered.name):
-                continue
+        selected, labels = logits[distribution.indices], targets[distribution.indices]
+        for offered in covered:
             predictor = offered.learnt(None if views is None else views[:, distribution.indices])
-            combined = predictor.combine(selected)  # [M, E, C] → [M, C]
-            home = None if homes is None else predictor.home(homes)
-            calibrator = calibration.calibrator(predictor.name, home_in_words(home, counts))
-            calibrate = calibrator or _as_they_are
-            calibrated = calibrate(combined)
-            ours = held_out and HeldOut(calibrate(predictor.combine(np.asarray(held_out.logits))), held_out.labels)
-            labels = targets[distribution.indices]
-            context = PriorContext(labels, class_counts, names, home, ours, prior_replicates)
-            for prior in priors:
-                if prior.from_home and home is None:
-                    continue
-                found = prior.found(calibrated, context)
-                labelled = LabelledLogits(prior.corrected(calibrated, found, context, calibrator), labels, counts)
+            ours = facts.logits_of(predictor, selected, labels, replicates=prior_replicates)
+            for prior in filter(ours.allows, priors):
                 yield {
                     "prior": prior.name,
                     "calibration": calibration.name,
-                    "home": home_in_words(home, counts),
+                    "home": ours.home_in_words,
                     "distribution": distribution.name,
                     "predictor": predictor.name,
                     "selection": distribution.selection,
-                    **({} if predictor.expert_weights is None else {"expert_weights": list(predictor.expert_weights)}),
+                    **_learnt(predictor),
                     "images": len(labels),
-                    **scores_of(labelled, intervals=intervals),
-                    **(_before(prior.corrected(combined, found, context), labels) if calibrator else {}),
-                    **_in_columns(found, labels),
+                    **_scores(ours, prior, labels, intervals=intervals),
                 }
 
 
-def _as_they_are(logits: np.ndarray) -> np.ndarray:
-    return logits
+def _learnt(predictor: Predictor) -> dict[str, Any]:
+    """What a row has of a predictor that learns from the test images."""
+    return {} if predictor.expert_weights is None else {"expert_weights": list(predictor.expert_weights)}
+
+
+def _scores(ours: PredictorLogits, prior: TestPrior, labels: np.ndarray, *, intervals: bool) -> dict[str, Any]:
+    """What a row has of a predictor's logits under a prior, and of the prior itself."""
+    found, corrected = ours.under(prior)
+    counts = ours.context.class_counts
+    labelled = LabelledLogits(corrected, labels, None if counts is None else np.asarray(counts))
+    before = {} if ours.calibrator is None else _before(prior.corrected(ours.combined, found, ours.context), labels)
+    return {**scores_of(labelled, intervals=intervals), **before, **_in_columns(found, labels)}
 
 
 def _before(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

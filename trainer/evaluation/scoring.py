@@ -30,17 +30,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from model.prior_estimation import HeldOut
-from model.priors import mean_home
 from trainer.evaluation.aggregations import predictors
-from trainer.evaluation.aggregations.mean import mean_of_experts
 from trainer.evaluation.applied_calibration import AppliedCalibration
 from trainer.evaluation.distributions import TestSplit, select
 from trainer.evaluation.given_arrays import Kind, as_class_counts, as_held_out, as_home_priors, as_labels, as_logits
 from trainer.evaluation.given_calibration import given_calibration
-from trainer.evaluation.home import home_in_words
+from trainer.evaluation.predictor_logits import NetworkFacts
 from trainer.evaluation.presets import WHOLE, Preset
 from trainer.evaluation.prior_flags import prior_named
-from trainer.evaluation.priors import FoundPrior, PriorContext, TestPrior
+from trainer.evaluation.priors import FoundPrior, TestPrior
 from trainer.evaluation.protocol import evaluate
 from trainer.evaluation.results import RAW, result_row
 
@@ -82,15 +80,13 @@ def score(
     Args:
         outputs: [N, C], or each expert's [N, E, C].
         labels: [N], class indices.
-        kind: what `outputs` are. Of probabilities the logarithm is taken, so that the ensemble of several experts is
-            the normalised product of theirs.
+        kind: what `outputs` are; probabilities count as their logarithms, so that experts are combined as a product.
         home: the class prior that the predictions are right under: "uniform"; "train", that of `training_counts`; or
             frequencies, of the ensemble [C] or of each expert [E, C].
         training_counts: training images of each class, length C; None: unknown. Then many, medium and few are, too, and
             neither `forward<ratio>`, `backward<ratio>` nor the prior "tilt" is possible.
         class_names: length C; None: the indices.
-        distributions: names or files, see `trainer.evaluation.distributions`, for the ensemble; None: all images, for
-            the ensemble and each expert.
+        distributions: names or files, see `trainer.evaluation.distributions`; None: all images, for each expert, too.
         prior: a name of `trainer.evaluation.priors`, a file of one, or an entry of one's own.
         intervals: whether each metric has a 95 % bootstrap interval over the images.
         held_out: outputs [M, C] or [M, E, C] of the same kind, and labels [M], of images that the predictor was not
@@ -108,26 +104,10 @@ def score(
         UserError: a distribution or a prior that there is not, or that the images don't allow.
     """
     logits = as_logits(outputs, kind)
-    targets = as_labels(labels, logits.shape)
-    counts = as_class_counts(training_counts, logits.shape[2])
-    preset = WHOLE if distributions is None else Preset("", "shifts", tuple(distributions), ("mean",), by_default=False)
-    named = None if class_names is None else list(class_names)
-    split = TestSplit(targets, counts, num_classes=logits.shape[2], class_names=named)
-    homes, others = as_home_priors(home, logits.shape, counts), as_held_out(held_out, kind, logits.shape)
-    found = evaluate(
-        logits,
-        targets,
-        counts,
-        distributions=select(preset.distributions, split),
-        predictors=predictors(preset.aggregations, logits.shape[1]),
-        priors=[prior_named(prior) if isinstance(prior, str) else prior],
-        homes=homes,
-        class_names=class_names,
-        intervals=intervals,
-        held_out=others,
-        calibration=given_calibration(calibration, others, homes, counts, logits.shape[2]).of(RAW),
-    )
-    return [result_row(row, checkpoint=Path(source), protocol=preset.protocol, weights=RAW) for row in found]
+    targets, others = as_labels(labels, logits.shape), as_held_out(held_out, kind, logits.shape)
+    facts = _facts(logits.shape, home, training_counts, others, calibration, class_names=class_names)
+    chosen = _prior(prior)
+    return _rows(logits, targets, facts, distributions=distributions, prior=chosen, intervals=intervals, source=source)
 
 
 def correct(
@@ -146,21 +126,58 @@ def correct(
     Arguments as of `score`, errors, too; the prior "known" is a ValueError here.
     """
     logits = as_logits(outputs, kind)
-    counts = as_class_counts(training_counts, logits.shape[2])
-    names = class_names or [str(label) for label in range(logits.shape[2])]
-    mean = mean_of_experts(logits)  # [N, E, C] → [N, C]
-    homes, others = as_home_priors(home, logits.shape, counts), as_held_out(held_out, kind, logits.shape)
-    own = mean_home(homes)
-    applied = given_calibration(calibration, others, homes, counts, logits.shape[2]).of(RAW)
-    calibrator = applied.calibrator("ensemble", home_in_words(own, counts))
+    others = as_held_out(held_out, kind, logits.shape)
+    facts = _facts(logits.shape, home, training_counts, others, calibration, class_names=class_names)
+    (ensemble,) = predictors(["mean"], logits.shape[1])
+    ours = facts.logits_of(ensemble, logits)
+    found, corrected = ours.under(_prior(prior))
+    assert ours.context.home is not None, "one was given"
+    return Corrected(corrected, ours.combined, ours.context.home, found)
 
-    def combined(experts: np.ndarray) -> np.ndarray:
-        """The ensemble's logits, calibrated."""
-        return calibrator(mean_of_experts(experts)) if calibrator else mean_of_experts(experts)
 
-    held_out_mean = others and HeldOut(combined(np.asarray(others.logits)), others.labels)
-    context = PriorContext(None, counts, names, own, held_out_mean)
-    chosen = prior_named(prior) if isinstance(prior, str) else prior
-    calibrated = combined(logits)
-    found = chosen.found(calibrated, context)
-    return Corrected(chosen.corrected(calibrated, found, context, calibrator), mean, own, found)
+def _facts(
+    shape: tuple[int, ...],
+    home: str | ArrayLike,
+    training_counts: ArrayLike | None,
+    held_out: HeldOut | None,
+    calibration: str | AppliedCalibration,
+    *,
+    class_names: Sequence[str] | None,
+) -> NetworkFacts:
+    """What is said of the network whose logits have the shape [N, E, C]."""
+    counts = as_class_counts(training_counts, shape[2])
+    homes = as_home_priors(home, shape, counts)
+    applied = given_calibration(calibration, held_out, homes, counts, shape[2])
+    return NetworkFacts(counts, class_names, homes, held_out, applied.of(RAW))
+
+
+def _rows(
+    logits: NDArray[np.floating],
+    targets: NDArray[np.integer],
+    facts: NetworkFacts,
+    *,
+    distributions: Sequence[str] | None,
+    prior: TestPrior,
+    intervals: bool,
+    source: str,
+) -> list[dict[str, Any]]:
+    preset = WHOLE if distributions is None else Preset("", "shifts", tuple(distributions), ("mean",), by_default=False)
+    split = TestSplit(targets, facts.class_counts, num_classes=logits.shape[2], class_names=facts.class_names)
+    found = evaluate(
+        logits,
+        targets,
+        facts.class_counts,
+        distributions=select(preset.distributions, split),
+        predictors=predictors(preset.aggregations, logits.shape[1]),
+        priors=[prior],
+        homes=facts.homes,
+        class_names=facts.class_names,
+        intervals=intervals,
+        held_out=facts.held_out,
+        calibration=facts.calibration,
+    )
+    return [result_row(row, checkpoint=Path(source), protocol=preset.protocol, weights=RAW) for row in found]
+
+
+def _prior(given: str | TestPrior) -> TestPrior:
+    return prior_named(given) if isinstance(given, str) else given

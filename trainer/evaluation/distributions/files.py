@@ -38,7 +38,7 @@ def of_file(path: Path, split: TestSplit) -> list[Distribution]:
     ]
 
 
-def _drawn(path: Path, name: str, prior: np.ndarray, split: TestSplit, class_names: list[str]) -> np.ndarray:
+def _drawn(path: Path, name: str, prior: np.ndarray, split: TestSplit, class_names: Sequence[str]) -> np.ndarray:
     """As many images in the prior's proportions, none twice, as the classes' counts allow."""
     without = np.flatnonzero((prior > 0) & (split.sizes == 0))
     if len(without):

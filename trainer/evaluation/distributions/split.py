@@ -42,7 +42,7 @@ class TestSplit:
     listed: Callable[[str], ListedImages | None] = _no_lists
     shifts_are_listed: bool = False
     num_classes: int | None = None
-    class_names: list[str] | None = None
+    class_names: Sequence[str] | None = None
     names: Callable[[], list[str]] | None = None
     unreadable: Sequence[str] = ()
 

@@ -12,12 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from model.metrics import LabelledLogits
-from model.posthoc_calibration import Calibrator
 from model.prior_estimation import HeldOut
 from model.prior_estimation.following import FOLLOWERS, batches
 from trainer.evaluation.aggregations import Predictor
 from trainer.evaluation.applied_calibration import UNCALIBRATED, WeightsCalibration
-from trainer.evaluation.home import home_in_words
+from trainer.evaluation.predictor_logits import NetworkFacts, PredictorLogits
 from trainer.evaluation.priors import NONE, PRIORS, FoundPrior, PriorContext, TestPrior
 from trainer.evaluation.priors.context import class_frequencies
 from trainer.evaluation.scores import scores_of
@@ -53,38 +52,25 @@ def evaluate_stream(
         predictor: see `trainer.evaluation.aggregations`.
         prior: see `trainer.evaluation.priors`.
         follower: how an estimate follows the stream, of `model.prior_estimation.following.FOLLOWERS`.
-        homes: see `trainer.evaluation.protocol.evaluate`; where they are unknown only "none" is scored.
-        class_names: length C, for priors that name their classes; None: the indices.
-        held_out: each expert's logits [K, E, C] and labels [K] of images that the network was not trained on.
-        calibration: what is done to the predictor's logits before anything else.
+        homes: see `NetworkFacts`; where they are unknown only "none" is scored.
+        class_names, held_out, calibration: see `NetworkFacts`.
 
     Yields:
         the columns of `trainer.evaluation.protocol.evaluate` for the whole stream, and images_along, the images of each
         bin of time (a thousand, or a tenth of a shorter stream), accuracy_along, and with an estimated prior
         prior_l1_along, its mean distance from the true one.
     """
-    labels, combined = targets[arriving.indices], predictor.combine(logits[arriving.indices])
-    home = None if homes is None else predictor.home(homes)
-    names = class_names or [str(label) for label in range(combined.shape[1])]
-    calibrator = calibration.calibrator(predictor.name, home_in_words(home, class_counts))
-    ours = held_out and HeldOut(predictor.combine(np.asarray(held_out.logits)), held_out.labels)
-    if calibrator is not None:
-        combined = calibrator(combined)
-        ours = ours and HeldOut(calibrator(np.asarray(ours.logits)), ours.labels)
-    context = PriorContext(None, class_counts, names, home, ours)
+    facts = NetworkFacts(class_counts, class_names, homes, held_out, calibration)
+    labels, ours = targets[arriving.indices], facts.logits_of(predictor, logits[arriving.indices])
     counts = None if class_counts is None else np.asarray(class_counts)
     chosen = {each.name: each for each in (NONE, PRIORS["known"], prior)}
-    for each in chosen.values():
-        if each.from_home and home is None:
-            continue
-        priors = priors_along(each, combined, arriving, context, follower=follower)
-        labelled = LabelledLogits(
-            _corrected(each, combined, priors, arriving, context, calibrator=calibrator), labels, counts
-        )
+    for each in filter(ours.allows, chosen.values()):
+        priors = priors_along(each, ours.calibrated, arriving, ours.context, follower=follower)
+        labelled = LabelledLogits(_corrected(each, ours, priors, arriving), labels, counts)
         yield {
             "prior": each.name if each.estimator is None else f"{each.name}, {follower}",
             "calibration": calibration.name,
-            "home": home_in_words(home, counts),
+            "home": ours.home_in_words,
             "distribution": arriving.name,
             "predictor": predictor.name,
             "selection": "stream",
@@ -125,16 +111,11 @@ def bins(images: int) -> list[slice]:
 
 
 def _corrected(
-    prior: TestPrior,
-    logits: NDArray[np.floating],
-    priors: NDArray[np.float64] | None,
-    arriving: StreamSchedule,
-    context: PriorContext,
-    *,
-    calibrator: Calibrator | None,
+    prior: TestPrior, ours: PredictorLogits, priors: NDArray[np.float64] | None, arriving: StreamSchedule
 ) -> NDArray[np.floating]:
     if priors is None:
-        return logits
+        return ours.calibrated
+    logits, context, calibrator = ours.calibrated, ours.context, ours.calibrator
     parts = zip(batches(len(logits), arriving.batch_size), priors, strict=True)
     return np.concatenate(
         [prior.corrected(logits[batch], FoundPrior(own), context, calibrator) for batch, own in parts]
