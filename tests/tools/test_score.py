@@ -75,7 +75,7 @@ def test_its_rows_are_the_runs_own(folder: Path, prior: str, shell: Shell, tmp_p
     expected, found = rows_of(folder), rows_of(tmp_path / "out")
     assert len(found) == len(expected) == 3 + len(LADDER)
     for ours, theirs in zip(found, expected, strict=True):
-        del ours["checkpoint"], theirs["checkpoint"], theirs["data"], theirs["trained_on"]
+        del ours["checkpoint"], ours["data"], theirs["checkpoint"], theirs["data"], theirs["trained_on"]
         if prior == "none":
             assert ours == theirs
         else:  # the home priors were written down, rounded
@@ -96,6 +96,19 @@ def test_names_and_arrays_give_the_same(files: Path, shell: Shell) -> None:
         assert shell("tools.score", *source, *key, *KNOWN, "--out", "b").code == 0
     (first, second) = rows_of(Path("b"))
     assert first["accuracy"] == second["accuracy"] == row["accuracy"]
+
+
+def test_rows_of_other_labels_stand_beside_the_first_and_the_same_are_replaced(files: Path, shell: Shell) -> None:
+    np.save("others.npy", LABELS[::-1])
+    for labels in ("y.npy", "others.npy", "y.npy", "y.csv", "others.npy"):
+        assert shell("tools.score", "p.csv", "--labels", labels, *KNOWN, "--out", "a").code == 0
+    first, second = rows_of(Path("a"))
+    assert (first["accuracy"], second["accuracy"]) == (
+        (POSTERIORS.argmax(axis=1) == LABELS).mean(),
+        (POSTERIORS.argmax(axis=1) == LABELS[::-1]).mean(),
+    )
+    assert first["data"] != second["data"]
+    assert pd.read_csv("a/results.csv")["data"].tolist() == [first["data"], second["data"]]
 
 
 def test_labels_may_be_indices_or_words_with_a_header(files: Path, shell: Shell) -> None:

@@ -41,6 +41,7 @@ from trainer.evaluation.prior_flags import prior_named
 from trainer.evaluation.priors import FoundPrior, TestPrior
 from trainer.evaluation.protocol import evaluate
 from trainer.evaluation.results import RAW, result_row
+from trainer.evaluation.tested_data import labels_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,7 +177,8 @@ def _rows(
         held_out=facts.held_out,
         calibration=facts.calibration,
     )
-    return [result_row(row, checkpoint=Path(source), protocol=preset.protocol, weights=RAW) for row in found]
+    checkpoint, protocol, data = Path(source), preset.protocol, labels_name(targets)
+    return [result_row(row, checkpoint=checkpoint, protocol=protocol, weights=RAW, data=data) for row in found]
 
 
 def _prior(given: str | TestPrior) -> TestPrior:

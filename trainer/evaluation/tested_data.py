@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+import numpy as np
+
 from data_loader.loader import ImageDataLoader
 
 _DIGITS = 8
@@ -19,5 +21,13 @@ def data_name(loader: ImageDataLoader) -> str:
         loader: of the split.
     """
     name = Path(getattr(loader, "data_dir", "")).name or type(loader).__name__.removesuffix("DataLoader")
-    labels = loader.targets.astype("<i8").tobytes()
-    return f"{name} {hashlib.sha256(loader.contents.quick.encode() + labels).hexdigest()[:_DIGITS]}"
+    return f"{name} {_digest(loader.targets, contents=loader.contents.quick)}"
+
+
+def labels_name(labels: np.ndarray) -> str:
+    """What images that nobody has seen are called: a digest of their labels [N], as in "labels 5d0c1f2a"."""
+    return f"labels {_digest(labels)}"
+
+
+def _digest(labels: np.ndarray, *, contents: str = "") -> str:
+    return hashlib.sha256(contents.encode() + labels.astype("<i8").tobytes()).hexdigest()[:_DIGITS]
