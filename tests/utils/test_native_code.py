@@ -1,0 +1,86 @@
+"""C functions: compiled once, kept, loaded; nothing where there is no compiler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from utils import native_code
+from utils.native_code import load_c
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The user's cache folder is an empty one."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A file with one function."""
+    path = tmp_path / "twice.c"
+    path.write_text("long twice(long a) { return 2 * a; }\n")
+    return path
+
+
+needs_compiler = pytest.mark.skipif(native_code._compiler() is None, reason="no C compiler")
+
+
+@needs_compiler
+def test_it_is_compiled_once_and_kept(source: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = load_c(source)
+    assert first is not None
+    assert first.twice(21) == 42
+    (kept,) = (cache / "balpoe").iterdir()
+    monkeypatch.setattr(native_code, "_compile", lambda *_: pytest.fail("compiled again"))
+    second = load_c(source)
+    assert second is not None
+    assert second.twice(4) == 8
+    assert [kept] == list((cache / "balpoe").iterdir())
+
+
+@needs_compiler
+def test_another_source_is_compiled_anew(source: Path, cache: Path) -> None:
+    load_c(source)
+    source.write_text("long twice(long a) { return a + a + 1; }\n")
+    changed = load_c(source)
+    assert changed is not None
+    assert changed.twice(1) == 3
+    assert len(list((cache / "balpoe").iterdir())) == 2
+
+
+@needs_compiler
+def test_where_it_cant_be_kept_it_is_used_all_the_same(source: Path, cache: Path) -> None:
+    cache.write_text("a file where the folder should be")
+    functions = load_c(source)
+    assert functions is not None
+    assert functions.twice(5) == 10
+
+
+@needs_compiler
+@pytest.mark.parametrize("content", ["this is no C", "long missing(void); long twice(long a) { return missing(); }"])
+def test_what_cant_be_compiled_or_loaded_is_none(source: Path, cache: Path, content: str) -> None:
+    source.write_text(content)
+    assert load_c(source) is None
+    assert not cache.exists()
+
+
+@needs_compiler
+def test_a_damaged_file_in_the_cache_is_none_and_no_crash(source: Path, cache: Path) -> None:
+    key = native_code._key(native_code._compiler() or [], source)
+    (cache / "balpoe").mkdir(parents=True)
+    (cache / "balpoe" / f"twice-{key}.so").write_bytes(b"half a file")
+    assert load_c(source) is None
+
+
+@pytest.mark.parametrize("named", ["none", "/no/such/compiler -O2"])
+def test_without_a_compiler_there_is_none(source: Path, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    monkeypatch.setenv("CC", named)
+    assert load_c(source) is None
+
+
+def test_a_compiler_that_fails_is_none(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", "false")
+    assert load_c(source) is None

@@ -1,0 +1,95 @@
+"""C functions, compiled where there is a compiler, once for each processor and version of the source.
+
+The file that comes of it lies in the user's cache folder. What is compiled is linked to no library: what it needs of
+OpenMP is PyTorch's own, so that both use the same threads. Whoever calls has another way where there is no compiler.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+_FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-fPIC")
+_COMPILERS = ("cc", "gcc", "clang")
+_LONGEST = 120.0  # seconds for a compiler
+_logger = logging.getLogger(__name__)
+
+
+def load_c(source: Path) -> ctypes.CDLL | None:
+    """The functions of a C file; None where they can't be had: no compiler, or what it makes can't be loaded.
+
+    The compiler is the one that the environment variable CC names, else cc, gcc or clang. `CC=none` is no compiler.
+    """
+    compiler = _compiler()
+    if compiler is None:
+        return None
+    try:
+        key = _key(compiler, source)
+        kept = _cache_folder() / f"{source.stem}-{key}.so"
+        if not kept.is_file():
+            return _compile(compiler, source, kept)
+        return ctypes.CDLL(str(kept), mode=os.RTLD_NOW)
+    except (OSError, subprocess.SubprocessError) as error:
+        _logger.debug("%s isn't used: %s", source.name, error)
+        return None
+
+
+def _compiler() -> list[str] | None:
+    """Its command."""
+    named = os.environ.get("CC")
+    for name in [named] if named else _COMPILERS:
+        command = shlex.split(name)
+        if command and shutil.which(command[0]):
+            return command
+    return None
+
+
+def _key(compiler: list[str], source: Path) -> str:
+    """Of what the compiled file depends on: source, compiler, processor."""
+    version = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=_LONGEST).stdout
+    parts = [source.read_bytes(), version, " ".join(_FLAGS).encode(), platform.machine().encode(), _processor()]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
+
+
+def _processor() -> bytes:
+    """The units of this processor, as Linux tells them."""
+    lines = Path("/proc/cpuinfo").read_bytes().splitlines()
+    return next((line for line in lines if line.startswith((b"flags", b"Features"))), b"")
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "balpoe"
+
+
+def _compile(compiler: list[str], source: Path, kept: Path) -> ctypes.CDLL:
+    """Compile and load, and keep the file where its folder can be written to."""
+    with tempfile.TemporaryDirectory() as folder:
+        compiled, library = Path(folder, "compiled.o"), Path(folder, kept.name)
+        # in two steps: linked with -fopenmp, it would bring threads of its own
+        for arguments in ([*_FLAGS, "-c", str(source), "-o", str(compiled)], ["-shared", compiled, "-o", library]):
+            subprocess.run([*compiler, *arguments], capture_output=True, check=True, timeout=_LONGEST)
+        functions = ctypes.CDLL(str(library), mode=os.RTLD_NOW)
+        _keep(library, kept)
+        return functions
+
+
+def _keep(library: Path, kept: Path) -> None:
+    """Put a compiled file where the next process finds it whole; nowhere where that can't be written to."""
+    beside = kept.with_name(f".{kept.name}.{os.getpid()}")
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(library, beside)
+        beside.replace(kept)
+    except OSError as error:
+        _logger.debug("%s can't be kept: %s", kept, error)
+        with suppress(OSError):
+            beside.unlink()
