@@ -44,7 +44,8 @@ class Conv2d(nn.Conv2d):
         """Whether the kernel is for such a convolution and such images."""
         geometry = (self.kernel_size, self.stride, self.padding, self.dilation, self.groups, self.padding_mode)
         return (
-            type(images) is Tensor  # no stand-in that counts operations or traces
+            not torch.compiler.is_compiling()
+            and type(images) is Tensor  # no stand-in that counts operations
             and torch.is_grad_enabled()
             and self.weight.requires_grad
             and images.device.type == "cpu"
@@ -56,7 +57,6 @@ class Conv2d(nn.Conv2d):
             and images.dim() == 4
             and images.numel() >= _LEAST_PIXELS * self.in_channels
             and images.is_contiguous(memory_format=torch.channels_last)
-            and not torch.compiler.is_compiling()
         )
 
 
