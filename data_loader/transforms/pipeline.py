@@ -53,7 +53,7 @@ def _ids_of_view(sample_ids: np.ndarray, view: View) -> np.ndarray:
 
 
 def apply_all(transforms: Sequence[BatchTransform], images: Tensor, sample_ids: np.ndarray) -> Tensor:
-    """Images [B, 3, H, W] through a chain of transforms; without any, as they are.
+    """Images [B, 3, H, W] through a chain of transforms, then contiguous; without any, as they are.
 
     On a CPU a block of images goes through the whole chain before the next does, so that it stays in the cache. For
     the same reason the chain's last transforms, as far as they only change values, do so in the result's own memory.
@@ -71,7 +71,8 @@ def apply_all(transforms: Sequence[BatchTransform], images: Tensor, sample_ids: 
         for transform, its_rows in zip(first, rows, strict=False):
             part = transform.transform(part, its_rows)
         if result is None:
-            result = torch.empty_like(images, dtype=torch.float32 if last else part.dtype)
+            dtype = torch.float32 if last else part.dtype
+            result = torch.empty_like(images, dtype=dtype, memory_format=torch.contiguous_format)
         pixels = result[block].copy_(part)
         for change, its_rows in zip(last, rows[len(first) :], strict=True):
             change.transform_(pixels, its_rows)
