@@ -10,15 +10,19 @@ from data_loader.shared_memory import shortage
 from utils.errors import RunError
 from utils.signals import end_workers
 
+_CONTINUE = "continue the run with -r from its newest checkpoint"
 _TORCH_SAYS = re.compile(r"DataLoader (worker|timed out)|Pin memory thread exited")
 _TOO_MANY_FILES = re.compile(r"Too many open files|received \d+ items of ancdata")
 
 
 @contextmanager
-def report_lost_workers() -> Iterator[None]:
+def report_lost_workers(continue_by: str = _CONTINUE) -> Iterator[None]:
     """Around a loop over batches: the loss of a worker, or of the way to it, becomes a `RunError`.
 
     torch notices a dead worker by signal, so the loop's own body may be interrupted, too.
+
+    Args:
+        continue_by: how to go on, in words.
     """
     try:
         yield
@@ -27,7 +31,7 @@ def report_lost_workers() -> Iterator[None]:
             end_workers()
             raise RunError(
                 "too many files are open for the batches of so many loader processes: raise the limit (ulimit -n) or "
-                "take fewer data_loader.args.num_workers; continue the run with -r from its newest checkpoint"
+                f"take fewer data_loader.args.num_workers; {continue_by}"
             ) from None
         if not isinstance(error, (EOFError, ConnectionError)) and not _TORCH_SAYS.search(str(error)):
             raise
@@ -35,6 +39,5 @@ def report_lost_workers() -> Iterator[None]:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "its connection broke off"
         raise RunError(
             f"a loader process is lost ({reason}): {shortage()}it was killed (out of memory?) or hangs on a file; "
-            "continue the run with -r from its newest checkpoint, with fewer data_loader.args.num_workers or a longer "
-            "worker_timeout"
+            f"{continue_by}, with fewer data_loader.args.num_workers or a longer worker_timeout"
         ) from None

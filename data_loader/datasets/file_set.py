@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data_loader.cache.reading import ImageCache
 from data_loader.datasets.contents import Contents, contents_of_files, file_digests
 from data_loader.datasets.decoding import ImageReader, UnreadableImageError
 from data_loader.datasets.image_sets import ImageSet
@@ -33,6 +34,7 @@ class FileSet(ImageSet):
         crop: what brings an image to the network's size.
         reader: what decodes a file.
         unreadable_images: what is done with unreadable images; without it such an image is an error.
+        cache: where the images are, decoded and shrunk; without it, and what it doesn't have, is read from the files.
     """
 
     root: str
@@ -41,6 +43,7 @@ class FileSet(ImageSet):
     crop: Crop
     reader: ImageReader = field(default_factory=ImageReader)
     unreadable_images: UnreadableImagePolicy | None = None
+    cache: ImageCache | None = None
 
     reads_files = True
 
@@ -91,11 +94,12 @@ class FileSet(ImageSet):
 
     def subset(self, indices: np.ndarray) -> FileSet:
         """The images at `indices`, in that order."""
-        return replace(self, paths=self.paths[indices], targets=self.targets[indices], unreadable_images=None)
+        paths, targets = self.paths[indices], self.targets[indices]
+        return replace(self, paths=paths, targets=targets, unreadable_images=None, cache=None)
 
-    def for_training(self, crop: Crop, *, seed: int, on_bad_image: str) -> FileSet:
+    def for_training(self, crop: Crop, *, seed: int, on_bad_image: str, cache: ImageCache | None = None) -> FileSet:
         """The same images cut by `crop`; unreadable ones are an "error", or to "skip": others replace them."""
-        return replace(self, crop=crop, unreadable_images=self._policy(on_bad_image, seed))
+        return replace(self, crop=crop, unreadable_images=self._policy(on_bad_image, seed), cache=cache)
 
     def for_evaluation(self, *, on_bad_image: str) -> FileSet:
         """The same images; unreadable ones are an "error", or to "skip": they are black, and listed as `unreadable`."""
@@ -111,11 +115,16 @@ class FileSet(ImageSet):
         none_so_far = torch.zeros(len(self), dtype=torch.bool)
         return UnreadableImagePolicy(seed, none_so_far) if on_bad_image == "skip" else None
 
+    def _read_whole(self, index: int) -> Tensor:
+        """The image `index`, [3, h, w]: from the cache where it is there, else from its file."""
+        cached = self.cache.read(index) if self.cache is not None else None
+        return self.reader(self.path(index)) if cached is None else cached
+
     def _read_cropped(self, sample_id: np.ndarray, params: np.ndarray) -> tuple[int, Tensor]:
         """Index and pixels [3, S, S] of the image of a sample id [3], or of its replacement, cropped by its params."""
         index = int(sample_id[1])
         try:
-            image = self.reader(self.path(index))
+            image = self._read_whole(index)
         except UnreadableImageError as error:
             index, image = self._replacement(sample_id, error)
         return index, self.crop(image, params)
@@ -132,7 +141,7 @@ class FileSet(ImageSet):
             return int(sample_id[1]), torch.zeros((3, self.crop.size, self.crop.size), dtype=torch.uint8)
         for index in self.unreadable_images.candidates(sample_id, self.targets):
             try:
-                return index, self.reader(self.path(index))
+                return index, self._read_whole(index)
             except UnreadableImageError:
                 continue
         raise UserError(f"{self.root}: not one of {len(self)} images can be read (data_loader.args.data_dir)")

@@ -109,10 +109,14 @@ class CentreCrop:
     def __call__(self, image: Tensor, params: np.ndarray) -> Tensor:
         """A uint8 image [3, h, w] → its middle, uint8 [3, S, S]."""
         height, width = image.shape[1:]
-        shorter = min(height, width)
-        height, width = (int(self.resized * side / shorter) for side in (height, width))
+        height, width = size_of_shorter(height, width, self.resized)
         top, left = (round((side - self.size) / 2) for side in (height, width))
         return resize(image, height, width)[:, top : top + self.size, left : left + self.size]
+
+
+def size_of_shorter(height: int, width: int, shorter: int) -> tuple[int, int]:
+    """Height and width of an image whose shorter side is brought to this many pixels; rounded as torchvision does."""
+    return int(shorter * height / min(height, width)), int(shorter * width / min(height, width))
 
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:

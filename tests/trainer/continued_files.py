@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from data_loader.cache.building import build_cache
+from data_loader.data_loaders.image_folders import ImageFolderDataLoader
 from tests.data_loader.cifar_files import write_cifar
 from tests.data_loader.image_trees import Tree, write_imagenet_lt, write_inaturalist, write_user_folder
 
@@ -76,6 +78,14 @@ class DataSets:
         for split in ("train", "test"):
             shutil.copytree(self.folders["args"]["data_dir"], root / split)
         return {**self.folders, "args": {**self.folders["args"], "data_dir": str(root)}}
+
+    @cached_property
+    def cached(self) -> dict[str, Any]:
+        """With a cache of raw images of 20 pixels, beside which there are others in the same folder."""
+        args = {**self.folders["args"], "cache": str(self.folder / "cache"), "cache_side": 20, "cache_format": "raw"}
+        for changes in ({}, {"cache_side": 24}, {"cache_format": "jpeg"}):
+            build_cache(ImageFolderDataLoader(**{**args, **changes}), workers=0)
+        return {**self.folders, "args": args}
 
     @cached_property
     def microscope(self) -> dict[str, Any]:
