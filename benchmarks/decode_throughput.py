@@ -6,8 +6,8 @@ Both do the same to the same files: decode, random resized crop to 224, flip, co
 plain pipeline is torchvision's transforms on Pillow images, one after the other; its images aren't even stacked to a
 batch. Ours reads and crops image by image and does the rest a batch at a time, everything in this one process and
 thread. "worker" is the first half of ours alone, a stacked uint8 batch: what is left to a core where a GPU does the
-rest. They alternate, and the medians over the rounds count, in seconds of this process's own computing time, so that
-other work on the machine disturbs less.
+rest. "jpeg" and "raw" are ours out of a cache of images whose shorter side is 256. They alternate, and the medians over
+the rounds count, in seconds of this process's own computing time, so that other work on the machine disturbs less.
 """
 
 from __future__ import annotations
@@ -26,9 +26,12 @@ import numpy as np
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
+from torch import Tensor
 from torchvision import transforms
 
 from benchmarks.machine import processor_name
+from data_loader.cache.building import build_cache
+from data_loader.cache.layout import Format
 from data_loader.data_loaders.image_lists import ImageListDataLoader
 from data_loader.file_loader import IMAGENET_MEAN, IMAGENET_STD
 from utils.config.command_line import OneLineParser, positive_integer
@@ -55,8 +58,9 @@ def write_photos(folder: Path, size: tuple[int, int], count: int) -> Path:
     return listed
 
 
-def plain_pipeline(paths: list[Path]) -> Callable[[], None]:
-    transform = transforms.Compose(
+def plain_transform() -> Callable[[Image.Image], Tensor]:
+    """A Pillow image → the network's input [3, 224, 224]."""
+    return transforms.Compose(
         [
             transforms.RandomResizedCrop(224),
             transforms.RandomHorizontalFlip(),
@@ -66,6 +70,10 @@ def plain_pipeline(paths: list[Path]) -> Callable[[], None]:
         ]
     )
 
+
+def plain_pipeline(paths: list[Path]) -> Callable[[], None]:
+    transform = plain_transform()
+
     def run() -> None:
         for path in paths:
             with Image.open(path) as picture:
@@ -74,16 +82,20 @@ def plain_pipeline(paths: list[Path]) -> Callable[[], None]:
     return run
 
 
-def our_pipeline(listed: Path, *, whole: bool) -> Callable[[], None]:
-    loader = ImageListDataLoader(
-        data_dir=str(listed.parent),
-        train_txt=str(listed),
-        test_txt=str(listed),
-        num_classes=2,
-        batch_size=_BATCH,
-        num_workers=0,
-    )
+def list_loader(listed: Path, **args: Any) -> ImageListDataLoader:
+    """Ours of the files that a list beside them names."""
+    lists = {"train_txt": str(listed), "test_txt": str(listed)}
+    return ImageListDataLoader(**{"data_dir": str(listed.parent), "num_classes": 2, **lists, **args})
 
+
+def cached_loader(listed: Path, form: Format, **args: Any) -> ImageListDataLoader:
+    """Ours from a cache of these files, which lies in a folder beside them and is built first."""
+    loader = list_loader(listed, cache=str(listed.with_name("cache")), cache_format=form, **args)
+    build_cache(loader, workers=0)
+    return loader
+
+
+def our_pipeline(loader: ImageListDataLoader, *, whole: bool = True) -> Callable[[], None]:
     def run() -> None:
         for batch in loader.epoch(0):
             if whole:
@@ -96,10 +108,13 @@ def measure(size: tuple[int, int], *, count: int, rounds: int) -> dict[str, Any]
     """Images a second of both, in alternating rounds."""
     with tempfile.TemporaryDirectory() as folder:
         listed = write_photos(Path(folder), size, count)
+        args = {"batch_size": _BATCH, "num_workers": 0}
         pipelines = {
             "plain": plain_pipeline(sorted(Path(folder).glob("*.jpg"))),
-            "ours": our_pipeline(listed, whole=True),
-            "worker": our_pipeline(listed, whole=False),
+            "ours": our_pipeline(list_loader(listed, **args)),
+            "worker": our_pipeline(list_loader(listed, **args), whole=False),
+            "jpeg": our_pipeline(cached_loader(listed, "jpeg", **args)),
+            "raw": our_pipeline(cached_loader(listed, "raw", **args)),
         }
         rates: dict[str, list[float]] = {name: [] for name in pipelines}
         for round_ in range(rounds + 1):
@@ -110,7 +125,7 @@ def measure(size: tuple[int, int], *, count: int, rounds: int) -> dict[str, Any]
                     rates[name].append(count / (time.process_time() - start))
         bytes_a_file = sum(path.stat().st_size for path in Path(folder).glob("*.jpg")) / count
     medians = {name: float(np.median(values)) for name, values in rates.items()}
-    ratios = {name: np.array(rates[name]) / np.array(rates["plain"]) for name in ("ours", "worker")}
+    ratios = {name: np.array(rates[name]) / np.array(rates["plain"]) for name in pipelines if name != "plain"}
     return {
         "size": f"{size[0]}x{size[1]}",
         "bytes_a_file": round(bytes_a_file),
