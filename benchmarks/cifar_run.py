@@ -17,6 +17,7 @@ from trainer.build import build_trainer
 from trainer.config.run_config import run_config
 from trainer.loaders import build_loaders
 from trainer.trainer import Trainer
+from utils.allocator import keep_freed_memory
 from utils.config.json_files import read_configuration
 from utils.config.parser import ConfigParser
 
@@ -49,13 +50,14 @@ class CifarRun:
 
 
 def cifar_run(folder: Path, *, largest_class: int, test_images: int) -> CifarRun:
-    """Write made-up CIFAR-100 files below `folder` and build a run from them.
+    """Write made-up CIFAR-100 files below `folder` and build a run from them; freed memory is kept, for both ways.
 
     Args:
         folder: for the files and the run.
         largest_class: training images of the largest class; the smallest has a hundredth.
         test_images: of the test split, ≥ 100.
     """
+    keep_freed_memory()
     write_cifar(folder, CLASSES, train_images=CLASSES * largest_class, test_images=test_images)
     config, files = read_configuration(RECIPE)
     config["data_loader"]["args"] |= {

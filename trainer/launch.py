@@ -11,6 +11,7 @@ from trainer.config.run_config import RunConfig, run_config
 from trainer.engine.engine import processes_to_start
 from trainer.report.automatic import report_by_itself
 from trainer.run import train_run, verbosity
+from utils.allocator import keep_freed_memory
 from utils.config.parser import ConfigParser
 from utils.distributed.context import process_group
 from utils.distributed.device import choose_device
@@ -53,6 +54,8 @@ def launch(
     with report_once(environment):
         set_up_logging(verbosity(config, environment), config_file=log_config)
         device = choose_device(config.n_gpu, environment)
+        if device.type == "cpu":
+            keep_freed_memory()
         if config.trainer.wandb:
             require_wandb()
     if beforehand is not None:

@@ -32,6 +32,7 @@ from trainer.evaluation.stored_predictions import stored_predictions
 from trainer.evaluation.tested_data import data_name
 from trainer.evaluation.trained_images import TrainedImages, trained_counts, trained_in_words
 from trainer.loaders import build_loader
+from utils.allocator import keep_freed_memory
 from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext, process_group
 from utils.distributed.device import choose_device
@@ -199,6 +200,8 @@ def open_run(
         config = run_config(parser)
         set_up_logging(config.trainer.verbosity if environment.is_main else 0, config_file=log_config)
         device = choose_device(config.n_gpu, environment)
+        if device.type == "cpu":
+            keep_freed_memory()
     with process_group(environment, device) as distributed:
         return _predicted(
             parser,

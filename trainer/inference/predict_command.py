@@ -17,6 +17,7 @@ from trainer.inference.image_files import image_files
 from trainer.inference.predicted_rows import as_rows, joined
 from trainer.inference.stored_sets import StoredSets, stored_sets
 from trainer.inference.trained_network import ENSEMBLE, TrainedNetwork
+from utils.allocator import keep_freed_memory
 from utils.config.parser import ConfigParser
 from utils.errors import RunError, UserError
 from utils.reporting.tables import percent, table
@@ -43,6 +44,7 @@ def print_predictions(parser: ConfigParser, arguments: argparse.Namespace) -> No
     if arguments.contact_sheet is not None:
         contact_sheet.check_ending(arguments.contact_sheet)
     files = image_files(arguments.images)
+    keep_freed_memory()
     network = TrainedNetwork.open(parser, weights=arguments.weights)
     calibration = network.calibration(arguments.calibration)
     stored = None if arguments.sets is None else _stored_sets(network)
