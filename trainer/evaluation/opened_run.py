@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from base import View
-from data_loader.loader import ImageDataLoader, ListedImages
+from data_loader.loader import ImageDataLoader
 from data_loader.run_data import RunData
 from model.prior_estimation import HeldOut
 from trainer.build import build_precision
@@ -20,8 +20,9 @@ from trainer.config.run_config import RunConfig, run_config
 from trainer.evaluation.aggregations import predictors
 from trainer.evaluation.applied_calibration import NO_CALIBRATION, AppliedCalibration, read_choice
 from trainer.evaluation.checkpoint_networks import run_networks
-from trainer.evaluation.distributions import LISTED, Distribution, TestSplit, select
+from trainer.evaluation.distributions import Distribution, TestSplit, select
 from trainer.evaluation.home import home_priors
+from trainer.evaluation.loaded_split import loaded_split
 from trainer.evaluation.predictions import Predictions
 from trainer.evaluation.presets import Preset
 from trainer.evaluation.priors import NONE, HeldOutUse, TestPrior
@@ -82,16 +83,7 @@ class TestRun:
     @cached_property
     def split(self) -> TestSplit:
         """The whole test split."""
-        counts, shifts_are_listed = self.loader.cls_num_list, self.loader.shifts_are_listed
-        return TestSplit(
-            self.predictions.targets,
-            counts,
-            self._listed,
-            shifts_are_listed,
-            class_names=self.loader.class_names,
-            names=lambda: self.loader.files_of(self._readable),
-            unreadable=self.loader.files_of(self.predictions.skipped) if len(self.predictions.skipped) else (),
-        )
+        return loaded_split(self.loader, self.predictions.targets, self.predictions.skipped)
 
     @property
     def split_in_words(self) -> str:
@@ -153,19 +145,6 @@ class TestRun:
             UserError: they can't be kept.
         """
         return "Results written to " + ", ".join(str(path) for path in write_results(self.checkpoint.parent, rows))
-
-    def _listed(self, distribution: str) -> ListedImages | None:
-        match = LISTED.fullmatch(distribution)
-        listed = self.loader.listed_shift(match[1], int(match[2])) if match else None
-        if listed is None or not len(self.predictions.skipped):
-            return listed
-        kept = listed.indices[np.isin(listed.indices, self._readable)]
-        return listed._replace(indices=np.searchsorted(self._readable, kept))
-
-    @cached_property
-    def _readable(self) -> np.ndarray:
-        """Indices of the images of the split that the predictions are of, [N]."""
-        return np.setdiff1d(np.arange(len(self.loader.targets)), self.predictions.skipped)
 
 
 def open_run(
