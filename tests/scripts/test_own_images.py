@@ -10,14 +10,12 @@ from pathlib import Path
 import pytest
 
 from tests.data_loader.image_trees import truncate, write_user_folder
-from tests.scripts.command_line import Shell
+from tests.scripts.command_line import Ended, Shell
 from trainer import launch
 from utils.config.json_files import read_json
 
-QUICK = (
-    *("--no-report", "--epochs", 1),
-    *("--set", "data_loader.args.image_size=16", "--set", "data_loader.args.num_workers=0"),
-)
+WITH_PAGE = ("--epochs", 1, "--set", "data_loader.args.image_size=16", "--set", "data_loader.args.num_workers=0")
+QUICK = ("--no-report", *WITH_PAGE)
 
 
 def test_one_command_looks_trains_evaluates_and_tells(tmp_path: Path, shell: Shell) -> None:
@@ -51,14 +49,37 @@ def test_one_command_looks_trains_evaluates_and_tells(tmp_path: Path, shell: She
     assert not set(lists["validation"]) & set(lists["test"])
     rows = json.loads((run / "results.json").read_text(encoding="utf8"))["results"]
     assert {row["checkpoint"] for row in rows} == {"model_best.pth"}
-    _, _, following = ended.out.partition("\nNext:\n")
-    commands = [shlex.split(line, comments=True) for line in following.splitlines()]
+    commands = next_commands(ended)
     assert [command[:-1] for command in commands if command[-1] == str(run)] == [["python", "-m", "tools.report"]]
     for command in commands:
         parts = [part for part in command if part != "NEW_IMAGES"]
         script, *arguments = parts[2:] if parts[1] == "-m" else parts[1:]
         assert [Path(argument).exists() for argument in arguments if str(tmp_path) in argument] == [True]
         assert shell(script, "--help").code == 0
+
+
+def next_commands(ended: Ended) -> list[list[str]]:
+    """The commands that the output ends with, in words."""
+    _, _, following = ended.out.partition("\nNext:\n")
+    return [shlex.split(line, comments=True) for line in following.splitlines()]
+
+
+def test_the_page_comes_however_few_test_images_there_are_and_says_what_they_do_not_allow(
+    tmp_path: Path, shell: Shell
+) -> None:
+    """A fifth of 40, 12 and 4 images is tested: 8, 2 and 1."""
+    write_user_folder(tmp_path / "plants", broken=False)
+    flags = (*WITH_PAGE, "--save_dir", tmp_path / "saved", "--num_experts", 1)
+    ended = shell("train.py", "--images", tmp_path / "plants", *flags)
+    assert (ended.code, ended.err) == (0, "")
+    (page,) = (tmp_path / "saved").glob("models/plants/*/report.html")
+    words, _, following = ended.out.partition(f"\n\nReport: {page}\n\nNext:\n")
+    assert "In words: " in words and "Report: " not in words
+    assert following.startswith("  python -m tools.predict")
+    text = page.read_text(encoding="utf8")
+    assert "forward50: the test images don&#39;t allow it" in text
+    assert "It takes 50 test images of the class with the most training images" in text
+    assert "Reliability by groups of classes and distributions" in text
 
 
 def test_a_process_that_only_starts_others_leaves_the_telling_to_them(

@@ -31,6 +31,12 @@ def test_the_same_share_of_few_images_is_only_perhaps_weak() -> None:
     assert "Perhaps weak; too few test images to be sure:\n  b: 1 of 3 test images right" in text
 
 
+def test_one_image_is_no_plural() -> None:
+    assert "b: 0 of 1 test image right (0 %, 95 % within 0 … 79 %); taken for c once; 1 training image\n" in said(
+        [95, 0, 90], [100, 1, 100], [500, 1, 400]
+    )
+
+
 def test_a_class_without_test_images_is_unknown_and_not_weak() -> None:
     text = said([9, 0, 9], [10, 0, 10], [50, 1, 50])
     assert "Not known, without a test image: b." in text

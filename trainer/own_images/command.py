@@ -30,6 +30,7 @@ from trainer.own_images.duration import in_words, seconds_of_epoch, seconds_of_s
 from trainer.own_images.network import choose_network
 from trainer.own_images.verdict import verdict
 from trainer.pretrained import wanted_source
+from trainer.report.automatic import report_by_itself, wants_report
 from utils.config.overrides import read_overrides
 from utils.config.parser import CONFIG_NAME, ConfigParser
 from utils.distributed.environment import LaunchEnvironment, report_once
@@ -130,7 +131,7 @@ def evaluate(folder: Path, *, environment: LaunchEnvironment, log_config: str | 
     checkpoint = best if best.is_file() else checkpoints_of(folder)[0]
     parser = ConfigParser.from_file(folder / CONFIG_NAME, resume=checkpoint)
     flags = evaluation_parser("", "").parse_args(["-r", str(checkpoint)])  # as test.py without further flags
-    flags.log_config = log_config
+    flags.log_config, flags.no_report = log_config, True  # the page comes below the words
     run = print_test(parser, environment, flags)
     if run is None:
         return
@@ -141,15 +142,26 @@ def evaluate(folder: Path, *, environment: LaunchEnvironment, log_config: str | 
     part = loader.test_fraction if cut else 0.0
     names = [printable(name) for name in loader.class_names]
     print("\n" + "\n".join(verdict(names, loader.cls_num_list, predicted, predictions.targets, tested_part=part)))
-    print("\n" + "\n".join(next_commands(folder, checkpoint)))
+    has_page = wants_report(parser.config)
+    if has_page:
+        print()
+        report_by_itself(folder)
+    print("\n" + "\n".join(next_commands(folder, checkpoint, has_page=has_page)))
 
 
-def next_commands(folder: Path, checkpoint: Path) -> list[str]:
-    """What can be done with a run that has been evaluated, as lines to copy; `checkpoint` is the one evaluated."""
+def next_commands(folder: Path, checkpoint: Path, *, has_page: bool) -> list[str]:
+    """What can be done with a run that has been evaluated, as lines to copy.
+
+    Args:
+        folder: of the run.
+        checkpoint: the one evaluated.
+        has_page: whether its page has just been written.
+    """
     run, weights, config = (shlex.quote(str(path)) for path in (folder, checkpoint, folder / CONFIG_NAME))
+    page = f"  python -m tools.report {run}  # a page to look at: curves, each class, the mistakes with their images"
     return [
         "Next:",
-        f"  python -m tools.report {run}  # a page to look at: curves, each class, the mistakes with their images",
+        *([] if has_page else [page]),
         f"  python -m tools.predict {weights} NEW_IMAGES  # classes of new images: files or folders",
         f"  python -m tools.export {weights} --format torch  # one file for other programs",
         f"  python train.py -c {config}  # train again, after an edit of that file (the reasons stand in it)",

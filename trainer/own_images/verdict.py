@@ -50,7 +50,8 @@ def verdict(
         other = int(taken.argmax())
         confused = f"; taken for {names[other]} {_times(int(taken[other]))}" if taken.any() else ""
         shown = _share(int(right[label]), int(tested[label]))
-        return f"  {names[label]}: {shown}{confused}; {trained[label]:,} training images"
+        images = f"{trained[label]:,} training image{'s' * (trained[label] != 1)}"
+        return f"  {names[label]}: {shown}{confused}; {images}"
 
     total, hits = int(tested.sum()), int(right.sum())
     lines = [

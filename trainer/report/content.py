@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,20 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from model.calibration import ReliabilityBins, reliability_bins, top_confidences
 from model.intervals import wilson_interval
-from trainer.evaluation.aggregations.mean import mean_of_experts
-from trainer.evaluation.distributions import TestSplit, select
 from trainer.report.data import RunClasses, read_classes
 from trainer.report.files import RunFiles, read_run
+from trainer.report.reliability import Reliability, reliability_of
 from utils.shot_groups import shot_groups
 
 _MOST_PAIRS = 10
 _MOST_MISTAKES = 12
 _ENSEMBLE = "ensemble"
-_SHIFTED = ("forward50", "backward50")
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,16 +40,6 @@ class ClassLine:
     def is_below(self, share: float) -> bool:
         """Whether its whole interval lies below a share."""
         return self.high < share
-
-
-@dataclass(frozen=True, eq=False)
-class Reliability:
-    """A reliability diagram of some of the images."""
-
-    title: str
-    images: int
-    ece: float
-    bins: ReliabilityBins
 
 
 @dataclass(frozen=True)
@@ -89,6 +73,7 @@ class Content:
         whole: the row of the ensemble on the test split without a prior; None: not tested.
         lines: of the classes, in the order of the labels; empty: not tested.
         reliability, pairs, mistakes: from the kept predictions; empty without them.
+        remarks: which diagrams of reliability there are not, and why, a sentence each.
     """
 
     run: RunFiles
@@ -96,6 +81,7 @@ class Content:
     whole: Mapping[str, Any] | None
     lines: Sequence[ClassLine]
     reliability: Sequence[Reliability]
+    remarks: Sequence[str]
     pairs: Sequence[Pair]
     mistakes: Sequence[Mistake]
 
@@ -107,8 +93,7 @@ class Content:
     @property
     def rows(self) -> list[Mapping[str, Any]]:
         """The results of the checkpoint that the report is about."""
-        checkpoint = None if self.run.checkpoint is None else self.run.checkpoint.name
-        return [row for row in self.run.rows if row.get("checkpoint") == checkpoint]
+        return _rows(self.run)
 
     @property
     def weak(self) -> list[ClassLine]:
@@ -133,23 +118,26 @@ def read_content(folder: Path) -> Content:
     of_arch = run.config.get("arch")
     classes_of_config = of_arch.get("args", {}).get("num_classes", 0) if isinstance(of_arch, dict) else 0
     if run.predictions is not None:
-        num_classes = int(run.predictions.logits.shape[2])
+        num_classes = run.predictions.num_classes
     else:
         num_classes = len(whole["per_class"]) if whole else int(classes_of_config)
     classes = read_classes(run, num_classes)
     lines = _class_lines(run, whole, classes) if whole else []
-    return Content(
-        run, classes, whole, lines, _reliability(run, classes), _pairs(run, classes), _mistakes(run, classes)
-    )
+    reliability, remarks = reliability_of(run.predictions, classes, _rows(run))
+    return Content(run, classes, whole, lines, reliability, remarks, _pairs(run, classes), _mistakes(run, classes))
+
+
+def _rows(run: RunFiles) -> list[Mapping[str, Any]]:
+    checkpoint = None if run.checkpoint is None else run.checkpoint.name
+    return [row for row in run.rows if row.get("checkpoint") == checkpoint]
 
 
 def _whole(run: RunFiles) -> Mapping[str, Any] | None:
     """The plain ensemble on the whole split, or where `test.py` has not run on the uniform distribution."""
-    checkpoint = None if run.checkpoint is None else run.checkpoint.name
     plain = [
         row
-        for row in run.rows
-        if (row.get("checkpoint"), row.get("prior"), row.get("predictor")) == (checkpoint, "none", _ENSEMBLE)
+        for row in _rows(run)
+        if (row.get("prior"), row.get("predictor")) == ("none", _ENSEMBLE)
         and row.get("calibration", "none") == "none"
         and isinstance(row.get("per_class"), list)
         and isinstance(row.get("per_class_images"), list)
@@ -183,33 +171,10 @@ def _class_lines(run: RunFiles, whole: Mapping[str, Any], classes: RunClasses) -
     return lines
 
 
-def _reliability(run: RunFiles, classes: RunClasses) -> list[Reliability]:
-    if run.predictions is None:
-        return []
-    logits, targets = mean_of_experts(run.predictions.logits), run.predictions.targets
-    confidences, correct = top_confidences(logits), logits.argmax(axis=1) == targets
-    chosen = {"all test images": np.ones(len(targets), bool)}
-    if classes.counts is not None:
-        chosen |= {f"{name} classes": mask[targets] for name, mask in shot_groups(classes.counts).items()}
-        for distribution in select(_SHIFTED, TestSplit(targets, classes.counts), leave_out=True):
-            chosen[distribution.name] = np.isin(np.arange(len(targets)), distribution.indices)
-    return [
-        Reliability(
-            title,
-            int(mask.sum()),
-            reliability_bins(confidences[mask], correct[mask]).expected_error,
-            reliability_bins(confidences[mask], correct[mask], num_bins=10),
-        )
-        for title, mask in chosen.items()
-        if mask.any()
-    ]
-
-
 def _pairs(run: RunFiles, classes: RunClasses) -> list[Pair]:
     if run.predictions is None:
         return []
-    predicted, targets = mean_of_experts(run.predictions.logits).argmax(axis=1), run.predictions.targets
-    wrong = predicted != targets
+    predicted, targets, wrong = run.predictions.predicted, run.predictions.targets, ~run.predictions.right
     found, counts = np.unique(np.stack([targets[wrong], predicted[wrong]], axis=1), axis=0, return_counts=True)
     tested = np.bincount(targets, minlength=len(classes.names))
     order = np.argsort(-counts, kind="stable")[:_MOST_PAIRS]
@@ -227,9 +192,8 @@ def _pairs(run: RunFiles, classes: RunClasses) -> list[Pair]:
 def _mistakes(run: RunFiles, classes: RunClasses) -> list[Mistake]:
     if run.predictions is None:
         return []
-    logits, targets, indices = mean_of_experts(run.predictions.logits), run.predictions.targets, run.predictions.indices
-    confidences, predicted = top_confidences(logits), logits.argmax(axis=1)
-    wrong = np.flatnonzero(predicted != targets)
+    targets, indices, predicted = run.predictions.targets, run.predictions.indices, run.predictions.predicted
+    confidences, wrong = run.predictions.confidences, np.flatnonzero(~run.predictions.right)
     worst = wrong[np.argsort(-confidences[wrong], kind="stable")][:_MOST_MISTAKES]
     pictures = classes.pictures(indices[worst].tolist())
     files = [str(index) for index in indices[worst]]

@@ -14,10 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from model.calibration import top_confidences
+from trainer.evaluation.aggregations.mean import mean_of_experts
 from trainer.evaluation.result_files import RESULTS_JSON, read_results
 from utils.errors import UserError, reason_of
 from utils.files.checkpoint_names import checkpoints_of
 from utils.files.reading import read_text_file, regular_file
+from utils.row_blocks import row_blocks
 
 _MOST_BYTES = 200_000_000
 Curve = tuple[list[int], list[float]]
@@ -25,11 +28,31 @@ Curve = tuple[list[int], list[float]]
 
 @dataclass(frozen=True, eq=False)
 class KeptPredictions:
-    """An evaluation's own: logits of the raw weights [N, E, C], labels [N], and each image's index in the split [N]."""
+    """What the ensemble of the raw weights said of the test images, from the logits that an evaluation kept.
 
-    logits: NDArray[np.floating]
+    Args:
+        targets: labels, [N].
+        skipped: indices in the split of images that could not be read; the N are the others.
+        predicted: classes, [N].
+        confidences: probability of the predicted class, [N].
+        num_classes: C.
+    """
+
     targets: NDArray[np.integer]
-    indices: NDArray[np.integer]
+    skipped: NDArray[np.integer]
+    predicted: NDArray[np.integer]
+    confidences: NDArray[np.floating]
+    num_classes: int
+
+    @property
+    def indices(self) -> NDArray[np.integer]:
+        """Of the N in the split, [N]."""
+        return np.delete(np.arange(len(self.targets) + len(self.skipped)), self.skipped)
+
+    @property
+    def right(self) -> NDArray[np.bool_]:
+        """Which predictions are right, [N]."""
+        return self.predicted == self.targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,13 +154,22 @@ def _predictions(checkpoint: Path, missing: list[str]) -> KeptPredictions | None
     try:
         regular_file(path, "file of predictions")
         with path.open("rb") as file, np.load(file) as content:
-            logits, targets, skipped = content["logits_raw"], content["targets"], content["skipped"]
-            indices = np.delete(np.arange(len(targets) + len(skipped)), skipped)
-            if logits.ndim != 3 or not len(logits) == len(targets) == len(indices):
-                raise ValueError("shape")
-            return KeptPredictions(logits, targets, indices)
+            return _reduced(content["logits_raw"], content["targets"], content["skipped"])
     except UserError:
         missing.append(f"There are no kept predictions ({path.name}): no reliability, no pairs, no mistakes.")
     except Exception:  # a damaged archive raises nearly anything
         missing.append(f"{path.name} is damaged: no reliability, no pairs, no mistakes.")
     return None
+
+
+def _reduced(
+    logits: NDArray[np.floating], targets: NDArray[np.integer], skipped: NDArray[np.integer]
+) -> KeptPredictions:
+    """Logits [N, E, C] to a class and a confidence an image, by blocks: with many classes they are gigabytes."""
+    if logits.ndim != 3 or len(logits) != len(targets):
+        raise ValueError("shape")
+    predicted, confidences = np.empty(len(targets), np.int64), np.empty(len(targets))
+    for block in row_blocks(len(targets), logits[:1].size):
+        ensemble = mean_of_experts(logits[block])
+        predicted[block], confidences[block] = ensemble.argmax(axis=1), top_confidences(ensemble)
+    return KeptPredictions(targets, skipped, predicted, confidences, logits.shape[2])

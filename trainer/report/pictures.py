@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from model.intervals import wilson_interval
-from trainer.report.content import ClassLine, Content, Reliability
+from trainer.report.content import ClassLine, Content
 from trainer.report.files import Curve
+from trainer.report.reliability import Reliability
 from utils.reporting.plots import drawable
 
 # Okabe and Ito's palette, told apart by colour-blind people; markers differ besides

@@ -68,7 +68,7 @@ def _weak(content: Content) -> str:
 def _one(line: ClassLine) -> str:
     trained = "" if line.trained is None else f", {line.trained:,} for training"
     share = f"{100 * line.accuracy:.1f} %, {100 * line.low:.0f} to {100 * line.high:.0f} %"
-    return f"{line.name} ({share}; {line.tested:,} test images{trained})"
+    return f"{line.name} ({share}; {line.tested:,} test image{'s' * (line.tested != 1)}{trained})"
 
 
 def sections(content: Content) -> list[Part]:
@@ -87,9 +87,10 @@ def _measured(content: Content) -> list[Part]:
     header = ("distribution", "predictor", "prior", "images", *(f"{METRICS[name].title} %" for name in shown))
     results = [Table(f"Results{_of(rows)}", header, rows[:_MOST_ROWS])] if rows else []
     drawn = [] if shifts is None else [Picture("shifts", shifts, _shifts_alt(content), _SHIFTS)]
+    words = [_NO_SWEEP] if shifts is None and rows else []
     training = [] if curves is None else [Picture("curves", curves, _curves_alt(content), _CURVES)]
     return [
-        Part("results", "Accuracy and calibration along the shifts", drawn=drawn, tables=results),
+        Part("results", "Accuracy and calibration along the shifts", words, drawn=drawn, tables=results),
         Part("training", "Training", drawn=training),
         _classes(content),
     ]
@@ -140,14 +141,20 @@ def _looked_at(content: Content) -> list[Part]:
         f"{each.title}: ECE {100 * each.ece:.1f} % of {each.images} images" for each in content.reliability
     )
     drawn = [] if reliability is None else [Picture("reliability", reliability, alt, _RELIABILITY)]
+    shown = [
+        (each.title, f"{each.images:,}", *map(percent, (each.accuracy, each.confidence, each.ece)))
+        for each in content.reliability
+    ]
+    header = ("test images", "images", "accuracy %", "mean confidence %", "ECE %")
+    tables = [Table("Reliability by groups of classes and distributions", header, shown)] if shown else []
     ensembles = [row for row in content.rows if row.get("predictor") == "ensemble"][:_MOST_ROWS]
     cells = [(*_question(row)[::2], *(_metric(name, row.get(name)) for name in _CALIBRATION)) for row in ensembles]
     titles = [METRICS[name].title + " %" * METRICS[name].percent for name in _CALIBRATION]
-    table = [Table("Calibration of the ensemble", ("distribution", "prior", *titles), cells)] if cells else []
+    tables += [Table("Calibration of the ensemble", ("distribution", "prior", *titles), cells)] if cells else []
     pairs = [(pair.true, pair.predicted, f"{pair.count:,}", f"{pair.of:,}") for pair in content.pairs]
     confused = [Table("Classes that are confused most", ("class", "taken for", "times", "of test images"), pairs)]
     return [
-        Part("calibration", "Calibration", drawn=drawn, tables=table),
+        Part("calibration", "Calibration", content.remarks, drawn=drawn, tables=tables),
         Part("confused", "Most confused", tables=confused if pairs else []),
         Part("mistakes", "Most confident mistakes", mistakes=content.mistakes),
     ]
@@ -218,3 +225,7 @@ _CURVES = "Loss, accuracy and learning rate. Training accuracy is of mixed image
 _SHIFTS = "From forward (like the training frequencies) over uniform to backward; top-1 accuracy and ECE."
 _CLASSES = "From most to fewest training images. Bars: 95 % intervals (Wilson) by the number of test images."
 _RELIABILITY = "On the dotted line confidence is right; below it the ensemble is too sure. A dot's size: its images."
+_NO_SWEEP = (
+    "Only the test split as it is has been evaluated. Shifted test distributions come with test_all_cifar.py, "
+    "test_all_imagenet.py or test_all_inat.py, as far as the test images allow them."
+)
