@@ -83,5 +83,11 @@ MEASURED: dict[str, Callable[[int], Comparison]] = {
     f"loading, {workers} worker{'s' * (workers > 1)}": partial(measured, workers=workers) for workers in _WORKERS
 }
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Measure with the flags of the command line."""
     run_benchmark(__doc__, MEASURED)
+
+
+if __name__ == "__main__":
+    main()
