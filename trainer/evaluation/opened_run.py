@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,15 +11,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from base import View
 from data_loader.loader import ImageDataLoader
 from data_loader.run_data import RunData
 from model.prior_estimation import HeldOut
-from trainer.build import build_precision
 from trainer.config.run_config import RunConfig, run_config
 from trainer.evaluation.aggregations import predictors
 from trainer.evaluation.applied_calibration import NO_CALIBRATION, AppliedCalibration, read_choice
-from trainer.evaluation.checkpoint_networks import run_networks
 from trainer.evaluation.distributions import Distribution, TestSplit, select
 from trainer.evaluation.home import home_priors
 from trainer.evaluation.loaded_split import loaded_split
@@ -29,7 +26,7 @@ from trainer.evaluation.priors import NONE, HeldOutUse, TestPrior
 from trainer.evaluation.protocol import evaluate
 from trainer.evaluation.result_files import repair_results, write_results
 from trainer.evaluation.results import result_row
-from trainer.evaluation.stored_predictions import stored_predictions
+from trainer.evaluation.split_predictions import SplitPredictions
 from trainer.evaluation.tested_data import data_name
 from trainer.evaluation.trained_images import TrainedImages, trained_counts, trained_in_words
 from trainer.loaders import build_loader
@@ -174,7 +171,6 @@ def open_run(
         UserError: what can't be read, or is another checkpoint's calibration; held-out images are "needed", and the
             validation images are the test images.
     """
-    assert parser.resume is not None, "the flags were read"
     with report_once(environment):
         config = run_config(parser)
         set_up_logging(config.trainer.verbosity if environment.is_main else 0, config_file=log_config)
@@ -185,7 +181,6 @@ def open_run(
         return _predicted(
             parser,
             config,
-            parser.resume,
             device,
             distributed,
             held_out=held_out,
@@ -198,7 +193,6 @@ def open_run(
 def _predicted(
     parser: ConfigParser,
     config: RunConfig,
-    checkpoint: Path,
     device: torch.device,
     distributed: DistributedContext,
     *,
@@ -207,6 +201,8 @@ def _predicted(
     calibration: str | None,
     views: bool,
 ) -> TestRun | None:
+    checkpoint = parser.resume
+    assert checkpoint is not None, "the flags were read"
     if distributed.is_main:
         repair_results(checkpoint.parent)
     with distributed.main_first():
@@ -223,45 +219,25 @@ def _predicted(
         raise UserError(f"{checkpoint}: was replaced while the processes read it; evaluate again")
 
     trained = TrainedImages(config, read.content, known, allow_trained)
-
-    def predictions_of(split: ImageDataLoader, *, view: View = "test", epoch: int = 0) -> Predictions | None:
-        is_test = split.split == "test" and view == "test"
-        name = split.split if view == "test" else f"view{epoch}"
-
-        def compute() -> Predictions | None:
-            with distributed.main_first():
-                trained_on = trained.search(split) if distributed.is_main and is_test else None
-            split.prepare_views((view,))
-            computed = run_networks(
-                config, read.content, checkpoint, split, device, distributed=distributed, view=view, epoch=epoch
-            )
-            return None if computed is None else replace(computed, trained_on=trained_on)
-
-        return stored_predictions(
-            checkpoint,
-            read.digest,
-            parser.config,
-            split.targets,
-            compute,
-            precision=build_precision(config, device).name,
-            contents=split.contents if distributed.is_main else None,
-            split=name,
-            distributed=distributed,
-        )
-
-    predictions = predictions_of(loader)
-    validation = predictions_of(loader.of_split("validation")) if predicts_validation else None
+    predicted = SplitPredictions(checkpoint, read, parser, config, trained, device, distributed)
+    predictions = predicted.of(loader)
+    validation = predicted.of(loader.of_split("validation")) if predicts_validation else None
     first, second = (
-        predictions_of(loader.of_split("test"), view="weak", epoch=epoch) if views else None for epoch in (1, 2)
+        predicted.of(loader.of_split("test"), view="weak", epoch=epoch) if views else None for epoch in (1, 2)
     )
     if predictions is None:
         return None
-    predictions = trained.checked(predictions, loader)
-    description = _described(config.name, checkpoint, read.content.get("epoch", "unknown"), loader.cls_num_list)
-    homes = home_priors(config, loader)
-    both = None if first is None or second is None else (first, second)
     return TestRun(
-        checkpoint, loader, predictions, description, homes, validation, data_name(loader), applied, read.digest, both
+        checkpoint=checkpoint,
+        loader=loader,
+        predictions=trained.checked(predictions, loader),
+        description=_described(config.name, checkpoint, read.content.get("epoch", "unknown"), loader.cls_num_list),
+        homes=home_priors(config, loader),
+        held_out=validation,
+        data=data_name(loader),
+        calibration=applied,
+        digest=read.digest,
+        views=None if first is None or second is None else (first, second),
     )
 
 
