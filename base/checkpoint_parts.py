@@ -1,6 +1,6 @@
 """What a checkpoint holds of a run: one registry, used for saving and for loading.
 
-The parts get their names in `trainer.build.checkpoint_parts`: `state_dict` (the network), `criterion` and whatever else
+The parts get their names in `trainer.training_state`: `state_dict` (the network), `criterion` and whatever else
 the method lists, `optimizer`, `lr_scheduler`, `meters`, `precision`, `progress`. Beside them stand `arch`, `config` and
 `class_names` (`Trainer.metadata`), `epoch` and `monitor_best`, as published checkpoints have them. `BaseTrainer.save`
 writes a checkpoint (utils/files/checkpoint.py), trainer/continuation.py takes one up.

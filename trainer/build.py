@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from base import BaseDataLoader, CheckpointParts, RunFolder, RunState, Stateful
+from base import BaseDataLoader, RunFolder, RunState
 from data_loader.loader import ImageDataLoader
 from model.experts import ExpertModel
 from model.losses.base import ExpertLoss
@@ -29,9 +29,11 @@ from trainer.continuation import go_on_from
 from trainer.engine.engine import Engine, gpus_in_use
 from trainer.engine.precision import Precision
 from trainer.engine.rate_schedule import build_rate_schedule
+from trainer.engine.update_rules.base import UpdateRule
 from trainer.methods.base import Method
 from trainer.methods.mixing import Combiner
 from trainer.trainer import Trainer
+from trainer.training_state import TrainingState
 from trainer.weights import freeze, initialise, load_weights
 from utils.config.parser import ConfigParser
 from utils.config.sections import build
@@ -126,14 +128,27 @@ def method_around(config: RunConfig, network: ExpertModel, criterion: ExpertLoss
     return build(config.method, METHOD, context={**context, "network": network, "criterion": criterion}, path="method")
 
 
+def build_training_state(
+    config: RunConfig, network: ExpertModel, context: Mapping[str, Any], device: torch.device
+) -> TrainingState:
+    """What training changes, at its beginning."""
+    precision = build_precision(config, device)
+    method = build_method(config, network, context)
+    optimizer = build_optimizer(config, method)
+    schedule = build_rate_schedule(
+        config.lr_scheduler, optimizer, epochs=config.trainer.epochs, steps_per_epoch=context["steps_per_epoch"]
+    )
+    return TrainingState(method, optimizer, schedule, precision, RunningMeans(device), RunState())
+
+
+def build_update_rule(config: RunConfig, state: TrainingState, context: Mapping[str, Any]) -> UpdateRule:
+    """How gradients become an update."""
+    own = {"network": state.method.network, "optimizer": state.optimizer, "precision": state.precision}
+    return build(config.update_rule, UPDATE_RULE, context={**context, **own}, path="update_rule")
+
+
 def build_engine(
-    config: RunConfig,
-    method: Method,
-    precision: Precision,
-    *,
-    device: torch.device,
-    state: RunState,
-    distributed: DistributedContext,
+    config: RunConfig, state: TrainingState, *, device: torch.device, distributed: DistributedContext
 ) -> Engine:
     """How a method runs on the devices there are; where `n_gpu` asks for more, each takes its shard in more parts."""
     options, n_gpu = config.trainer, config.n_gpu
@@ -145,10 +160,10 @@ def build_engine(
             text = "n_gpu is %d but %d in use: accumulating gradients over %d micro-batches"
             logger.info(text, n_gpu, in_use, steps)
     elif steps == "auto":
-        steps = max(state.accumulate_steps, 1)
+        steps = max(state.progress.accumulate_steps, 1)
     return Engine(
-        method,
-        precision,
+        state.method,
+        state.precision,
         device=device,
         distributed=distributed,
         mode=options.parallel,
@@ -179,58 +194,35 @@ def build_trainer(
         distributed: the processes that train; None: this one alone.
     """
     distributed = distributed or DistributedContext()
-    loader = loaders["train"]
-    options, context = config.trainer, training_context(config, loader, distributed)
+    loader, options = loaders["train"], config.trainer
+    context = training_context(config, loader, distributed)
     network = _network_to_train(config, parser, device, resumed)
     if options.sync_batchnorm and distributed.group is not None and device.type == "cuda":
         network = nn.SyncBatchNorm.convert_sync_batchnorm(network)
-    precision = build_precision(config, device)
-    method = build_method(config, network, context)
-    optimizer = build_optimizer(config, method)
-    schedule = build_rate_schedule(config.lr_scheduler, optimizer, epochs=options.epochs, steps_per_epoch=len(loader))
-    meters, state = RunningMeans(device), RunState()
-    parts = checkpoint_parts(
-        method, optimizer=optimizer, lr_scheduler=schedule, meters=meters, precision=precision, progress=state
-    )
+    state = build_training_state(config, network, context, device)
     if resumed is not None and _continues(config, parser, folder):
-        go_on_from(
-            resumed,
-            parser,
-            parts=parts,
-            method=method,
-            optimizer=optimizer,
-            schedule=schedule,
-            state=state,
-            monitor=config.monitor,
-        )
+        go_on_from(resumed, parser, state, config.monitor)
     if not distributed.is_main:
-        meters.reset()  # rank 0 goes on with what all had counted
-    context |= {"network": network, "optimizer": optimizer, "precision": precision}
+        state.meters.reset()  # rank 0 goes on with what all had counted
     for each in loaders.values():
-        each.prepare_views(method.views)
+        each.prepare_views(state.method.views)
     return Trainer(
-        method=method,
-        engine=build_engine(config, method, precision, device=device, state=state, distributed=distributed),
-        update_rule=build(config.update_rule, UPDATE_RULE, context=context, path="update_rule"),
-        optimizer=optimizer,
-        schedule=schedule,
+        method=state.method,
+        engine=build_engine(config, state, device=device, distributed=distributed),
+        update_rule=build_update_rule(config, state, context),
+        optimizer=state.optimizer,
+        schedule=state.schedule,
         loaders=loaders,
         validation_loader=loader.of_split("validation"),
         metrics=config.recorded_metrics,
-        meters=meters,
+        meters=state.meters,
         options=options,
         monitor=config.monitor,
         folder=folder,
-        recorder=_recorder(parser, folder, state, wandb=options.wandb) if distributed.is_main else SilentRecorder(),
-        parts=parts,
-        metadata={
-            "arch": config.arch.type,
-            "config": parser.config,
-            "class_names": loader.class_names,
-            "class_counts": loader.cls_num_list,
-            "split_digests": loader.split_digests,
-        },
-        state=state,
+        recorder=_recorder(config, parser, folder, state.progress) if distributed.is_main else SilentRecorder(),
+        parts=state.parts,
+        metadata=_metadata(config, parser, loader),
+        state=state.progress,
         distributed=distributed,
     )
 
@@ -249,14 +241,6 @@ def _network_to_train(
     return network
 
 
-def checkpoint_parts(method: Method, **others: Stateful) -> CheckpointParts:
-    """Everything that a checkpoint holds of a run: the method's parts, and the others by their names."""
-    parts = CheckpointParts()
-    for name, part in {**method.checkpoint_parts(), **others}.items():
-        parts.register(name, part)
-    return parts
-
-
 def _continues(config: RunConfig, parser: ConfigParser, folder: RunFolder) -> bool:
     """Whether all of a checkpoint counts, not only its weights."""
     assert parser.resume is not None
@@ -264,5 +248,16 @@ def _continues(config: RunConfig, parser: ConfigParser, folder: RunFolder) -> bo
     return in_its_own_folder or not config.resume_state_dict_only
 
 
-def _recorder(parser: ConfigParser, folder: RunFolder, state: RunState, *, wandb: bool) -> Recorder:
-    return Recorder(folder.path, first_epoch=state.epoch + 1, wandb=wandb, config=parser.config)
+def _recorder(config: RunConfig, parser: ConfigParser, folder: RunFolder, progress: RunState) -> Recorder:
+    return Recorder(folder.path, first_epoch=progress.epoch + 1, wandb=config.trainer.wandb, config=parser.config)
+
+
+def _metadata(config: RunConfig, parser: ConfigParser, loader: ImageDataLoader) -> dict[str, Any]:
+    """What a checkpoint says of its run besides."""
+    return {
+        "arch": config.arch.type,
+        "config": parser.config,
+        "class_names": loader.class_names,
+        "class_counts": loader.cls_num_list,
+        "split_digests": loader.split_digests,
+    }

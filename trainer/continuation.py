@@ -16,11 +16,10 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from base import CheckpointParts, Monitor, RunState
+from base import Monitor, RunState
 from trainer.config.run_config import RunConfig
-from trainer.engine.rate_schedule import RateSchedule
-from trainer.methods.base import Method
 from trainer.refused_changes import reason_against
+from trainer.training_state import TrainingState
 from trainer.weights import fitting_weights
 from utils.config.differences import Difference, differences
 from utils.config.parser import ConfigParser
@@ -49,41 +48,27 @@ def changes_since(content: Mapping[str, Any], config: Mapping[str, Any]) -> list
     return run_differences(content["config"], config) if "config" in content else []
 
 
-def go_on_from(
-    content: Mapping[str, Any],
-    parser: ConfigParser,
-    *,
-    parts: CheckpointParts,
-    method: Method,
-    optimizer: Optimizer,
-    schedule: RateSchedule,
-    state: RunState,
-    monitor: Monitor,
-) -> None:
+def go_on_from(content: Mapping[str, Any], parser: ConfigParser, training: TrainingState, monitor: Monitor) -> None:
     """Go on from a checkpoint: exactly where the configuration is the same, else as far as the changes let it.
 
     Args:
         content: the checkpoint's.
         parser: the run's configuration; its `resume` is the checkpoint's file.
-        parts: of the run, as they were built.
-        method: whose parts are among them.
-        optimizer: one of them.
-        schedule: one of them, at its beginning.
-        state: one of them.
+        training: of the run, as it was built, its schedule at the beginning.
         monitor: the run's.
 
     Raises:
         CheckpointError: a change has no meaning here, or a part does not fit.
     """
-    checkpoint = parser.resume
+    checkpoint, state = parser.resume, training.progress
     assert checkpoint is not None
     require_training_state(content, checkpoint)
     changes = changes_since(content, parser.config)
     if not changes:
-        weights = fitting_weights(method.network, content["state_dict"], checkpoint)
-        parts.load({**content, "state_dict": weights}, checkpoint)
+        weights = fitting_weights(training.method.network, content["state_dict"], checkpoint)
+        training.parts.load({**content, "state_dict": weights}, checkpoint)
         return
-    method_state = method.checkpoint_parts().keys() - _NETWORK_AND_LOSS
+    method_state = training.method.checkpoint_parts().keys() - _NETWORK_AND_LOSS
     for change in changes:
         if reason := reason_against(change, content, method_state=method_state):
             raise CheckpointError(f"{checkpoint}: can't be continued with {change}: {reason}; {_WEIGHTS_ALONE}")
@@ -95,17 +80,17 @@ def go_on_from(
         state.accumulate_steps = 0
     progress = state.state_dict()
     try:
-        schedule.go_through(state, monitor)
+        training.schedule.go_through(state, monitor)
     except ValueError as error:
         told = f"the schedule of the configuration can't be brought to epoch {state.epoch}: {reason_of(error)}"
         raise CheckpointError(f"{checkpoint}: {told}") from None
-    moments = _moments(content["optimizer"], optimizer, checkpoint)
+    moments = _moments(content["optimizer"], training.optimizer, checkpoint)
     # what the new configuration says of the schedule and the loss stays as it was built
     built = {"lr_scheduler", "criterion"}
-    weights = fitting_weights(method.network, content["state_dict"], checkpoint)
+    weights = fitting_weights(training.method.network, content["state_dict"], checkpoint)
     learnt = {**content, "state_dict": weights, "progress": progress, "optimizer": moments}
-    parts.load(learnt, checkpoint, without=built)
-    _try_update(optimizer, checkpoint)
+    training.parts.load(learnt, checkpoint, without=built)
+    _try_update(training.optimizer, checkpoint)
 
 
 def _moments(saved: Mapping[str, Any], optimizer: Optimizer, checkpoint: Path) -> dict[str, Any]:

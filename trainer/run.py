@@ -23,6 +23,7 @@ from trainer.engine.memory_fit import fit_memory
 from trainer.engine.precision import slow_precision
 from trainer.loaders import build_loaders, known_images
 from trainer.run_folders import open_folder, read_resumed
+from trainer.trainer import Trainer
 from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext
 from utils.distributed.environment import LaunchEnvironment
@@ -89,17 +90,22 @@ def train_run(
         with _lack_of_memory_told():
             trainer.train()
     if distributed.is_main:
-        newest = next(iter(folder.checkpoints()), parser.resume)
-        best = folder.path / BEST_NAME
-        sureness = how_sure(trainer.monitor.name, trainer.state.best_log, len(loaders["train"].splits["validation"]))
-        or_best = f" (or the best epoch: {shlex.quote(str(best))}{sureness})" if best.is_file() else ""
-        print(f"Run saved to {folder.path}; evaluate with: python test.py -r {shlex.quote(str(newest))}{or_best}")
+        print(_saved_in_words(folder, trainer, loaders["train"], parser.resume))
     return folder.path
 
 
 def verbosity(config: RunConfig, distributed: LaunchEnvironment) -> int:
     """How much a process says: what the configuration asks for in rank 0, warnings in the others."""
     return config.trainer.verbosity if distributed.is_main else 0
+
+
+def _saved_in_words(folder: RunFolder, trainer: Trainer, loader: ImageDataLoader, resumed: Path | None) -> str:
+    """Where a run lies and how to evaluate it, by its newest checkpoint, or the one it resumed where it wrote none."""
+    newest = next(iter(folder.checkpoints()), resumed)
+    best = folder.path / BEST_NAME
+    sureness = how_sure(trainer.monitor.name, trainer.state.best_log, len(loader.splits["validation"]))
+    or_best = f" (or the best epoch: {shlex.quote(str(best))}{sureness})" if best.is_file() else ""
+    return f"Run saved to {folder.path}; evaluate with: python test.py -r {shlex.quote(str(newest))}{or_best}"
 
 
 def _introduce(
