@@ -6,6 +6,8 @@ PyTorch's CPU kernel for channels-last images adds a channel's M values one afte
 contiguous images has float64 sums. At M = 131,072 (a CIFAR batch of 128) mean and variance are a hundred times further
 from the truth then, and a ResNet-32's gradient six times. Here k·C channels of M/k values are summed by the same
 kernel (the memory is the same, read as [M/k, k·C]), and the k parts are added in float64.
+
+Where there are functions in C (`model.fused_batch_norm`), they do all of it, what follows the normalisation included.
 """
 
 from __future__ import annotations
@@ -13,37 +15,56 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-__all__ = ["BatchNorm2d"]
+from model.fused_batch_norm import fused_batch_norm, fused_kernels
+from model.kernels.kernels import suits
+
+__all__ = ["BatchNorm2d", "norm_relu"]
 
 _ROWS = 2048  # M/k: sums this short keep their digits
 _FEW_VALUES = 16384  # M: below, PyTorch's own sums are right to six digits, and calling less is faster
+_WORTH_A_CALL = 512  # M: below, calling the functions in C costs more than is won
 _aten = torch.ops.aten
 
 
 class BatchNorm2d(nn.BatchNorm2d):
     """`torch.nn.BatchNorm2d` with exact sums for float32 images in channels-last memory on a CPU."""
 
-    def forward(self, images: Tensor) -> Tensor:
+    def forward(self, images: Tensor, skip: Tensor | None = None, *, relu: bool = False) -> Tensor:
         """[B, C, H, W] → the same shape; in training mode the running statistics move by `momentum`.
 
         None is torch's word for their plain mean over all batches.
+
+        Args:
+            images: what is normalised.
+            skip: added to the outcome, of the same shape.
+            relu: whether ReLU is applied to the sum.
         """
-        if not (self.training and self._loses_digits(images)):
-            return super().forward(images)
+        values = images.numel() // self.num_features
+        if self.training and values >= _WORTH_A_CALL and suits(images) and fused_kernels() is not None:
+            output, *statistics = fused_batch_norm(images, self.weight, self.bias, skip, eps=self.eps, relu=relu)
+            self._follow(*statistics, values=values)
+            return output
+        if self.training and self._loses_digits(images):
+            output, *statistics = _ChannelsLastBatchNorm.apply(images, self.weight, self.bias, self.eps)
+            self._follow(*statistics, values=values)
+        else:
+            output = super().forward(images)
+        return _finished(output, skip, relu=relu)
+
+    def _follow(self, mean: Tensor, var: Tensor, *, values: int) -> None:
+        """Move the running statistics towards a batch's mean and biased variance, of so many values a channel."""
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
-        output, mean, var = _ChannelsLastBatchNorm.apply(images, self.weight, self.bias, self.eps)
-        values = images.numel() // self.num_features
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
             self.running_mean.lerp_(mean, share)
             self.running_var.lerp_(var * (values / (values - 1)), share)
-        return output
 
     def _loses_digits(self, images: Tensor) -> bool:
         """Whether PyTorch's kernel would add many float32 values one after another."""
@@ -55,6 +76,20 @@ class BatchNorm2d(nn.BatchNorm2d):
             and images.is_contiguous(memory_format=torch.channels_last)
             and not torch.compiler.is_compiling()  # compiled code has sums of its own
         )
+
+
+def norm_relu(norm: nn.Module, images: Tensor, skip: Tensor | None = None) -> Tensor:
+    """ReLU(norm(images) + skip), in as few passes as `norm` can do it: [B, C, H, W] → the same shape."""
+    if isinstance(norm, BatchNorm2d):
+        fused: Tensor = norm(images, skip, relu=True)
+        return fused
+    return _finished(norm(images), skip, relu=True)
+
+
+def _finished(normalised: Tensor, skip: Tensor | None, *, relu: bool) -> Tensor:
+    """What follows the normalisation."""
+    total = normalised if skip is None else normalised + skip
+    return F.relu(total, inplace=True) if relu else total
 
 
 class _ChannelsLastBatchNorm(torch.autograd.Function):

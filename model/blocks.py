@@ -1,6 +1,6 @@
 """Residual blocks (He et al., arXiv 1512.03385; ResNeXt: Xie et al., arXiv 1611.05431) and stages made of them.
 
-Every block maps [B, in_channels, H, W] to [B, out_channels, ⌈H/stride⌉, ⌈W/stride⌉] as ReLU(residual(x) + skip(x)).
+Every block maps [B, in_channels, H, W] to [B, out_channels, ⌈H/stride⌉, ⌈W/stride⌉]: ReLU(norm(residual(x)) + skip(x)).
 Submodules carry, and are registered in the order of, the names of published checkpoints.
 """
 
@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.batch_norm import BatchNorm2d
+from model.batch_norm import BatchNorm2d, norm_relu
 from model.convolutions import Conv2d
 
 
@@ -46,9 +46,9 @@ class PadShortcut(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """ReLU(residual(x) + skip(x)), by default with projections named `downsample`.
+    """ReLU(norm(residual(x)) + skip(x)), by default with projections named `downsample`.
 
-    A subclass registers its convolutions, then calls `add_skip`, and defines `residual`.
+    A subclass registers its convolutions, then calls `add_skip`, and defines `residual` and `last_norm`.
     """
 
     skip_name: ClassVar[str] = "downsample"
@@ -66,12 +66,17 @@ class ResidualBlock(nn.Module):
         self.add_module(self.skip_name, skip)
 
     def residual(self, x: Tensor) -> Tensor:
-        """The convolutions, up to the last BatchNorm."""
+        """The convolutions, up to the last one."""
+        raise NotImplementedError
+
+    def last_norm(self) -> nn.Module:
+        """The BatchNorm that follows the last convolution."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉]."""
-        return F.relu(self.residual(x) + getattr(self, self.skip_name)(x), inplace=True)
+        residual = self.residual(x)
+        return norm_relu(self.last_norm(), residual, getattr(self, self.skip_name)(x))
 
 
 class BasicBlock(ResidualBlock):
@@ -87,8 +92,11 @@ class BasicBlock(ResidualBlock):
 
     def residual(self, x: Tensor) -> Tensor:
         """3×3 (strided), 3×3."""
-        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        return self.bn2(self.conv2(x))
+        return self.conv2(norm_relu(self.bn1, self.conv1(x)))
+
+    def last_norm(self) -> nn.Module:
+        """After the second."""
+        return self.bn2
 
 
 class CifarBlockA(BasicBlock):
@@ -132,9 +140,12 @@ class Bottleneck(ResidualBlock):
 
     def residual(self, x: Tensor) -> Tensor:
         """1×1, 3×3 (strided, grouped), 1×1."""
-        x = F.relu(self.bn1(self.conv1(x)), inplace=True)
-        x = F.relu(self.bn2(self.conv2(x)), inplace=True)
-        return self.bn3(self.conv3(x))
+        x = norm_relu(self.bn1, self.conv1(x))
+        return self.conv3(norm_relu(self.bn2, self.conv2(x)))
+
+    def last_norm(self) -> nn.Module:
+        """After the third."""
+        return self.bn3
 
 
 BlockFactory = Callable[[int, int, int], ResidualBlock]

@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import ctypes
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from utils.native_code import load_c
+from model.kernels.kernels import LANES, call, kernels, suits
 
 __all__ = ["Conv2d", "weight_gradient"]
 
-_SOURCE = Path(__file__).parent / "kernels" / "weight_gradient.c"
-_LANES = 8  # numbers in a register: channels are multiples of it
 _LEAST_PIXELS = 512  # B·H·W: below, calling costs more than is won
 _GEOMETRY = ((3, 3), (1, 1), (1, 1), (1, 1), 1, "zeros")
 _aten = torch.ops.aten
@@ -44,19 +41,14 @@ class Conv2d(nn.Conv2d):
         """Whether the kernel is for such a convolution and such images."""
         geometry = (self.kernel_size, self.stride, self.padding, self.dilation, self.groups, self.padding_mode)
         return (
-            not torch.compiler.is_compiling()
-            and type(images) is Tensor  # no stand-in that counts operations
+            suits(images)
             and torch.is_grad_enabled()
             and self.weight.requires_grad
-            and images.device.type == "cpu"
-            and images.dtype == self.weight.dtype == torch.float32
-            and not torch.is_autocast_enabled("cpu")
+            and self.weight.dtype == torch.float32
             and geometry == _GEOMETRY
             and self.bias is None
-            and self.in_channels % _LANES == self.out_channels % _LANES == 0
-            and images.dim() == 4
+            and self.out_channels % LANES == 0
             and images.numel() >= _LEAST_PIXELS * self.in_channels
-            and images.is_contiguous(memory_format=torch.channels_last)
         )
 
 
@@ -110,9 +102,8 @@ def _call(kernel: ctypes.CDLL, images: Tensor, grad: Tensor) -> Tensor:
     out_channels = grad.size(1)
     threads = min(torch.get_num_threads(), batch)
     sums = torch.zeros(threads, 3, 3, in_channels, out_channels)
-    pointers = [ctypes.c_void_p(tensor.data_ptr()) for tensor in (images, grad, sums)]
-    sizes = [ctypes.c_long(size) for size in (batch, height, width, in_channels, out_channels, threads)]
-    if kernel.weight_gradient(*pointers, *sizes):
+    sizes = batch, height, width, in_channels, out_channels, threads
+    if call(kernel, "weight_gradient", images, grad, sums, *sizes):
         raise MemoryError("there is no memory for the weight gradient's strip of an image")
     total = sums.sum(dim=0).permute(3, 2, 0, 1)  # [threads, 3, 3, I, O] → [O, I, 3, 3]
     return total.contiguous(memory_format=torch.channels_last)
@@ -120,10 +111,8 @@ def _call(kernel: ctypes.CDLL, images: Tensor, grad: Tensor) -> Tensor:
 
 @cache
 def _kernel() -> ctypes.CDLL | None:
-    """The compiled kernel, tried on a small batch; None where it can't be had or oneDNN is as fast."""
-    if torch.backends.cpu.get_cpu_capability() != "AVX2":
-        return None
-    kernel = load_c(_SOURCE)
+    """The compiled kernel, tried on a small batch; None where it can't be had."""
+    kernel = kernels("weight_gradient")
     return kernel if kernel is not None and _is_right(kernel) else None
 
 

@@ -17,11 +17,10 @@ from functools import partial
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from model.activation_checkpointing import run_stage
-from model.batch_norm import BatchNorm2d
+from model.batch_norm import BatchNorm2d, norm_relu
 from model.blocks import BlockFactory, ResidualBlock, make_stage
 
 ModelOutput = Tensor | dict[str, Tensor]
@@ -180,7 +179,7 @@ class ExpertBackbone(Backbone):
 
     def expert_features(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W] → pooled features [B, E, D]."""
-        x = self.max_pool(F.relu(self.bn1(self.conv1(images)), inplace=True))
+        x = self.max_pool(norm_relu(self.bn1, self.conv1(images)))
         checkpoints = self.keeps_inputs_only
         streams = [x]  # one tensor up to the last shared stage, one for each expert after it
         for number in range(1, self.num_stages + 1):

@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 from model import convolutions
 from model.convolutions import Conv2d, weight_gradient
+from model.kernels import kernels
 from model.model import ResNet32Model
 
 SHAPES = [(8, 16, 16, 32, 32), (5, 32, 64, 16, 16), (3, 24, 48, 17, 31), (2, 8, 40, 40, 13), (1, 64, 16, 1, 600)]
 """B, I, O, H, W: odd sizes, a single row, one image for several threads, channels that are no multiple of 16."""
+
+KEPT = convolutions._kernel, kernels.kernels
 
 
 @pytest.fixture(params=[1, 3])
@@ -128,7 +131,8 @@ def test_under_autocast_the_convolution_is_in_half_precision() -> None:
 
 def test_without_a_compiler_everything_is_pytorchs_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "none")
-    convolutions._kernel.cache_clear()
+    for kept in KEPT:
+        kept.cache_clear()
     try:
         ours, plain = (
             _gradients(layer, _randn(4, 16, 16, 16), _randn(4, 16, 16, 16, seed=1)) for layer in _pair(16, 16)
@@ -137,20 +141,23 @@ def test_without_a_compiler_everything_is_pytorchs_to_the_bit(monkeypatch: pytes
         with pytest.raises(RuntimeError, match="no kernel"):
             weight_gradient(_randn(4, 16, 16, 16), _randn(4, 16, 16, 16))
     finally:
-        convolutions._kernel.cache_clear()
+        for kept in KEPT:
+            kept.cache_clear()
 
 
 @pytest.mark.usefixtures("kernel")
 def test_a_kernel_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     wrong = tmp_path / "weight_gradient.c"
-    wrong.write_text(convolutions._SOURCE.read_text().replace("sums[i][kw][v] +=", "sums[i][kw][v] -="))
-    monkeypatch.setattr(convolutions, "_SOURCE", wrong)
+    wrong.write_text((kernels._FOLDER / wrong.name).read_text().replace("sums[i][kw][v] +=", "sums[i][kw][v] -="))
+    monkeypatch.setattr(kernels, "_FOLDER", tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    convolutions._kernel.cache_clear()
+    for kept in KEPT:
+        kept.cache_clear()
     try:
         assert convolutions._kernel() is None
     finally:
-        convolutions._kernel.cache_clear()
+        for kept in KEPT:
+            kept.cache_clear()
 
 
 @pytest.mark.usefixtures("kernel")

@@ -1,0 +1,56 @@
+"""Where a training step's time goes, by kind of operation: the CIFAR-100-LT recipe, ResNet-32 × 3 experts, on a CPU.
+
+python -m benchmarks.step_profile
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import defaultdict
+from pathlib import Path
+
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.cifar_run import cifar_run
+from benchmarks.machine import machine
+from benchmarks.train_step import our_way
+from utils.reporting.tables import table
+
+KINDS = {
+    "convolutions, forward": ("mkldnn_convolution", "_Conv3x3"),
+    "convolutions, gradient of the images": ("convolution_backward",),
+    "convolutions, gradient of the weights": ("_Conv3x3Backward",),
+    "batch normalisation": ("batch_norm", "BatchNorm", "addcmul_"),
+    "ReLU": ("threshold_backward", "clamp_min_", "relu_"),
+    "optimiser": ("Optimizer.step", "_foreach"),
+}
+"""What an operation's name contains; the first that fits. The strided convolutions' gradients are with the images'."""
+STEPS = 4
+
+
+def kind_of(name: str) -> str:
+    """Of an operation, by its name in the profile."""
+    found = [kind for kind, parts in KINDS.items() for part in parts if part in name]
+    return "convolutions, gradient of the weights" if "_Conv3x3Backward" in name else found[0] if found else "the rest"
+
+
+def main() -> None:
+    """Profile some steps, after some that don't count."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = our_way(cifar_run(Path(folder), largest_class=100, test_images=100), STEPS)
+        run()
+        with profile(activities=[ProfilerActivity.CPU]) as profiled:
+            run()
+    seconds: dict[str, float] = defaultdict(float)
+    for event in profiled.key_averages():
+        seconds[kind_of(event.key)] += event.self_cpu_time_total / 1e6
+    total = sum(seconds.values())
+    ordered = sorted(seconds.items(), key=lambda item: -item[1])
+    rows = [[kind, f"{1000 * value / STEPS:.0f}", f"{100 * value / total:.1f}"] for kind, value in ordered]
+    print(table(["operation", "ms a step", "% of it"], rows))
+    about = machine()
+    print(f"{about['processor']} ({', '.join(about['vector_units'])}), {about['threads']} threads")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Batch normalisation, a shortcut's addition and ReLU in one pass over the memory, by functions in C.
+
+    y = ReLU(weight · (x − μ)/σ + bias + skip), with mean μ and variance σ² (biased, plus eps) of the batch
+
+Between two convolutions PyTorch's own operations read and write the images sixteen times in forward and backward pass,
+these ten times. Sums are exact: see `model.batch_norm`.
+
+Shapes: `B` batch, `C` channels, `M` = B·H·W values of a channel.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from model.kernels.kernels import call, kernels
+
+__all__ = ["fused_batch_norm", "fused_kernels"]
+
+
+@cache
+def fused_kernels() -> ctypes.CDLL | None:
+    """The functions, tried on a small batch; None where they can't be had."""
+    functions = kernels("batch_norm")
+    return functions if functions is not None and _are_right(functions) else None
+
+
+def fused_batch_norm(
+    images: Tensor, weight: Tensor, bias: Tensor, skip: Tensor | None, *, eps: float, relu: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalised images [B, C, H, W], and the batch's mean and biased variance [C]; there must be `fused_kernels`.
+
+    Args:
+        images: float32, channels last; C a multiple of 8.
+        weight, bias: [C].
+        skip: added before ReLU, of the images' shape.
+        eps: added to the variance.
+        relu: whether ReLU follows.
+    """
+    functions = fused_kernels()
+    assert functions is not None
+    found: tuple[Tensor, Tensor, Tensor] = _FusedBatchNorm.apply(
+        images, weight, bias, skip, _Given(functions, eps, relu)
+    )
+    return found
+
+
+class _Given(NamedTuple):
+    """What isn't a tensor."""
+
+    functions: ctypes.CDLL
+    eps: float
+    relu: bool
+
+
+class _FusedBatchNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Output [B, C, H, W], mean and variance [C]."""
+        skip, given = others
+        channels, sizes = images.size(1), _sizes(images)
+        output = torch.empty_like(images)
+        sums = torch.zeros(sizes[-1], 2, channels, dtype=torch.float64)
+        of_channels, inverse_std = torch.empty(4, channels), torch.empty(channels, dtype=torch.float64)
+        added = None if skip is None else skip.contiguous(memory_format=torch.channels_last)
+        tensors = images, added, output, weight, bias, sums, of_channels, inverse_std
+        call(given.functions, "forward", *tensors, given.eps, int(given.relu), *sizes)
+        mean, var, *_ = of_channels.unbind()
+        ctx.save_for_backward(images, weight, mean, inverse_std, output if given.relu else None)
+        ctx.functions, ctx.has_skip = given.functions, skip is not None
+        ctx.mark_non_differentiable(mean, var)
+        return output, mean, var
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+        images, weight, mean, inverse_std, output = ctx.saved_tensors
+        channels, sizes = images.size(1), _sizes(images)
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        of_images = torch.empty_like(images)
+        of_skip = torch.empty_like(images) if ctx.has_skip and output is not None else None
+        sums = torch.zeros(sizes[-1], 2, channels, dtype=torch.float64)
+        of_channels = torch.empty(5, channels)
+        given = grad, images, output, mean, inverse_std, weight, sums, of_channels, of_images, of_skip
+        call(ctx.functions, "backward", *given, *sizes)
+        return of_images, of_channels[0], of_channels[1], grad if ctx.has_skip and of_skip is None else of_skip, None
+
+
+def _sizes(images: Tensor) -> tuple[int, int, int]:
+    """M, C and the number of threads."""
+    values = images.numel() // images.size(1)
+    return values, images.size(1), min(torch.get_num_threads(), values)
+
+
+def _are_right(functions: ctypes.CDLL) -> bool:
+    """Whether they compute what PyTorch does: a compiler may be wrong, too."""
+    values = torch.arange(3 * 16 * 20 * 10, dtype=torch.float32).reshape(3, 16, 20, 10)
+    weight, bias = torch.linspace(0.5, 1.5, 16), torch.linspace(-0.5, 0.5, 16)
+
+    def results(*, fused: bool) -> list[Tensor]:
+        given = [(values.sin() + 0.5).contiguous(memory_format=torch.channels_last), weight, bias, values.cos()]
+        leaves = [tensor.clone().requires_grad_() for tensor in given]
+        images, skip = leaves[0], leaves[3]
+        if fused:
+            output = _FusedBatchNorm.apply(*leaves, _Given(functions, 1e-5, relu=True))[0]
+        else:
+            output = F.relu(F.batch_norm(images, None, None, leaves[1], leaves[2], training=True) + skip)
+        return [output.detach(), *torch.autograd.grad(output, leaves, (2 * values).cos())]
+
+    with torch.enable_grad():
+        pairs = zip(results(fused=True), results(fused=False), strict=True)
+        return all(torch.allclose(ours, plain, rtol=1e-3, atol=1e-3) for ours, plain in pairs)

@@ -1,0 +1,1 @@
+"""Functions in C for what PyTorch does slowly on CPUs, and their loading."""

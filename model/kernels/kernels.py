@@ -1,0 +1,54 @@
+"""Which functions in C there are on this machine, what they are for, and how they are called."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from utils.native_code import load_c
+
+LANES = 8  # numbers in a register: channels are multiples of it
+_FOLDER = Path(__file__).parent
+
+
+@cache
+def kernels(name: str) -> ctypes.CDLL | None:
+    """The functions of `name`.c in this folder, compiled at their first use; None where they can't be had.
+
+    None, too, on processors on which they have not been measured: those with AVX-512, and those without AVX2.
+    """
+    if torch.backends.cpu.get_cpu_capability() != "AVX2":
+        return None
+    return load_c(_FOLDER / f"{name}.c")
+
+
+def suits(images: Tensor) -> bool:
+    """Whether images [B, C, H, W] are as the functions read them: float32, channels last, on a CPU, C in registers."""
+    return (
+        not torch.compiler.is_compiling()
+        and type(images) is Tensor  # no stand-in that counts operations
+        and images.device.type == "cpu"
+        and images.dtype == torch.float32
+        and images.dim() == 4
+        and images.size(1) % LANES == 0
+        and images.is_contiguous(memory_format=torch.channels_last)
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def call(functions: ctypes.CDLL, name: str, *arguments: Tensor | float | None) -> int:
+    """A function's answer, given tensors (None: there is none), whole numbers (long) and others (double)."""
+    answer: int = getattr(functions, name)(*map(_as_c, arguments))
+    return answer
+
+
+def _as_c(value: Tensor | float | None) -> ctypes.c_void_p | ctypes.c_long | ctypes.c_double:
+    if isinstance(value, int):
+        return ctypes.c_long(value)
+    if isinstance(value, float):
+        return ctypes.c_double(value)
+    return ctypes.c_void_p(None if value is None else value.data_ptr())
