@@ -22,8 +22,8 @@ from utils.reporting.plots import drawable
 # Okabe and Ito's palette, told apart by colour-blind people; markers differ besides
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_WIDTH = 4.6  # inches; with 9 points of type it is legible 358 pixels wide
-_DPI = 150
+_WIDTH = 4.0  # inches; 358 pixels wide, as on a phone, 9 points of type are 11 pixels
+_DPI = 180
 _MOST_POINTS = 40
 _LONGEST_NAME = 14
 
