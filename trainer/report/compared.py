@@ -15,7 +15,14 @@ from trainer.report.content import ClassLine
 from trainer.report.data import read_classes
 from trainer.report.files import Curve, RunFiles
 from trainer.report.files import read_run as read_files
-from trainer.summary.comparisons import Spread, spread_of
+from trainer.summary.comparisons import (
+    Comparison,
+    Spread,
+    compare_images,
+    compare_seeds,
+    spread_of,
+    with_holm,
+)
 from trainer.summary.groups import Group, Question, Run, questions_of, read_groups
 
 _CURVES = ("loss", "val_loss", "accuracy", "val_accuracy")
@@ -30,6 +37,7 @@ class Compared:
         names: label of a group → what it is called on the page.
         lines: label → its classes on the test split, the mean of its runs; only groups of the first one's classes.
         curves: name of a curve → label → that of each run.
+        image_tests: McNemar's of the ensembles, for every pair of groups that has been tested on the same images.
         warnings: what was left out, and what makes the comparison doubtful.
     """
 
@@ -37,6 +45,7 @@ class Compared:
     names: Mapping[str, str]
     lines: Mapping[str, Sequence[ClassLine]]
     curves: Mapping[str, Mapping[str, Sequence[Curve]]]
+    image_tests: Sequence[Comparison]
     warnings: Sequence[str]
 
     @property
@@ -59,6 +68,11 @@ class Compared:
         rows = list(group.rows_by_seed(question).values())
         values = [float(row[metric]) for row in rows if row.get(metric) is not None]
         return spread_of(values) if len(values) == len(rows) else None
+
+    def seed_tests(self) -> list[Comparison]:
+        """Paired t tests of the balanced accuracy on the whole test split, for every pair of groups."""
+        tests = compare_seeds(self.groups, "balanced_accuracy")
+        return with_holm([test for test in tests if test.question == self.whole])
 
     def shifts(self) -> dict[str, list[Mapping[str, Any]]]:
         """For each group and prior the means of accuracy and ECE along the swept distributions."""
@@ -88,7 +102,9 @@ def read_compared(folders: Sequence[Path]) -> Compared:
         for group in groups:
             if own := [files[run].curves[name] for run in group.runs if name in files[run].curves]:
                 curves.setdefault(name, {})[group.label] = own
-    return Compared(groups, names, _lines(groups, files), curves, warnings)
+    tests, left_out = compare_images(groups)
+    image_tests = with_holm([test for test in tests if test.question.predictor == "ensemble"])
+    return Compared(groups, names, _lines(groups, files), curves, image_tests, [*warnings, *left_out])
 
 
 def _is_whole(question: Question) -> bool:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from model.metrics import METRICS
 from trainer.report.compared import Compared, read_compared
+from trainer.report.compared_differences import differences
 from trainer.report.compared_pictures import compared_classes_figure, compared_curves_figure
 from trainer.report.parts import Page, Part, Picture, Table
 from trainer.report.pictures import shifts_figure
 from trainer.report.sections import shift_in_words
 from trainer.report.writing import write_page
-from trainer.summary.comparisons import Spread, compare_seeds
+from trainer.summary.comparisons import Spread
 from trainer.summary.tables import MAIN_METRICS, describe
 from utils.reporting.tables import NOTHING, decimal, percent
 
@@ -25,7 +26,13 @@ def write_comparison(folders: Sequence[Path], out: Path) -> Path:
     """Write the page that compares runs to `out`, and return that; raises what `read_compared` and `write_page` do."""
     compared = read_compared(folders)
     runs = sum(len(group.runs) for group in compared.groups)
-    parts = [_groups(compared), _metrics(compared), _classes(compared), _training(compared)]
+    parts = [
+        _groups(compared),
+        differences(compared),
+        _metrics(compared),
+        _classes(compared),
+        _training(compared),
+    ]
     page = Page(
         title=f"Comparison of {runs} runs",
         headline=comparison_in_words(compared),
@@ -56,8 +63,7 @@ def comparison_in_words(compared: Compared) -> list[str]:
     )
     if len(ranked) > 1:
         pair = {ranked[0][2].label, ranked[1][2].label}
-        tests = compare_seeds(compared.groups, "balanced_accuracy")
-        test = next((t for t in tests if {t.first, t.second} == pair and t.question == question), None)
+        test = next((each for each in compared.seed_tests() if {each.first, each.second} == pair), None)
         between = " and ".join(sorted(pair))
         if test is None or test.p_value is None:
             words.append(f"Whether {between} differ for other seeds, too, takes two seeds that both have.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Any, NamedTuple
 
@@ -92,6 +92,12 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
+def with_holm(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    """Tests with the p values that Holm's adjustment gives them among one another."""
+    adjusted = holm([each.p_value for each in comparisons])
+    return [replace(each, adjusted=value) for each, value in zip(comparisons, adjusted, strict=True)]
+
+
 def compare_seeds(groups: Sequence[Group], metric: str) -> list[Comparison]:
     """Paired t tests of a metric over common seeds, for every pair of groups and every question that both answer."""
     found = []
@@ -104,7 +110,7 @@ def compare_seeds(groups: Sequence[Group], metric: str) -> list[Comparison]:
             margin = None if spread is None else spread.margin
             made_of = (first.label, second.label, question, len(seeds), difference, None, paired_t(a, b))
             found.append(Comparison(*made_of, margin=margin))
-    return _adjusted(found)
+    return with_holm(found)
 
 
 def compare_images(groups: Sequence[Group]) -> tuple[list[Comparison], list[str]]:
@@ -133,7 +139,7 @@ def compare_images(groups: Sequence[Group]) -> tuple[list[Comparison], list[str]
             found.append(
                 Comparison(first.label, second.label, question, len(pairs), difference, (alone, others), p_value)
             )
-    return _adjusted(found), warnings
+    return with_holm(found), warnings
 
 
 def made(comparisons: Sequence[Comparison]) -> int:
@@ -191,8 +197,3 @@ def _right(group: Group, question: Question, kept: Mapping[Run, _Kept | str]) ->
 def _values(group: Group, question: Question, metric: str) -> dict[int, float]:
     rows = group.rows_by_seed(question)
     return {seed: row[metric] for seed, row in rows.items() if seed is not None and row.get(metric) is not None}
-
-
-def _adjusted(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    adjusted = holm([each.p_value for each in comparisons])
-    return [Comparison(**{**vars(each), "adjusted": value}) for each, value in zip(comparisons, adjusted, strict=True)]
