@@ -12,7 +12,10 @@ from types import TracebackType
 from typing import Any
 
 EXECUTABLE = shutil.which("chromium") or shutil.which("chromium-browser")
-_FLAGS = ("--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run")
+_FLAGS = (
+    *("--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--no-first-run"),
+    *("--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync"),
+)
 _PATIENCE = 120  # seconds, on a busy machine
 _NO_HOSTS = "--host-resolver-rules=MAP * ~NOTFOUND"
 
