@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from model.calibration import softmax
 
@@ -27,6 +26,8 @@ def agreement_weights(views: NDArray[np.floating]) -> Floats:
     Raises:
         ValueError: another shape, or numbers that are not finite.
     """
+    from scipy.optimize import minimize  # noqa: PLC0415 - takes a second, and only this fit needs it
+
     if views.ndim != 4 or len(views) != 2 or 0 in views.shape or not np.isfinite(views).all():
         raise ValueError(f"views need the shape [2, N, E, C] with finite numbers, not {list(views.shape)}")
     values = views.astype(np.float64)

@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 
 import torch
 from torch import Tensor
-from torchvision.models import get_model_weights
 
 from model.published_weights import TIMM, TORCHVISION
 from model.timm_backbone import make_timm
@@ -31,6 +30,8 @@ def read_source(source: str) -> Mapping[str, Tensor]:
 
 def _published(source: str) -> Mapping[str, Tensor]:
     """torchvision's weights by name; it downloads them once, into its cache, and compares their hash."""
+    from torchvision.models import get_model_weights  # noqa: PLC0415 - takes seconds, and few runs need it
+
     choices = {str(weights): weights for model in _MODELS for weights in get_model_weights(model)}
     name = source.removeprefix(TORCHVISION)
     if name not in choices:  # other networks' weights are refused before hundreds of megabytes are downloaded

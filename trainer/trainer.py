@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -29,6 +28,9 @@ from trainer.methods.base import Method
 from utils.reporting.meters import RunningMeans
 from utils.reporting.plots import confusion_figure
 from utils.reporting.progress import progress_bar
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Trainer(BaseTrainer):

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torchvision import datasets
 
 from data_loader.array_loaders import (
     ArrayDataLoader,
@@ -28,7 +27,6 @@ __all__ = [
 ]
 
 _LARGE_LABEL = 1 << 31
-_CIFAR_CLASSES = {10: datasets.CIFAR10, 100: datasets.CIFAR100}
 
 
 def read_cifar(data_dir: str, num_classes: int, *, train: bool, verify: bool) -> LabelledImages:
@@ -43,7 +41,9 @@ def read_cifar(data_dir: str, num_classes: int, *, train: bool, verify: bool) ->
     Raises:
         UserError: the files are missing and can't be downloaded, or aren't in CIFAR's format.
     """
-    kind = _CIFAR_CLASSES[num_classes]
+    from torchvision import datasets  # noqa: PLC0415 - takes seconds, and only this reader needs it
+
+    kind = {10: datasets.CIFAR10, 100: datasets.CIFAR100}[num_classes]
     root = Path(data_dir)
     folder = root / kind.base_folder
     files = [folder / name for name, _ in (*kind.train_list, *kind.test_list)]

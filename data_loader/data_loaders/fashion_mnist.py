@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torchvision import datasets
 
 from data_loader.array_loaders import ArrayDatasetSpec, ImbalanceArrayDataLoader
 from data_loader.datasets.labelled_images import (
@@ -36,6 +35,8 @@ def read_fashion_mnist(data_dir: str, *, train: bool, verify: bool) -> LabelledI
     Raises:
         UserError: the files are missing and can't be downloaded, or are damaged.
     """
+    from torchvision import datasets  # noqa: PLC0415 - takes seconds, and only this reader needs it
+
     root, prefix = Path(data_dir), "train" if train else "t10k"
     names = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
     below = root / "FashionMNIST" / "raw"

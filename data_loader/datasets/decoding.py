@@ -11,7 +11,9 @@ from __future__ import annotations
 import logging
 import os
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,11 +25,6 @@ from data_loader.datasets.orientation import orientation_of, upright
 from data_loader.datasets.pixel_values import Depth, ValueRange, open_picture, pixels_of
 from utils.errors import UserError, reason_of
 from utils.files.reading import read_at_most, regular_file
-
-try:
-    from torchvision.io import ImageReadMode, decode_image
-except ImportError:  # since 0.29 torchvision announces that its decoder will go
-    decode_image = None
 
 _log = logging.getLogger(__name__)
 
@@ -122,6 +119,9 @@ class ImageReader:
     apply_exif: bool = False
     _reported: Tensor = field(default_factory=lambda: torch.zeros(1, dtype=torch.bool).share_memory_(), repr=False)
 
+    def __post_init__(self) -> None:
+        jpeg_decoder()  # imported here, once, and not by each worker
+
     def __call__(self, path: str) -> Tensor:
         """The pixels [3, H, W] of a file; how deep images are scaled is said once a run."""
         image = self.decode(read_file(path), path)
@@ -144,15 +144,29 @@ class ImageReader:
         return f"{image.kind}; such images are scaled from {low:,g} … {high:,g} to 0 … 255 ({why})"
 
 
+@cache
+def jpeg_decoder() -> Callable[[Tensor], Tensor] | None:
+    """torchvision's decoder to three channels; None where torchvision has none.
+
+    Its import takes seconds, so that who reads no image files does without it.
+    """
+    try:
+        from torchvision.io import ImageReadMode, decode_image  # noqa: PLC0415 - see above
+    except ImportError:  # since 0.29 torchvision announces that its decoder will go
+        return None
+    return partial(decode_image, mode=ImageReadMode.RGB)
+
+
 def _decode_plain_jpeg(content: bytearray, apply_exif: bool) -> DecodedImage | None:
     """A JPEG of 8 bits with one or three components; None for all others: every decoder reads CMYK differently."""
     header = _jpeg_header(content)
-    if decode_image is None or header is None or header.precision != 8 or header.components not in (1, 3):
+    decoder = jpeg_decoder()
+    if decoder is None or header is None or header.precision != 8 or header.components not in (1, 3):
         return None
     if header.height * header.width > MOST_PIXELS:
         raise ValueError(f"{header.width} × {header.height} pixels; at most {MOST_PIXELS:,} are read")
     try:
-        pixels = decode_image(torch.frombuffer(content, dtype=torch.uint8), ImageReadMode.RGB)
+        pixels = decoder(torch.frombuffer(content, dtype=torch.uint8))
     except RuntimeError:
         return None  # Pillow has the last word on what can't be read
     if apply_exif and header.has_metadata:

@@ -8,12 +8,12 @@ down and rotates both ways.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
-from torchvision.transforms import functional as F
 
 from data_loader.transforms.image_policies import ImagePolicy
 from utils.random_streams import Stream, uniforms
@@ -94,7 +94,7 @@ OPERATIONS: dict[str, Callable[[Image.Image, Draw], Image.Image]] = {
     "Brightness": lambda image, draw: ImageEnhance.Brightness(image).enhance(draw.factor),
     "Sharpness": lambda image, draw: ImageEnhance.Sharpness(image).enhance(draw.factor),
     "Posterize": lambda image, draw: ImageOps.posterize(image, round(8 - 4 * draw.part)),
-    "Solarize": lambda image, draw: F.solarize(image, 256 * (1 - draw.part)),
+    "Solarize": lambda image, draw: ImageOps.solarize(image, math.ceil(256 * (1 - draw.part))),
     "AutoContrast": lambda image, draw: ImageOps.autocontrast(image),
     "Equalize": lambda image, draw: ImageOps.equalize(image),
     "Invert": lambda image, draw: ImageOps.invert(image),

@@ -5,16 +5,21 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision import transforms
 
 from data_loader.transforms.batch_transforms import BatchTransform
 from utils.random_streams import Stream, sample_seeds
+
+
+def import_torchvision() -> None:
+    """Have torchvision's operations imported, which takes seconds: by who needs them, before workers are forked."""
+    import_module("torchvision.transforms")
 
 
 class ImagePolicy(BatchTransform):
@@ -48,6 +53,9 @@ class TrivialAugmentWide(ImagePolicy):
 
     seed: int
 
+    def __post_init__(self) -> None:
+        import_torchvision()
+
     def make_params(self, sample_ids: np.ndarray) -> list[int]:
         """A seed for each image."""
         return sample_seeds(self.seed, Stream.POLICY, sample_ids)
@@ -59,5 +67,7 @@ class TrivialAugmentWide(ImagePolicy):
 
     def change(self, picture: Image.Image, params: int) -> Image.Image:
         """One image, under its seed."""
+        from torchvision import transforms  # noqa: PLC0415 - see `import_torchvision`
+
         torch.default_generator.manual_seed(params)  # torch.manual_seed would seed the GPUs, too
         return transforms.TrivialAugmentWide(interpolation=transforms.InterpolationMode.BILINEAR)(picture)

@@ -9,14 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms import functional as F
 
-from data_loader.transforms.image_policies import ImagePolicy
+from data_loader.transforms.image_policies import ImagePolicy, import_torchvision
 from utils.random_streams import Stream, uniforms
+
+if TYPE_CHECKING:
+    from torchvision.transforms import InterpolationMode
 
 OPERATIONS_PER_IMAGE = 2
 PROBABILITY = 0.5
@@ -44,9 +47,17 @@ class Draw:
         return 0.1 + 1.8 * self.part
 
 
+def _torchvision() -> ModuleType:
+    from torchvision.transforms import functional  # noqa: PLC0415 - see `import_torchvision`
+
+    return functional
+
+
 def _posterize(image: Image.Image, draw: Draw) -> Image.Image:
     bits = int(4 * draw.part)
-    return F.posterize(image, bits) if bits else Image.new(image.mode, image.size)  # Pillow wants a bit at least
+    if not bits:
+        return Image.new(image.mode, image.size)  # Pillow wants a bit at least
+    return _torchvision().posterize(image, bits)
 
 
 def _solarize_add(image: Image.Image, draw: Draw) -> Image.Image:
@@ -57,7 +68,7 @@ def _solarize_add(image: Image.Image, draw: Draw) -> Image.Image:
 def _affine(image: Image.Image, draw: Draw, *, x: float = 0, y: float = 0, shear: bool = False) -> Image.Image:
     """Shear by the coefficients (x, y), from the upper left corner; or translate by these parts of the sides."""
     x, y = draw.sign * draw.part * x, draw.sign * draw.part * y
-    return F.affine(
+    return _torchvision().affine(
         image,
         angle=0.0,
         translate=[0, 0] if shear else [x * image.width, y * image.height],
@@ -70,17 +81,19 @@ def _affine(image: Image.Image, draw: Draw, *, x: float = 0, y: float = 0, shear
 
 
 OPERATIONS: dict[str, Callable[[Image.Image, Draw], Image.Image]] = {
-    "AutoContrast": lambda image, draw: F.autocontrast(image),
-    "Equalize": lambda image, draw: F.equalize(image),
-    "Invert": lambda image, draw: F.invert(image),
-    "Rotate": lambda image, draw: F.rotate(image, draw.sign * 30 * draw.part, draw.interpolation, fill=FILL),
+    "AutoContrast": lambda image, draw: _torchvision().autocontrast(image),
+    "Equalize": lambda image, draw: _torchvision().equalize(image),
+    "Invert": lambda image, draw: _torchvision().invert(image),
+    "Rotate": lambda image, draw: _torchvision().rotate(
+        image, draw.sign * 30 * draw.part, draw.interpolation, fill=FILL
+    ),
     "Posterize": _posterize,
-    "Solarize": lambda image, draw: F.solarize(image, int(256 * draw.part)),
+    "Solarize": lambda image, draw: _torchvision().solarize(image, int(256 * draw.part)),
     "SolarizeAdd": _solarize_add,
-    "Color": lambda image, draw: F.adjust_saturation(image, draw.factor),
-    "Contrast": lambda image, draw: F.adjust_contrast(image, draw.factor),
-    "Brightness": lambda image, draw: F.adjust_brightness(image, draw.factor),
-    "Sharpness": lambda image, draw: F.adjust_sharpness(image, draw.factor),
+    "Color": lambda image, draw: _torchvision().adjust_saturation(image, draw.factor),
+    "Contrast": lambda image, draw: _torchvision().adjust_contrast(image, draw.factor),
+    "Brightness": lambda image, draw: _torchvision().adjust_brightness(image, draw.factor),
+    "Sharpness": lambda image, draw: _torchvision().adjust_sharpness(image, draw.factor),
     "ShearX": lambda image, draw: _affine(image, draw, x=0.3, shear=True),
     "ShearY": lambda image, draw: _affine(image, draw, y=0.3, shear=True),
     "TranslateX": lambda image, draw: _affine(image, draw, x=0.45),
@@ -98,8 +111,13 @@ class RandAugment(ImagePolicy):
 
     seed: int
 
+    def __post_init__(self) -> None:
+        import_torchvision()
+
     def make_params(self, sample_ids: np.ndarray) -> list[list[tuple[str, Draw]]]:
         """The operations that are applied to each image of sample ids [B, 3], in order."""
+        from torchvision.transforms import InterpolationMode  # noqa: PLC0415 - see `import_torchvision`
+
         names = list(OPERATIONS)
         numbers = uniforms(self.seed, Stream.POLICY, sample_ids, OPERATIONS_PER_IMAGE * _DRAWS)
         numbers = numbers.reshape(len(sample_ids), OPERATIONS_PER_IMAGE, _DRAWS)

@@ -87,6 +87,21 @@ def test_help_and_mistakes_outside_the_configuration_need_no_torch() -> None:
     assert "Traceback" not in done.stderr
 
 
+DEAR = ["torchvision", "torch._dynamo", "matplotlib", "scipy.optimize", "scipy.stats", "pandas", "sklearn"]
+LAUNCHING = f"""
+import sys
+import trainer.launch
+print([name for name in {DEAR} if name in sys.modules])
+"""
+
+
+def test_a_run_starts_without_the_packages_that_it_may_never_need() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LAUNCHING], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
 IMPORTING = """
 import os, signal, sys
 from utils.signals import interrupts_end_at_once

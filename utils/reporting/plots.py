@@ -10,9 +10,12 @@ import itertools
 import logging
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _MOST_CLASSES = 1000  # 8,142² cells of a confusion matrix take a gigabyte
 _MOST_LABELS = 20
@@ -34,7 +37,7 @@ def confusion_figure(confusion: Callable[[], np.ndarray], class_names: Sequence[
     if len(class_names) > _MOST_CLASSES:
         logger.info("No picture of the confusion matrix: %d classes are more than can be seen.", len(class_names))
         return None
-    figure = Figure(figsize=(6.5, 5.5), layout="constrained")
+    figure = _new_figure(figsize=(6.5, 5.5))
     axes = figure.add_subplot()
     picture = axes.imshow(confusion(), vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
     figure.colorbar(picture, ax=axes, label="share of the true class")
@@ -45,6 +48,12 @@ def confusion_figure(confusion: Callable[[], np.ndarray], class_names: Sequence[
         axes.set_xticks(range(len(labels)), labels, rotation=90)
         axes.set_yticks(range(len(labels)), labels)
     return figure
+
+
+def _new_figure(**options: Any) -> Figure:
+    from matplotlib.figure import Figure  # noqa: PLC0415 - takes a second, and many a run draws nothing
+
+    return Figure(layout="constrained", **options)
 
 
 def drawable(name: str) -> str:
@@ -65,7 +74,7 @@ def curves_figure(
         horizontal: what the edges are.
         vertical: what the values are.
     """
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = _new_figure(figsize=(8, 4.5))
     axes = figure.add_subplot()
     for (name, values), line in zip(curves.items(), itertools.cycle(_LINES)):
         axes.stairs(values, edges, baseline=None, label=drawable(name), linewidth=2, linestyle=line)
