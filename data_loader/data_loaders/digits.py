@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,16 +23,30 @@ def read_digits(data_dir: str, *, train: bool, verify: bool) -> LabelledImages:
 
     They come with scikit-learn: `data_dir` and `verify` are not used.
     """
-    from sklearn.datasets import load_digits  # noqa: PLC0415 - takes a second, and only this reader needs it
-
-    digits = load_digits()
-    targets = digits.target.astype(np.int64)
+    pixels, targets = _embedded()
     by_class = [np.flatnonzero(targets == label) for label in range(10)]
     cut = slice(None, -_TEST_IMAGES) if train else slice(-_TEST_IMAGES, None)
     chosen = np.sort(np.concatenate([indices[cut] for indices in by_class]))
-    images = torch.from_numpy(digits.images[chosen]).float().mul(255 / 16)[:, None]
+    images = torch.from_numpy(pixels[chosen]).float().mul(255 / 16)[:, None]
     images = torch.nn.functional.interpolate(images, size=(16, 16), mode="bilinear").round().to(torch.uint8)
     return LabelledImages(images.repeat(1, 3, 1, 1), targets[chosen], [str(label) for label in range(10)])
+
+
+def _embedded() -> tuple[np.ndarray, np.ndarray]:
+    """All digits: float64 in 0 … 16, shape [1797, 8, 8], and their labels, int64, [1797].
+
+    They are read from scikit-learn's file: its import takes a second, and is the way where the file lies elsewhere.
+    """
+    package = find_spec("sklearn")
+    folders = (package.submodule_search_locations if package else None) or []
+    for path in (Path(folder, "datasets", "data", "digits.csv.gz") for folder in folders):
+        if path.is_file():
+            rows = np.loadtxt(path, delimiter=",")  # 64 pixels and the label
+            return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits  # noqa: PLC0415 - see above
+
+    digits = load_digits()
+    return digits.images, digits.target.astype(np.int64)
 
 
 @dataclass(kw_only=True, eq=False)

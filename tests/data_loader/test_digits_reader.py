@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
+import torch
 
+from data_loader.data_loaders import digits
 from data_loader.data_loaders.digits import read_digits
 
 
@@ -33,3 +36,11 @@ def test_digits_are_interpolated_bilinearly_between_pixel_centres() -> None:
     expected = rows[:, low] * (1 - weight) + rows[:, low + 1] * weight
     first = read_digits("", train=True, verify=True).images[0]
     assert all(np.abs(first[channel].numpy() - expected).max() <= 0.51 for channel in range(3))
+
+
+def test_where_the_file_lies_elsewhere_scikit_learn_itself_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    from_file = read_digits("", train=True, verify=True)
+    monkeypatch.setattr(digits, "find_spec", lambda _: None)
+    from_package = read_digits("", train=True, verify=True)
+    assert torch.equal(from_file.images, from_package.images)
+    assert np.array_equal(from_file.targets, from_package.targets)

@@ -91,11 +91,13 @@ DEAR = ["torchvision", "torch._dynamo", "matplotlib", "scipy.optimize", "scipy.s
 LAUNCHING = f"""
 import sys
 import trainer.launch
+from data_loader.data_loaders.digits import read_digits
+read_digits("", train=True, verify=True)
 print([name for name in {DEAR} if name in sys.modules])
 """
 
 
-def test_a_run_starts_without_the_packages_that_it_may_never_need() -> None:
+def test_a_run_of_digits_starts_without_the_packages_that_it_may_never_need() -> None:
     done = subprocess.run(
         [sys.executable, "-c", LAUNCHING], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
     )
