@@ -63,7 +63,7 @@ def right(run: Path) -> np.ndarray:
 
 def rows_of_table(page: Path, caption: str) -> list[list[str]]:
     """The cells of the table whose caption begins so."""
-    _, _, table = page.read_text(encoding="utf8").partition(f"<caption>{caption}")
+    _, _, table = page.read_text(encoding="utf8").partition(f">{caption}")
     body = table.partition("<tbody>")[2].partition("</tbody>")[0]
     return [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in body.split("</tr>") if "<td>" in row]
 

@@ -15,7 +15,7 @@ from trainer.report.pictures import shifts_figure
 from trainer.report.sections import shift_in_words
 from trainer.report.writing import write_page
 from trainer.summary.comparisons import Spread
-from trainer.summary.tables import MAIN_METRICS, describe
+from trainer.summary.tables import MAIN_METRICS
 from utils.reporting.tables import NOTHING, decimal, percent
 
 _MOST_ROWS = 120
@@ -79,7 +79,11 @@ def _groups(compared: Compared) -> Part:
     rows = [(path, *(group.differing.get(path, NOTHING) for group in compared.groups)) for path in settings]
     header = ("setting", *(group.label for group in compared.groups))
     tables = [Table("Settings that differ", header, rows, words=True)] if rows else []
-    return Part("groups", "Groups", [f"{line}." for line in describe(compared.groups)], tables=tables)
+    seeds = {g.label: ", ".join("unknown" if seed is None else str(seed) for seed in g.seeds) for g in compared.groups}
+    words = [
+        f"{label}: {compared.names[label]}, seed{'s' * (', ' in named)} {named}." for label, named in seeds.items()
+    ]
+    return Part("groups", "Groups", words, tables=tables)
 
 
 def _metrics(compared: Compared) -> Part:
