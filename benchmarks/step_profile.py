@@ -20,8 +20,7 @@ KINDS = {
     "convolutions, forward": ("mkldnn_convolution", "_Conv3x3"),
     "convolutions, gradient of the images": ("convolution_backward",),
     "convolutions, gradient of the weights": ("_Conv3x3Backward",),
-    "batch normalisation": ("batch_norm", "BatchNorm", "addcmul_"),
-    "ReLU": ("threshold_backward", "clamp_min_", "relu_"),
+    "batch normalisation, shortcut, ReLU": ("batch_norm", "BatchNorm", "addcmul_", "threshold", "clamp_min_", "relu_"),
     "optimiser": ("Optimizer.step", "_foreach"),
 }
 """What an operation's name contains; the first that fits. The strided convolutions' gradients are with the images'."""
