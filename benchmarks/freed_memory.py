@@ -7,6 +7,7 @@ The allocator is a process's own affair, so processes with and without are start
 
 from __future__ import annotations
 
+import argparse
 import json
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from utils.allocator import keep_freed_memory
 from utils.reporting.tables import table
 
 ROUNDS, STEPS = 5, 3
+WAYS = GIVEN_BACK, KEPT = "given back", "kept"
 BATCHES = {"evaluation": 500, "training": 128}
 
 
@@ -55,25 +57,28 @@ def _run(network: ExpertModel, images: Tensor) -> None:
 
 def main() -> None:
     """By turns, then medians and ratios."""
-    if len(sys.argv) == 2:
-        if sys.argv[1] == "kept":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=WAYS, help="print this way's rates alone, as JSON")
+    only = parser.parse_args().only
+    if only is not None:
+        if only == KEPT:
             keep_freed_memory()
         print(json.dumps(measured()))
         return
     rates: dict[tuple[str, str], list[float]] = {}
     for _ in range(ROUNDS):
-        for way in ("given back", "kept"):
-            command = [sys.executable, "-m", "benchmarks.freed_memory", way]
+        for way in WAYS:
+            command = [sys.executable, "-m", "benchmarks.freed_memory", "--only", way]
             told = subprocess.run(command, capture_output=True, check=True).stdout
             for what, rate in json.loads(told).items():
                 rates.setdefault((what, way), []).append(rate)
     rows = []
     for what in BATCHES:
-        before, after = np.array(rates[what, "given back"]), np.array(rates[what, "kept"])
+        before, after = np.array(rates[what, GIVEN_BACK]), np.array(rates[what, KEPT])
         ratios = after / before
         medians = [f"{np.median(values):.1f}" for values in (before, after)]
         rows.append([what, *medians, f"{np.median(ratios):.2f}", f"{ratios.min():.2f}–{ratios.max():.2f}"])
-    print(table(["images/s", "given back", "kept", "ratio", "range"], rows))
+    print(table(["images/s", *WAYS, "ratio", "range"], rows))
     about = machine()
     print(f"{about['processor']} ({', '.join(about['vector_units'])}), {about['threads']} threads")
 

@@ -5,6 +5,7 @@ python -m benchmarks.step_profile
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections import defaultdict
 from pathlib import Path
@@ -35,6 +36,7 @@ def kind_of(name: str) -> str:
 
 def main() -> None:
     """Profile some steps, after some that don't count."""
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     with tempfile.TemporaryDirectory() as folder:
         run = our_way(cifar_run(Path(folder), largest_class=100, test_images=100), STEPS)
         run()
