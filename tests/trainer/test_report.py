@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from model.intervals import wilson_interval
 from trainer.evaluation.aggregations import predictors
@@ -21,7 +22,9 @@ from trainer.evaluation.result_files import write_results
 from trainer.evaluation.results import result_row
 from trainer.report import content
 from trainer.report.data import RunClasses
+from trainer.report.files import read_run
 from trainer.report.page import write_report
+from utils import row_blocks
 from utils.errors import UserError
 
 HOSTILE = '<script>alert("$x$")</script>'
@@ -103,6 +106,35 @@ def test_a_thousand_classes_fit_into_a_small_page(tmp_path: Path) -> None:
     assert page.stat().st_size < 3_000_000
     assert "The 40 lowest of 1,000 classes" in page.read_text()
     assert len((tmp_path / "report" / "classes.csv").read_text().splitlines()) == 1001
+
+
+@pytest.mark.usefixtures("named")
+def test_the_classes_of_inaturalist_fit_into_a_small_page(tmp_path: Path) -> None:
+    """8,142 classes with three test images each; results alone, since their logits are gigabytes."""
+    evaluated_run(tmp_path, 10)
+    (tmp_path / "checkpoint-epoch3.predictions.npz").unlink()
+    kept = json.loads((tmp_path / "results.json").read_text())
+    for row in kept["results"]:
+        row["per_class"], row["per_class_images"] = [(place % 4) / 3 for place in range(8142)], [3] * 8142
+    (tmp_path / "results.json").write_text(json.dumps(kept))
+    page = write_report(tmp_path)
+    assert page.stat().st_size < 3_000_000
+    assert "The 40 lowest of 8,142 classes" in page.read_text()
+    assert len((tmp_path / "report" / "classes.csv").read_text().splitlines()) == 8143
+
+
+def test_logits_are_reduced_by_blocks_to_the_classes_and_confidences_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """200 numbers are a block of seven images of two experts and fourteen classes."""
+    monkeypatch.setattr(row_blocks, "BLOCK", 200)
+    evaluated_run(tmp_path, 14)
+    with np.load(tmp_path / "checkpoint-epoch3.predictions.npz") as kept:
+        probabilities = softmax(kept["logits_raw"].mean(axis=1), axis=1)
+    found = read_run(tmp_path).predictions
+    assert found is not None
+    np.testing.assert_array_equal(found.predicted, probabilities.argmax(axis=1))
+    np.testing.assert_allclose(found.confidences, probabilities.max(axis=1), rtol=1e-5)
 
 
 def test_what_a_run_lacks_is_said_on_its_page(tmp_path: Path) -> None:
