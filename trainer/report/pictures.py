@@ -184,7 +184,7 @@ def reliability_figure(diagrams: Sequence[Reliability]) -> Figure | None:
         sizes = 8 + 90 * diagram.bins.counts[filled] / diagram.images
         axes.plot(100 * confidences, 100 * accuracies, color=COLOURS[0], linewidth=1)
         axes.scatter(100 * confidences, 100 * accuracies, s=sizes, color=COLOURS[0], zorder=3, clip_on=False)
-        axes.set_title(f"{diagram.title}\n{diagram.images} images, ECE {100 * diagram.ece:.1f} %", fontsize=8)
+        axes.set_title(f"{diagram.title}\n{diagram.images:,} images, ECE {100 * diagram.ece:.1f} %", fontsize=8)
         axes.set_xlim(-3, 103)
         axes.set_ylim(-3, 103)
         axes.set_xticks([0, 50, 100])

@@ -58,10 +58,11 @@ def _weak(content: Content) -> str:
             f"{100 * mean:.1f} %; more test images would tell."
         )
     surely = ", ".join(line.name for line in sure)
+    tested = sum(line.tested > 0 for line in content.lines)
+    chance = f"about {tested / 40:,.0f} of {tested:,}" if tested > 40 else "one in 40"
     return (
-        f"The lowest classes are {named}. Of these, weak beyond chance: {surely}. "
-        f"The whole interval lies below the mean, {100 * mean:.1f} %. (Of classes as good as the mean, one in 40 "
-        "seems so by chance.)"
+        f"The lowest classes are {named}. Of these, the whole interval lies below the mean, {100 * mean:.1f} %, for: "
+        f"{surely}. (Were all classes as good as the mean, {chance} would seem worse by chance.)"
     )
 
 
