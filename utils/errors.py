@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
@@ -95,6 +97,7 @@ def run_main(main: Callable[[], object]) -> None:
     written in one line.
     """
     code: int | str | None = 0
+    atexit.register(gc.freeze)  # else Python looks for cycles among all of torch's objects before it ends: a second
     prepare_streams()
     try:
         main()

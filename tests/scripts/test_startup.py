@@ -172,3 +172,16 @@ def test_after_the_imports_an_interrupt_is_an_exception_again() -> None:
     assert signal.getsignal(signal.SIGINT) is before
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_at_its_end_a_process_looks_for_no_garbage_and_until_then_it_does() -> None:
+    program = """
+import atexit, gc
+from utils.errors import run_main
+atexit.register(lambda: print("at the end", gc.get_freeze_count() > 0))
+run_main(lambda: print("within", gc.get_freeze_count() > 0))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines() == ["within False", "at the end True"]
