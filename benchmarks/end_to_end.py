@@ -64,5 +64,10 @@ def our_loading(run: CifarRun) -> Callable[[], None]:
     return epoch
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Measure with the flags of the command line."""
     run_benchmark(__doc__, {"end_to_end": measured})
+
+
+if __name__ == "__main__":
+    main()

@@ -12,7 +12,9 @@ from __future__ import annotations
 from benchmarks import end_to_end, loader, startup, sweep, train_step
 from benchmarks.bench_flags import run_benchmark
 
-if __name__ == "__main__":
+
+def main() -> None:
+    """Measure with the flags of the command line."""
     run_benchmark(
         __doc__,
         {
@@ -23,3 +25,7 @@ if __name__ == "__main__":
             "start-up": startup.measured,
         },
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -41,5 +41,10 @@ def started(command: list[str]) -> Callable[[], None]:
     return run
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Measure with the flags of the command line."""
     run_benchmark(__doc__, {"startup": measured})
+
+
+if __name__ == "__main__":
+    main()

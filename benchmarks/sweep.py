@@ -67,5 +67,10 @@ def our_halves(
     return predicted, scored
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Measure with the flags of the command line."""
     run_benchmark(__doc__, {"sweep": measured})
+
+
+if __name__ == "__main__":
+    main()

@@ -54,5 +54,10 @@ def our_way(run: CifarRun, steps: int) -> Callable[[], None]:
     return take_steps
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Measure with the flags of the command line."""
     run_benchmark(__doc__, {"train_step": measured})
+
+
+if __name__ == "__main__":
+    main()
