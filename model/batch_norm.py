@@ -63,8 +63,10 @@ class BatchNorm2d(nn.BatchNorm2d):
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
-            self.running_mean.lerp_(mean, share)
-            self.running_var.lerp_(var * (values / (values - 1)), share)
+            # `.data`: PyTorch's own BatchNorm, of a smaller batch in the same step, has put the statistics aside for a
+            # backward pass that never reads them; it must not see that they have moved
+            self.running_mean.data.lerp_(mean, share)
+            self.running_var.data.lerp_(var * (values / (values - 1)), share)
 
     def _loses_digits(self, images: Tensor) -> bool:
         """Whether PyTorch's kernel would add many float32 values one after another."""

@@ -115,6 +115,27 @@ def test_what_is_no_number_stays_none() -> None:
     assert not output[:, :5].isnan().any()
 
 
+@pytest.mark.usefixtures("way")
+def test_batches_of_both_sizes_may_pass_before_the_gradients_are_taken() -> None:
+    """As where labelled and unlabelled images take part in one step: both losses' gradients are those of each alone."""
+    small, large = (
+        torch.randn(size, 16, 16, 16, generator=torch.Generator().manual_seed(size)).contiguous(
+            memory_format=torch.channels_last
+        )
+        for size in (1, 128)
+    )
+    layer = _layer(16, BatchNorm2d, torch.float32)
+    (layer(small).square().sum() + layer(large).square().sum()).backward()
+    assert layer.weight.grad is not None
+    together = layer.weight.grad.clone()
+    alone = torch.zeros(16)
+    for images in (small, large):
+        layer.weight.grad = None
+        layer(images).square().sum().backward()
+        alone += layer.weight.grad
+    assert torch.allclose(together, alone, rtol=1e-6)
+
+
 def test_without_a_momentum_the_statistics_are_the_plain_means_over_the_batches() -> None:
     """As averaged weights take them anew."""
     images = torch.randn((3, *MANY), generator=torch.Generator().manual_seed(0)).double() + 0.3
