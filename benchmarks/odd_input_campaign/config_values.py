@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 from benchmarks.odd_input_campaign.config_keys import (
     REQUIRED,
@@ -175,64 +176,66 @@ def whole_sections(draft: Draft, random_: random.Random) -> None:
     draft.mark(f"{section}: {kind} = {value!r}", legal=False)
 
 
+CONTRADICTIONS: list[tuple[dict[str, Any], bool | None]] = [
+    ({"add_extra_info": False}, False),
+    ({"arch.args.returns_feat": False}, False),
+    ({"add_extra_info": False, "arch.args.num_experts": 1}, True),
+    ({"arch.args.returns_feat": False, "arch.args.num_experts": 1}, True),
+    ({"combiner.mode": "cutmix", "combiner.mixup.target_mix_strategy": "mix_logits"}, False),
+    ({"combiner.mode": "default", "combiner.mixup.target_mix_strategy": "mix_logits"}, False),
+    ({"combiner.mode": "mixup", "combiner.mixup.target_mix_strategy": "mix_logits"}, True),
+    ({"finetuning_combiner": {"type": "Combiner", "mode": "default", "initial_epoch": 2}}, True),
+    (
+        {
+            "finetuning_combiner": {
+                "type": "Combiner",
+                "mode": "mixup",
+                "mixup": {"alpha": 0.1},
+                "initial_epoch": 1,
+            }
+        },
+        True,
+    ),
+    ({"finetuning_combiner": {"type": "Combiner", "mode": "default"}}, False),
+    ({"finetuning_combiner": {"mode": "default", "initial_epoch": 0}}, False),
+    ({"finetuning_combiner": {"mode": "default", "initial_epoch": 1.5}}, False),
+    ({"finetuning_combiner": None}, True),
+    ({"optimizer.args.nesterov": True, "optimizer.args.momentum": 0}, False),
+    ({"optimizer.args.nesterov": False, "optimizer.args.momentum": 0}, True),
+    ({"optimizer.args.momentum": 1.5}, False),
+    ({"optimizer.args.momentum": 2**63}, False),
+    ({"optimizer.args.lr": 1e300}, False),
+    ({"method": {"type": "cRT"}}, False),
+    ({"method": {"type": "LWS"}}, False),
+    ({"method": {"type": "EMA"}}, True),
+    ({"method": {"type": "EMA", "args": {"decay": 1.5}}}, False),
+    ({"method": {"type": "EMA", "args": {"method": {"type": "cRT"}}}}, False),
+    ({"method": {"type": "EMA", "args": {"method": {"type": "EMA"}}}}, None),
+    ({"method": {"type": "SWA", "args": {"start": 0.5, "every": 1}}}, True),
+    ({"method": {"type": "SWA", "args": {"every": 0}}}, False),
+    ({"method": {"type": "SWA", "args": {"method": {"type": "EMA", "args": {"decay": 0.5}}}}}, None),
+    ({"method": {"type": "SWA", "args": {"method": {"type": "Nothing"}}}}, False),
+    ({"method": {"type": "EMA", "args": {"method": "Supervised"}}}, False),
+    ({"update_rule": {"type": "SAM", "args": {"rho": 0.05}}}, True),
+    ({"update_rule": {"type": "SAM", "args": {"rho": 0}}}, False),
+    ({"update_rule": {"type": "SAM", "args": {"rho": -1}}}, False),
+    ({"update_rule": {"type": "Descent"}}, True),
+    ({"loaders": {"unlabelled": {"type": "ImbalanceDigitsDataLoader", "args": {"batch_size": 4}}}}, False),
+    ({"loaders": {}}, True),
+    ({"loaders": []}, False),
+    ({"initialise": {"checkpoint": 5}}, False),
+    ({"initialise": {}}, False),
+    ({"initialise": {"checkpoint": "x.pth", "reset": "backbone"}}, False),
+    ({"loss.type": "CrossEntropyLoss"}, False),  # with BSExpertLoss's arguments
+    ({"loss": {"type": "CrossEntropyLoss"}}, True),
+    ({"loss": {"type": "CrossEntropyLoss", "args": {}}, "arch.args.num_experts": 1}, True),
+]
+"""Values of keys that are each right, and whether they are together; None: the documentation leaves it open."""
+
+
 def between_keys(draft: Draft, random_: random.Random) -> None:
     """Keys that are each right and contradict one another, or the documentation says they don't."""
-    changes, legal = random_.choice(
-        [
-            ({"add_extra_info": False}, False),
-            ({"arch.args.returns_feat": False}, False),
-            ({"add_extra_info": False, "arch.args.num_experts": 1}, True),
-            ({"arch.args.returns_feat": False, "arch.args.num_experts": 1}, True),
-            ({"combiner.mode": "cutmix", "combiner.mixup.target_mix_strategy": "mix_logits"}, False),
-            ({"combiner.mode": "default", "combiner.mixup.target_mix_strategy": "mix_logits"}, False),
-            ({"combiner.mode": "mixup", "combiner.mixup.target_mix_strategy": "mix_logits"}, True),
-            ({"finetuning_combiner": {"type": "Combiner", "mode": "default", "initial_epoch": 2}}, True),
-            (
-                {
-                    "finetuning_combiner": {
-                        "type": "Combiner",
-                        "mode": "mixup",
-                        "mixup": {"alpha": 0.1},
-                        "initial_epoch": 1,
-                    }
-                },
-                True,
-            ),
-            ({"finetuning_combiner": {"type": "Combiner", "mode": "default"}}, False),
-            ({"finetuning_combiner": {"mode": "default", "initial_epoch": 0}}, False),
-            ({"finetuning_combiner": {"mode": "default", "initial_epoch": 1.5}}, False),
-            ({"finetuning_combiner": None}, True),
-            ({"optimizer.args.nesterov": True, "optimizer.args.momentum": 0}, False),
-            ({"optimizer.args.nesterov": False, "optimizer.args.momentum": 0}, True),
-            ({"optimizer.args.momentum": 1.5}, False),
-            ({"optimizer.args.momentum": 2**63}, False),
-            ({"optimizer.args.lr": 1e300}, False),
-            ({"method": {"type": "cRT"}}, False),
-            ({"method": {"type": "LWS"}}, False),
-            ({"method": {"type": "EMA"}}, True),
-            ({"method": {"type": "EMA", "args": {"decay": 1.5}}}, False),
-            ({"method": {"type": "EMA", "args": {"method": {"type": "cRT"}}}}, False),
-            ({"method": {"type": "EMA", "args": {"method": {"type": "EMA"}}}}, None),
-            ({"method": {"type": "SWA", "args": {"start": 0.5, "every": 1}}}, True),
-            ({"method": {"type": "SWA", "args": {"every": 0}}}, False),
-            ({"method": {"type": "SWA", "args": {"method": {"type": "EMA", "args": {"decay": 0.5}}}}}, None),
-            ({"method": {"type": "SWA", "args": {"method": {"type": "Nothing"}}}}, False),
-            ({"method": {"type": "EMA", "args": {"method": "Supervised"}}}, False),
-            ({"update_rule": {"type": "SAM", "args": {"rho": 0.05}}}, True),
-            ({"update_rule": {"type": "SAM", "args": {"rho": 0}}}, False),
-            ({"update_rule": {"type": "SAM", "args": {"rho": -1}}}, False),
-            ({"update_rule": {"type": "Descent"}}, True),
-            ({"loaders": {"unlabelled": {"type": "ImbalanceDigitsDataLoader", "args": {"batch_size": 4}}}}, False),
-            ({"loaders": {}}, True),
-            ({"loaders": []}, False),
-            ({"initialise": {"checkpoint": 5}}, False),
-            ({"initialise": {}}, False),
-            ({"initialise": {"checkpoint": "x.pth", "reset": "backbone"}}, False),
-            ({"loss.type": "CrossEntropyLoss"}, False),  # with BSExpertLoss's arguments
-            ({"loss": {"type": "CrossEntropyLoss"}}, True),
-            ({"loss": {"type": "CrossEntropyLoss", "args": {}}, "arch.args.num_experts": 1}, True),
-        ]
-    )
+    changes, legal = random_.choice(CONTRADICTIONS)
     for path, value in changes.items():
         put(draft.doc, path, value)
     draft.mark(", ".join(f"{path} = {value!r:.80}" for path, value in changes.items()), legal)
