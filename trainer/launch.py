@@ -9,6 +9,7 @@ import torch
 
 from trainer.config.run_config import RunConfig, run_config
 from trainer.engine.engine import processes_to_start
+from trainer.one_at_a_time import one_at_a_time
 from trainer.report.automatic import report_by_itself
 from trainer.run import train_run, verbosity
 from utils.allocator import keep_freed_memory
@@ -60,7 +61,7 @@ def launch(
             require_wandb()
     if beforehand is not None:
         beforehand(config, device)
-    with process_group(environment, device) as distributed:
+    with process_group(environment, device) as distributed, one_at_a_time(parser, distributed):
         folder = train_run(parser, config, distributed, device, log_config=log_config)
     if afterwards is not None:
         afterwards(folder)

@@ -79,5 +79,5 @@ def files_below(folder: Path) -> dict[str, bytes]:
 
 def the_run(save_dir: Path, name: str = "small") -> Path:
     """The folder of the only run below `save_dir`."""
-    (folder,) = (save_dir / "models" / name).iterdir()
+    (folder,) = (save_dir / "models" / name).glob("*/")
     return folder

@@ -37,7 +37,7 @@ def test_one_command_looks_trains_evaluates_and_tells(tmp_path: Path, shell: She
     ]
     assert [text for text in told if text not in ended.out] == []
     assert ended.out.count("chosen, each to be changed") == 1
-    (run,) = (tmp_path / "saved" / "models" / "plants").iterdir()
+    (run,) = (tmp_path / "saved" / "models" / "plants").glob("*/")
     written = json.loads((run / "config.json").read_text(encoding="utf8"))
     assert written["trainer"]["_comment_epochs"] == "given by --epochs"
     assert written["arch"]["args"]["_comment_num_classes"]

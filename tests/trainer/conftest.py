@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,11 @@ import pytest
 import torch
 
 import model.model as networks
-from tests.scripts.command_line import Shell
+from tests.scripts.command_line import Ended, Shell
 from tests.trainer import stub_runs
+from tests.trainer.continued_runs import Train
 from tests.trainer.several_runs import Several
+from tests.trainer.small_runs import small_config
 from trainer.many_runs import loop, planned_run
 
 
@@ -47,6 +50,21 @@ def several(tmp_path: Path, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Se
     found = Several(tmp_path, shell, monkeypatch)
     found.has_gpus()
     return found
+
+
+@pytest.fixture
+def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: Shell) -> Train:
+    """`train("-r", "auto")` runs the small configuration in an empty folder, one step an epoch."""
+    config = small_config(
+        trainer__epochs=2, trainer__save_dir="saved", trainer__verbosity=1, data_loader__args__batch_size=78
+    )
+    (tmp_path / "small.json").write_text(json.dumps(config))
+    monkeypatch.chdir(tmp_path)
+
+    def start(*flags: object, config: str | None = "small.json") -> Ended:
+        return shell("train.py", *(["-c", config] if config else []), *flags)
+
+    return start
 
 
 def _make_shallow(patch: pytest.MonkeyPatch) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from base import RunFolder
 from benchmarks.crash_campaign import differences
-from tests.scripts.command_line import Ended, Shell, the_run
+from tests.scripts.command_line import the_run
+from tests.trainer.continued_runs import Train, runs, trained
 from tests.trainer.small_runs import same_weights, small_config, small_trainer, with_changes
 from tests.trainer.stopped_runs import checkpoint_names
 from trainer.continuation import WHERE_NOT_WHAT
@@ -19,34 +19,6 @@ from trainer.run_folders import read_resumed
 from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext
 from utils.files.checkpoint import load_checkpoint
-
-Train = Callable[..., Ended]
-
-
-@pytest.fixture
-def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Train:
-    """`train("-r", "auto")` runs the small configuration in an empty folder, one step an epoch."""
-    config = small_config(
-        trainer__epochs=2, trainer__save_dir="saved", trainer__verbosity=1, data_loader__args__batch_size=78
-    )
-    (tmp_path / "small.json").write_text(json.dumps(config))
-    monkeypatch.chdir(tmp_path)
-    shell = Shell(monkeypatch, capsys)
-
-    def start(*flags: object, config: str | None = "small.json") -> Ended:
-        return shell("train.py", *(["-c", config] if config else []), *flags)
-
-    return start
-
-
-def trained(ended: Ended) -> list[int]:
-    """The epochs that a process has worked on."""
-    assert ended.code == 0, ended
-    return [int(line.split()[1].partition("/")[0]) for line in ended.out.splitlines() if line.startswith("epoch ")]
-
-
-def runs(save_dir: str = "saved", name: str = "small") -> list[Path]:
-    return sorted((Path(save_dir) / "models" / name).iterdir())
 
 
 def test_automatic_continuation_starts_a_run_where_there_is_none_and_finds_it_afterwards(train: Train) -> None:

@@ -43,9 +43,10 @@ def _of_file(path: Path, changed: int) -> Hashable:
 
 
 def _hashable(value: Any) -> Hashable:
-    """Plain data, in which 1 and 1.0 are equal, and 1 and true are not."""
+    """Plain data, in which 1 and 1.0 are the same, and 1 and true are not."""
     if isinstance(value, dict):
         return tuple(sorted((key, _hashable(item)) for key, item in value.items()))
     if isinstance(value, list):
         return tuple(map(_hashable, value))
-    return (isinstance(value, bool), value)
+    whole = isinstance(value, float) and value.is_integer()
+    return (isinstance(value, bool), int(value) if whole else value)

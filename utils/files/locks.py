@@ -20,17 +20,21 @@ _NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL}
 logger = logging.getLogger(__name__)
 
 
-def take_lock(path: Path) -> BaseFileLock | None:
+def take_lock(path: Path, *, patience: float = 0.0) -> BaseFileLock | None:
     """The lock at `path`, taken; None where another process has it. It ends with `release`, or with the process.
 
     On a file system without locks (some network file systems) a warning says so, and it is not taken.
+
+    Args:
+        path: a file, which is made.
+        patience: seconds to wait for the other process.
 
     Raises:
         UserError: the folder can't be written to.
     """
     lock = _lock(path)
     try:
-        _acquire(lock, timeout=0)
+        _acquire(lock, timeout=patience)
     except Timeout:
         return None
     except OSError as error:
