@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from base.batch_shards import BatchShard
+from utils.device_copies import to_device
 
 
 def count_batches(num_images: int, batch_size: int) -> int:
@@ -55,7 +56,7 @@ class Batch(NamedTuple):
 
     def to(self, device: torch.device) -> Batch:
         """The batch with images and targets on a device."""
-        images, targets = (tensor.to(device, non_blocking=True) for tensor in (self.images, self.targets))
+        images, targets = (to_device(tensor, device) for tensor in (self.images, self.targets))
         return self._replace(images=images, targets=targets)
 
     def split(self, count: int) -> list[Batch]:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from utils.device_copies import to_device
 from utils.random_streams import Stream, uniforms
 
 
@@ -83,20 +84,17 @@ class CropFlipRotate(BatchTransform):
         top, left = np.floor(params[:, :2].T * (2 * self.padding + 1)) - self.padding
         mirrored = (params[:, 2] < 0.5) & self.flip
         angle = np.deg2rad((2 * params[:, 3] - 1) * self.degrees)
-
-        def column(values: np.ndarray) -> Tensor:
-            return torch.as_tensor(values.astype(np.float32), device=images.device)[:, None, None]
+        numbers = np.stack((np.cos(angle), np.sin(angle), mirrored, top, left)).astype(np.float32)  # one copy for all
+        cos, sin, mirror, down, right = to_device(numbers, images.device)[..., None, None].unbind()  # each [B, 1, 1]
 
         y = torch.arange(height, dtype=torch.float32, device=images.device)[:, None] - (height - 1) / 2
         x = torch.arange(width, dtype=torch.float32, device=images.device) - (width - 1) / 2
-        cos, sin = column(np.cos(angle)), column(np.sin(angle))
         # where each output pixel comes from, step by step backwards: rotation, flip, crop; all [B, H, W]
         source_y = torch.floor(cos * y + sin * x + height / 2)
         source_x = torch.floor(cos * x - sin * y + width / 2)
         inside = _within(source_y, height) & _within(source_x, width)
-        mirror = column(mirrored)
         source_x = mirror * (width - 1) + (1 - 2 * mirror) * source_x
-        source_y, source_x = source_y + column(top), source_x + column(left)
+        source_y, source_x = source_y + down, source_x + right
         inside &= _within(source_y, height) & _within(source_x, width)
         pixel = (source_y * width + source_x).long().masked_fill_(~inside, 0).view(batch, 1, -1)
         moved = images.flatten(2).gather(2, pixel.expand(-1, channels, -1)).view_as(images)
@@ -126,7 +124,7 @@ class HorizontalFlip(BatchTransform):
             return images
         source = np.arange(len(images))
         source[mirrored] = len(images) + np.arange(len(mirrored))
-        rows, source_rows = (torch.as_tensor(indices, device=images.device) for indices in (mirrored, source))
+        rows, source_rows = (to_device(indices, images.device) for indices in (mirrored, source))
         flipped = images.index_select(0, rows).flip(-1)
         return torch.cat((images, flipped)).index_select(0, source_rows)
 
@@ -151,11 +149,11 @@ class Cutout(BatchTransform):
 
     def transform(self, images: Tensor, params: np.ndarray) -> Tensor:
         """Images [B, 3, H, W] with a hole each."""
-        height, width = images.shape[-2:]
+        sides = np.array(images.shape[-2:])
+        first = np.floor(params * sides).astype(np.int64) - self.size // 2  # [B, 2]
         hole = None
-        for axis, side in enumerate((height, width)):
-            first = np.floor(params[:, axis] * side).astype(np.int64) - self.size // 2
-            start = torch.as_tensor(first, device=images.device)[:, None]
+        for axis, start in enumerate(to_device(first, images.device).split(1, dim=1)):  # [B, 1] each
+            side = images.shape[2 + axis]
             position = torch.arange(side, device=images.device)
             covered = (position >= start) & (position < start + self.size)  # [B, side]
             hole = covered[:, :, None] if hole is None else hole & covered[:, None, :]
@@ -185,7 +183,7 @@ class Normalise(ValueTransform):
 def _scale_and_offset(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
     """What `Normalise` multiplies by and then takes away, one value a channel: each of shape [3, 1, 1]."""
     means, stds = (torch.tensor(values, dtype=torch.float64).view(-1, 1, 1) for values in (mean, std))
-    return (1 / (255 * stds)).float().to(device), (means / stds).float().to(device)
+    return to_device((1 / (255 * stds)).float(), device), to_device((means / stds).float(), device)
 
 
 def _within(position: Tensor, side: int) -> Tensor:

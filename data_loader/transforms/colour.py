@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from itertools import permutations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from data_loader.transforms.batch_transforms import ValueTransform
+from utils.device_copies import to_device
 from utils.random_streams import Stream, uniforms
 
 _GREY = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it
@@ -47,7 +47,7 @@ class ColourJitter(ValueTransform):
 
     def transform_(self, pixels: Tensor, params: np.ndarray) -> None:
         """Pixels [B, 3, H, W] in 0 … 255, which they stay in."""
-        terms = torch.as_tensor(params, device=pixels.device).flatten(1)[..., None, None, None].unbind(1)
+        terms = to_device(params, pixels.device).flatten(1)[..., None, None, None].unbind(1)
         largest = np.abs(params).max(axis=0)  # [3 steps, 3 terms]: what no image of the batch needs is left out
         for step, (largest_factor, needs_mean_grey, needs_own_grey) in enumerate(largest.tolist()):
             factor, mean_weight, own_weight = terms[3 * step : 3 * step + 3]  # each [B, 1, 1, 1]

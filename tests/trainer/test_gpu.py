@@ -127,6 +127,22 @@ def test_a_run_stopped_within_epochs_and_continued_ends_with_the_same_bits(tmp_p
     assert bool(whole["precision"]) == (precision == "fp16")
 
 
+# -- waiting ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [{}, {"combiner__mode": "cutmix", "data_loader__args__cutout": True}])
+def test_a_step_waits_for_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
+    runner = small_trainer(tmp_path, small_config(**changes))
+    train_one_step(runner)  # the first one makes the optimiser's state
+    batch = next(runner.loaders["train"].epoch(1))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        runner.train_step({"train": batch}, Step(1, 1))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    runner.recorder.close()
+
+
 # -- memory -----------------------------------------------------------------------------------------------------------
 
 # 1000 images in one batch keep 692 MB for the backward pass; with activation checkpointing 193 MB

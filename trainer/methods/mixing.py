@@ -19,6 +19,7 @@ from base import BatchShard, Step
 from base.batch_shards import groups
 from model.targets import MixedTargets
 from utils.config.ranges import PositiveFloat, PositiveInt
+from utils.device_copies import to_device
 from utils.random_streams import Stream, generator
 
 
@@ -122,7 +123,7 @@ class Combiner:
         mix_lambda = float(random.beta(alpha, alpha))
         # drawn for the global batch, so that it does not depend on how that is cut; indices count within the shard
         partners = draw_partners(random, shard.total)[shard.begin : shard.end] - shard.begin
-        partner = torch.from_numpy(partners).to(images.device, non_blocking=True)
+        partner = to_device(partners, images.device)
         if mode == "cutmix":
             images, mix_lambda = paste_box(random, images, partner, mix_lambda)
         mixed_targets = MixedTargets(targets, targets[partner], mix_lambda)

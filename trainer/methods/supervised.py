@@ -20,6 +20,7 @@ from model.losses.base import ExpertLoss, at_least_float32
 from model.targets import MixedTargets
 from trainer.methods.base import Method, StepOutput
 from trainer.methods.mixing import Combiner
+from utils.device_copies import to_device
 from utils.random_streams import Stream, generator
 
 __all__ = ["Supervised"]
@@ -99,8 +100,8 @@ class Supervised(Method):
             return None
         shape = (shard.total, backbone.num_experts, backbone.feature_dim)
         drawn = generator(self.seed, Stream.DROPOUT, step.epoch, step.index).random(shape, np.float32)
-        kept = torch.from_numpy(drawn[shard.begin : shard.end] >= probability)
-        return kept.to(next(backbone.parameters()).device, torch.float32) / max(1 - probability, 1e-9)
+        kept = to_device(drawn[shard.begin : shard.end] >= probability, next(backbone.parameters()).device)
+        return kept.to(torch.float32) / max(1 - probability, 1e-9)
 
     @torch.no_grad()
     def _metrics(self, targets: MixedTargets, output: Tensor) -> dict[str, Tensor]:

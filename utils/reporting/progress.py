@@ -6,9 +6,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+_SECONDS = 0.5  # between two looks of a bar
+
 
 def progress_bar(title: str, total: int, unit: str = "img", *, shown: bool = True) -> Any:
     """A bar on standard error that vanishes when it is done; none where nobody watches (no terminal).
+
+    It is redrawn twice a second at most: what it says may have to be fetched from a device, which has to be waited for.
 
     Args:
         title: what is being done.
@@ -17,4 +21,5 @@ def progress_bar(title: str, total: int, unit: str = "img", *, shown: bool = Tru
         shown: false: no bar in any case, since another process shows one.
     """
     hidden = None if shown else True  # None: where there is no terminal
-    return tqdm(total=total, desc=title, unit=unit, leave=False, disable=hidden, dynamic_ncols=True, smoothing=0.1)
+    how = {"leave": False, "dynamic_ncols": True, "smoothing": 0.1, "mininterval": _SECONDS}
+    return tqdm(total=total, desc=title, unit=unit, disable=hidden, **how)
