@@ -27,6 +27,8 @@ def count_batches(num_images: int, batch_size: int) -> int:
 View = Literal["train", "weak", "strong", "test"]
 """How images are augmented: as the configuration says, weakly, strongly, or not at all."""
 
+CPU = torch.device("cpu")
+
 VIEWS: tuple[View, ...] = get_args(View)
 
 Transform = Callable[[Tensor, np.ndarray, View], Tensor]
@@ -127,10 +129,14 @@ class BaseDataLoader(ABC):
         """
 
     @abstractmethod
-    def prepare_views(self, views: tuple[View, ...]) -> None:
+    def prepare_views(self, views: tuple[View, ...], device: torch.device = CPU) -> None:
         """Say which views `transform` will be asked for, if they are not ("train",) alone; before the first epoch.
 
         The workers do the slow transforms of a view that is alone; of several they leave all to `transform`.
+
+        Args:
+            views: each of them once.
+            device: where the batches will be used; images in memory may be moved there for good.
 
         Raises:
             RuntimeError: an epoch has begun with other views.

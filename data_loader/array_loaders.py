@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Annotated, ClassVar, Literal
 
 import numpy as np
@@ -69,6 +70,15 @@ class ArrayDataLoader(ImageDataLoader):
     cutout: bool = False
     max_per_class: PositiveInt | None = None
     verify: bool = True
+
+    @cached_property
+    def images(self) -> ImageSet:
+        """The image set of this loader's split; on the device that asks for batches, where it fits there easily and
+        no transform works image by image, which only the CPU does.
+        """
+        images = self.splits[self.split]
+        on_cpu = any(self.pipelines[view].in_worker for view in self.views)
+        return images if on_cpu or not isinstance(images, ArraySet) else images.near(self.device)
 
     def train_counts(self, targets: np.ndarray) -> np.ndarray:
         """Images to keep of each class [C], given the labels of the whole training split."""

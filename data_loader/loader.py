@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from base import VIEWS, BaseDataLoader, Batch, View
+from base.base_data_loader import CPU
 from data_loader.datasets.contents import Contents
 from data_loader.datasets.image_sets import ArraySet, BatchDataset, ImageSet, ReadBatch
 from data_loader.datasets.longtail import stratified_split
@@ -129,6 +130,7 @@ class ImageDataLoader(BaseDataLoader):
     def __post_init__(self) -> None:
         self.split = "train" if self.training else "test"
         self.views: tuple[View, ...] = ("train",)
+        self.device = CPU
 
     @cached_property
     def splits(self) -> Splits[ImageSet]:
@@ -206,12 +208,12 @@ class ImageDataLoader(BaseDataLoader):
             )
         return pipeline.finish(images, sample_ids)
 
-    def prepare_views(self, views: tuple[View, ...]) -> None:
+    def prepare_views(self, views: tuple[View, ...], device: torch.device = CPU) -> None:
         """Say which views will be asked for; see `BaseDataLoader.prepare_views`."""
         if views != self.views and "_torch_loader" in self.__dict__:
             raise RuntimeError(f"prepare_views({views}): an epoch has begun with {self.views}")
-        self.views = views
-        self.__dict__.pop("images", None)  # how files are read may depend on the views
+        self.views, self.device = views, device
+        self.__dict__.pop("images", None)  # how files are read may depend on the views, and where images lie
 
     def epoch_sample_ids(self, epoch: int) -> np.ndarray:
         """Which sample comes when: int64, shape [num_images, 3]: epoch, sample index, repeat."""
@@ -290,7 +292,7 @@ class ImageDataLoader(BaseDataLoader):
             num_workers=workers,
             prefetch_factor=_PREFETCHED if workers else None,
             persistent_workers=workers > 0,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=workers > 0 and torch.cuda.is_available(),  # by a thread
             timeout=self.worker_timeout if workers else 0,
             multiprocessing_context=loader_processes() if workers else None,
             worker_init_fn=leave_signals_to_the_parent,

@@ -205,7 +205,7 @@ def build_trainer(
     if not distributed.is_main:
         state.meters.reset()  # rank 0 goes on with what all had counted
     for each in loaders.values():
-        each.prepare_views(state.method.views)
+        each.prepare_views(state.method.views, device)
     return Trainer(
         method=state.method,
         engine=build_engine(config, state, device=device, distributed=distributed),

@@ -1,6 +1,8 @@
-"""Copies from this process's memory to a device that the process does not wait for."""
+"""Copies from this process's memory to a device that the process does not wait for, and the room that is there."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import torch
@@ -17,3 +19,8 @@ def to_device(values: np.ndarray | Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda" or tensor.device.type != "cpu":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
+
+
+def free_memory(device: torch.device) -> float:
+    """Bytes that a GPU has free; infinite for the CPU, whose memory holds already what is to be copied."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else math.inf

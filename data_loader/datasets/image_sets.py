@@ -15,7 +15,10 @@ from base import BatchShard
 from data_loader.datasets.contents import Contents, contents_of_array
 from data_loader.sampling import BatchPlan
 from data_loader.transforms.pipeline import Pipeline
+from utils.device_copies import free_memory, to_device
 from utils.errors import UserError
+
+_SHARE = 1 / 16  # of the free memory; CIFAR-LT has 33 MB
 
 
 class ImageSet(ABC):
@@ -69,7 +72,12 @@ class ArraySet(ImageSet):
 
     def read(self, sample_ids: np.ndarray) -> Tensor:
         """The images that sample_ids [B, 3] name: uint8, shape [B, 3, H, W]."""
-        return self.images[torch.from_numpy(sample_ids[:, 1])]
+        return self.images[to_device(sample_ids[:, 1], self.images.device)]
+
+    def near(self, device: torch.device) -> ArraySet:
+        """The same images on a device, where they take a small part of its free memory; else as they are."""
+        size = self.images.numel() * self.images.element_size()
+        return ArraySet(self.images.to(device), self.targets) if size <= _SHARE * free_memory(device) else self
 
     def contents(self) -> Contents:
         """Of the pixels."""
@@ -120,7 +128,12 @@ class BatchDataset(Dataset[ReadBatch]):
         return ReadBatch(self._handed_over(images), targets, plan.sample_ids, plan.shard)
 
     def _handed_over(self, images: Tensor) -> Tensor | np.ndarray:
-        """Moved into shared memory here: the thread in which torch does so would lose the batch where it is full."""
+        """Moved into shared memory here: the thread in which torch does so would lose the batch where it is full.
+
+        What lies on another device than the CPU was read by the process that trains, and stays there.
+        """
+        if images.device.type != "cpu":
+            return images
         if self.shares_memory:
             try:
                 return images.share_memory_()

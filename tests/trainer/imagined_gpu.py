@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from base import BaseDataLoader, Batch
+from data_loader.datasets import image_sets
 from data_loader.loader import ImageDataLoader
 from data_loader.transforms import batch_transforms
 from tests.trainer import small_runs
@@ -68,14 +69,19 @@ class ImaginedGPU:
 
     Args:
         patch: puts everything back after the test.
+
+    Attributes:
+        free: bytes of its memory.
     """
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._mode.cache_enabled = False  # its cache of shapes outlives tests
         self._pinned: list[Tensor] = []
+        self.free = 80e9
         self._optimizer: torch.optim.Optimizer | None = None
         patch.setattr(small_runs, "CPU", GPU)
+        patch.setattr(image_sets, "free_memory", lambda device: self.free)
         patch.setattr(small_runs, "run_config", _really(run_config))
         patch.setattr(small_runs, "build_loaders", _really(_read_loaders))
         patch.setattr(nn.Module, "_apply", _apply)
@@ -97,6 +103,12 @@ class ImaginedGPU:
         trainer.recorder.close()
         self._optimizer = trainer.optimizer
         return trainer
+
+    @contextmanager
+    def there(self) -> Iterator[None]:
+        """With the GPU."""
+        with self._mode:
+            yield
 
     @contextmanager
     def watched(self) -> Iterator[NothingWaits]:

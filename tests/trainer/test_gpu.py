@@ -18,6 +18,7 @@ from torch.nn.parallel import DataParallel
 import model.model as networks
 import trainer.build
 from base import Step
+from data_loader.datasets import image_sets
 from tests.trainer import small_runs
 from tests.trainer.normfree import without_batchnorm
 from tests.trainer.small_runs import CPU, run, small_config, small_trainer
@@ -141,6 +142,14 @@ def test_a_step_waits_for_nothing(tmp_path: Path, changes: dict[str, Any]) -> No
     finally:
         torch.cuda.set_sync_debug_mode("default")
     runner.recorder.close()
+
+
+def test_images_on_the_gpu_give_the_same_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    there = run(tmp_path / "there", small_config())
+    monkeypatch.setattr(image_sets, "free_memory", lambda device: 0)
+    run(tmp_path / "copied", small_config())
+    assert_same_runs(tmp_path / "there", tmp_path / "copied")
+    assert math.isfinite(there["progress"]["history"][-1]["loss"])
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------

@@ -72,6 +72,7 @@ class Reads(TorchDispatchMode):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_forward_pass_and_update_wait_for_nothing(tmp_path: Path, gpu: ImaginedGPU, way: str) -> None:
+    gpu.free = 0  # images are copied batch by batch
     trainer = gpu.trainer(tmp_path, small_config(**NARROW, **WAYS[way]))
     first, second = first_batches(trainer.loaders["train"], 2)
     with gpu.watched() as watcher:
@@ -103,6 +104,7 @@ def test_the_losses_of_several_steps_are_fetched_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gpu: ImaginedGPU
 ) -> None:
     monkeypatch.setattr(loss_guard, "_INTERVAL", 3)
+    gpu.free = 0
     trainer = gpu.trainer(tmp_path, small_config(**NARROW))
     (batch,) = first_batches(trainer.loaders["train"], 1)
     trainer.method.start_epoch(1)
