@@ -65,11 +65,15 @@ def test_without_slurm_a_line_says_so(several: Several, monkeypatch: pytest.Monk
     assert (ended.code, ended.err.startswith("error: --launcher slurm: there is no sbatch")) == (2, True)
 
 
-def test_without_submitit_a_line_says_how_to_install_it(several: Several, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "submitit", None)
-    ended = several("--launcher", "slurm")
+@pytest.mark.parametrize(("launcher", "package"), [("slurm", "submitit"), ("ray", "ray")])
+def test_without_its_package_a_line_says_how_to_install_it(
+    several: Several, launcher: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    ended = several("--launcher", launcher)
     assert ended.code == 2
-    assert ended.err == "error: --launcher slurm needs submitit, which is not installed: pip install submitit\n"
+    told = f"--launcher {launcher} needs {package}, which is not installed: pip install {package}"
+    assert ended.err == f"error: {told}\n"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from trainer.many_runs.combinations import Combination
 from trainer.many_runs.flags import Asked
 from trainer.many_runs.here import Here, shares_of, visible_gpus
 from trainer.many_runs.loop import Failure, Loop
+from trainer.many_runs.on_ray import OnRay
 from trainer.many_runs.on_slurm import OnSlurm
 from trainer.many_runs.places import Place
 from trainer.many_runs.planned_run import FILES, PlannedRun
@@ -78,6 +79,11 @@ def place_for(asked: Asked, runs: Sequence[PlannedRun]) -> Place:
     Raises:
         UserError: the launcher isn't there, or has no such option.
     """
+    if asked.launcher == "ray":
+        cluster = OnRay(asked.options)
+        for line in cluster.remarks([run.job for run in runs]):
+            print(line, flush=True)
+        return cluster
     if asked.launcher == "slurm":
         return OnSlurm(runs[0].frozen.parent / "submitit", asked.options)
     return Here(shares_of(visible_gpus(), each=max(run.job.gpus for run in runs)))

@@ -12,7 +12,7 @@ from utils.config.parser import AUTOMATIC
 from utils.distributed.environment import LaunchEnvironment
 from utils.errors import UserError
 
-LAUNCHERS = ("slurm",)
+LAUNCHERS = ("ray", "slurm")
 _SWEEP_FORM, _OPTION_FORM = "a.b.c=V1,V2", "NAME=VALUE"
 _PLACES = ("name", "trainer.save_dir")  # where runs lie: those of one command lie together
 
@@ -47,7 +47,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--launcher",
         choices=LAUNCHERS,
-        help="who starts the runs: slurm (pip install submitit); default: this command, one "
+        help="who starts the runs: ray (pip install ray) or slurm (pip install submitit); default: this command, one "
         "after the other, or side by side on the GPUs of this machine",
     )
     text = "an option of the launcher, as in slurm_partition=gpu; may be repeated"
