@@ -38,7 +38,9 @@ class TrainerOptions:
             at once what they are on `n_gpu` GPUs.
         activation_checkpointing: keep each block's input only, and compute the block again for the gradient: less
             memory, a third more time.
-        compile: let torch.compile fuse the network's operations.
+        compile: let torch.compile fuse the network's operations; each size of batches has a program of its own.
+            "reduce-overhead" and "max-autotune" are torch.compile's modes: on a GPU a step's kernels are replayed as
+            one CUDA graph; the second also tries which kernels are fastest, which takes long.
         channels_last: keep images with their channels innermost in memory, which convolutions on CPUs and on GPUs in
             half precision are faster with; the results are the same but for rounding.
         on_nonfinite: what to do about a loss that is no finite number: end the run, or skip the step.
@@ -61,7 +63,12 @@ class TrainerOptions:
     precision: PrecisionName = "tf32"
     accumulate_steps: Annotated[int, Range(low=1, high=_MOST_MICRO_BATCHES)] | Literal["auto"] | None = None
     activation_checkpointing: bool = False
-    compile: bool = False
+    compile: bool | Literal["reduce-overhead", "max-autotune"] = False
     channels_last: bool = True
     on_nonfinite: Literal["stop", "skip"] = "stop"
     max_skipped_steps: PositiveInt = 100
+
+    @property
+    def replays_graphs(self) -> bool:
+        """Whether a GPU's kernels are to be replayed as CUDA graphs, of one forward and backward pass a step."""
+        return isinstance(self.compile, str)

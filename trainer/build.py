@@ -38,6 +38,7 @@ from trainer.weights import freeze, initialise, load_weights
 from utils.config.parser import ConfigParser
 from utils.config.sections import build
 from utils.distributed.context import DistributedContext
+from utils.errors import ConfigError, Problem
 from utils.reporting.meters import RunningMeans
 from utils.reporting.tensorboard import Recorder, SilentRecorder
 
@@ -61,7 +62,8 @@ def build_model(config: RunConfig, device: torch.device) -> ExpertModel:
     network.backbone.checkpoints_activations = options.activation_checkpointing
     network.autocast = build_precision(config, device).autocast
     if options.compile:
-        network.compile()
+        mode = options.compile if isinstance(options.compile, str) else None
+        network.compile(mode=mode, dynamic=False)  # the short last batch gets its own: sizes of all are known to each
     return network
 
 
@@ -157,6 +159,11 @@ def build_engine(
     if steps is None:
         steps = max(-(-n_gpu // in_use), 1)
         if steps > 1:
+            if options.replays_graphs:
+                message = (
+                    f"CUDA graphs don't take micro-batches, and n_gpu is {n_gpu} but {in_use} in use: set it to true"
+                )
+                raise ConfigError([Problem("trainer.compile", message)])
             text = "n_gpu is %d but %d in use: accumulating gradients over %d micro-batches"
             logger.info(text, n_gpu, in_use, steps)
     elif steps == "auto":

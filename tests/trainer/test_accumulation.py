@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -254,20 +253,3 @@ def test_activation_checkpointing_runs_each_block_twice(tmp_path: Path, checkpoi
     runner.train_step({"train": next(runner.loaders["train"].epoch(1))}, Step(1, 0))
     runner.recorder.close()
     assert calls() == times * (5 + 5 + 2 * 5)  # two shared stages of five blocks, and a third for each of two experts
-
-
-@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-@pytest.mark.filterwarnings("default")  # the compiler's own: torch 2.11 uses parts of itself that are deprecated
-def test_a_compiled_network_takes_the_same_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stem and a block, else the compiler takes a minute; a linear classifier, see the tests of the model."""
-    architecture = replace(networks.CIFAR, blocks=(1,), widths=(8,), reduced_widths=(8,))
-    monkeypatch.setattr(networks.ResNet32Model, "architecture", architecture)
-    tiny = {"arch__args": {"num_classes": 10, "returns_feat": True}, "loss__args__tau_list": [1]}
-    plain = one_step(tmp_path / "plain", 0, **tiny)
-    torch.compiler.reset()
-    graphs = torch._dynamo.utils.counters["stats"]["unique_graphs"]
-    compiled = one_step(tmp_path / "compiled", 0, trainer__compile=True, **tiny)
-    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == graphs + 1
-    assert compiled.logged == pytest.approx(plain.logged, rel=1e-5)
-    for name, change in plain.added.items():
-        assert (compiled.added[name] - change).norm() < 1e-3 * change.norm(), name

@@ -47,7 +47,7 @@ KEYS = [key for key in schema_keys() if not (key.path.startswith("optimizer.") a
 def _tiny() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         tiny_networks(patch)
-        patch.setattr(ExpertModel, "compile", lambda _: None)  # takes minutes
+        patch.setattr(ExpertModel, "compile", lambda *_, **__: None)  # takes minutes
         register(patch)
         yield
 

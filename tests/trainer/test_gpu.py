@@ -255,6 +255,18 @@ def test_a_compiled_network_takes_the_same_step(tmp_path: Path, monkeypatch: pyt
     assert (all_added(compiled.added) - expected).norm() < 1e-2 * expected.norm()
 
 
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="torch.compile needs a C compiler")
+@pytest.mark.filterwarnings("default")
+@pytest.mark.parametrize("mode", ["reduce-overhead", "max-autotune"])
+def test_replayed_graphs_train_as_well(tmp_path: Path, mode: str) -> None:
+    """Four epochs with a short last batch each, validation, and an update rule that passes twice a step."""
+    config = {**SLOW, "trainer__epochs": 4, "trainer__validate": True, "update_rule": {"type": "SAM"}}
+    plain, replayed = (run(tmp_path / str(way), small_config(**config, trainer__compile=way)) for way in (False, mode))
+    for ours, theirs in zip(replayed["progress"]["history"], plain["progress"]["history"], strict=True):
+        assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-2)
+        assert ours["val_loss"] == pytest.approx(theirs["val_loss"], rel=5e-2)
+
+
 @pytest.mark.usefixtures("_without_batchnorm")
 def test_data_parallel_takes_the_same_step(tmp_path: Path) -> None:
     """On as many GPUs as there are."""

@@ -26,6 +26,22 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
     "τ that are no numbers": ({"loss__args__tau_list": "low;high"}, "loss.args.tau_list", "limits"),
     "limits without limits": ({"loss__args__tau_list": "limits"}, "loss.args.tau_list", "tau_min and tau_max"),
     "limits without one": ({"loss__args__tau_list": "limits", "loss__tau_min": 0}, "loss.args.tau_list", "tau_max"),
+    "graphs of micro-batches": (
+        {"trainer__compile": "reduce-overhead", "trainer__accumulate_steps": 4},
+        "trainer.compile",
+        "does not go with trainer.accumulate_steps 4",
+    ),
+    "graphs of as many as fit": (
+        {"trainer__compile": "max-autotune", "trainer__accumulate_steps": "auto"},
+        "trainer.compile",
+        "does not go with trainer.accumulate_steps auto",
+    ),
+    "graphs in threads": (
+        {"trainer__compile": "reduce-overhead", "trainer__parallel": "dp"},
+        "trainer.compile",
+        "does not go with trainer.parallel dp",
+    ),
+    "a mode that there is not": ({"trainer__compile": "fastest"}, "trainer.compile", "reduce-overhead"),
     "experts' logits withheld": ({"add_extra_info": False}, "add_extra_info", "true"),
     "experts' logits not returned": ({"arch__args__returns_feat": False}, "arch.args.returns_feat", "true"),
     "layer 3 shared alone": (

@@ -191,6 +191,21 @@ def _loaders_are_those_that_the_method_takes(config: RunConfig) -> list[Problem]
     return [Problem(joined("loaders", name), f"is missing: {takes}") for name in missing]
 
 
+def _graphs_take_whole_batches(config: RunConfig) -> list[Problem]:
+    """CUDA graphs reuse the memory of gradients from one pass to the next."""
+    options = config.trainer
+    if not options.replays_graphs:
+        return []
+    others = {"accumulate_steps": options.accumulate_steps not in (None, 1), "parallel": options.parallel == "dp"}
+    return [
+        Problem(
+            "trainer.compile", f"{options.compile} does not go with trainer.{name} {getattr(options, name)}: set true"
+        )
+        for name, excluded in others.items()
+        if excluded
+    ]
+
+
 RULES: tuple[tuple[set[str], Callable[[RunConfig], list[Problem] | Iterator[Problem]]], ...] = (
     ({"name"}, _name_is_one_folder),
     ({"arch"}, _arch_can_be_built),
@@ -204,6 +219,7 @@ RULES: tuple[tuple[set[str], Callable[[RunConfig], list[Problem] | Iterator[Prob
     ({"method"}, _method_asks_for_views_that_there_are),
     ({"method"}, _networks_have_names_of_their_own),
     ({"method", "initialise"}, _method_has_a_network_to_start_from),
+    ({"trainer"}, _graphs_take_whole_batches),
     ({"loaders", "method"}, _loaders_are_those_that_the_method_takes),
 )
 """The sections that a rule reads, and the rule."""

@@ -67,7 +67,7 @@ OVERRIDES: dict[str, tuple[Override, ...]] = {
             "micro-batches that a process takes its share of a batch in; auto: as few as fit into the GPU",
         ),
         ("--activation_checkpointing", "trainer.activation_checkpointing", "true: less memory, more time", _switch),
-        ("--compile", "trainer.compile", "true: torch.compile the network", _switch),
+        ("--compile", "trainer.compile", "true, reduce-overhead or max-autotune: torch.compile the network", _switch),
         ("--channels_last", "trainer.channels_last", "false: images with their channels outermost", _switch),
         ("--sync_batchnorm", "trainer.sync_batchnorm", "true: BatchNorm over the images of all GPUs", _switch),
     ),
