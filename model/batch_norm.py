@@ -7,7 +7,8 @@ contiguous images has float64 sums. At M = 131,072 (a CIFAR batch of 128) mean a
 from the truth then, and a ResNet-32's gradient six times. Here k·C channels of M/k values are summed by the same
 kernel (the memory is the same, read as [M/k, k·C]), and the k parts are added in float64.
 
-Where there are functions in C (`model.fused_batch_norm`), they do all of it, what follows the normalisation included.
+Where there are functions in C (`model.fused_batch_norm`), they do all of it, what follows the normalisation included,
+in evaluation and for bfloat16 images, too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from model.fused_batch_norm import fused_batch_norm, fused_kernels
+from model.fused_batch_norm import DTYPES, fused_batch_norm, fused_kernels, fused_scaling
 from model.kernels.kernels import suits
 
 __all__ = ["BatchNorm2d", "norm_relu"]
@@ -31,7 +32,7 @@ _aten = torch.ops.aten
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """`torch.nn.BatchNorm2d` with exact sums for float32 images in channels-last memory on a CPU."""
+    """`torch.nn.BatchNorm2d` with exact sums for images in channels-last memory on a CPU."""
 
     def forward(self, images: Tensor, skip: Tensor | None = None, *, relu: bool = False) -> Tensor:
         """[B, C, H, W] → the same shape; in training mode the running statistics move by `momentum`.
@@ -44,7 +45,10 @@ class BatchNorm2d(nn.BatchNorm2d):
             relu: whether ReLU is applied to the sum.
         """
         values = images.numel() // self.num_features
-        if self.training and values >= _WORTH_A_CALL and suits(images) and fused_kernels() is not None:
+        fused = values >= _WORTH_A_CALL and self._can_be_fused(images, skip)
+        if fused and not self.training and not torch.is_grad_enabled():
+            return fused_scaling(images, *self._scale_and_shift(), skip, relu=relu)
+        if fused and self.training:
             output, *statistics = fused_batch_norm(images, self.weight, self.bias, skip, eps=self.eps, relu=relu)
             self._follow(*statistics, values=values)
             return output
@@ -54,6 +58,23 @@ class BatchNorm2d(nn.BatchNorm2d):
         else:
             output = super().forward(images)
         return _finished(output, skip, relu=relu)
+
+    def _can_be_fused(self, images: Tensor, skip: Tensor | None) -> bool:
+        """Whether there are functions in C for them."""
+        return (
+            suits(images, *DTYPES)
+            and self.weight.dtype == torch.float32
+            and (skip is None or skip.dtype == images.dtype)
+            and fused_kernels(images.dtype) is not None
+        )
+
+    def _scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """What the running statistics come to, for each channel: computed in float64, [C] in float32."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        scale = self.weight.double() * (self.running_var.double() + self.eps).rsqrt()
+        shift = self.bias.double() - self.running_mean.double() * scale
+        return scale.float(), shift.float()
 
     def _follow(self, mean: Tensor, var: Tensor, *, values: int) -> None:
         """Move the running statistics towards a batch's mean and biased variance, of so many values a channel."""

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from model.kernels.kernels import LANES, call, kernels, suits
+from model.kernels.kernels import LANES, UNITS, call, kernels, suits
 
 __all__ = ["Conv2d", "weight_gradient"]
 
@@ -41,7 +41,8 @@ class Conv2d(nn.Conv2d):
         """Whether the kernel is for such a convolution and such images."""
         geometry = (self.kernel_size, self.stride, self.padding, self.dilation, self.groups, self.padding_mode)
         return (
-            suits(images)
+            suits(images, torch.float32)
+            and not torch.is_autocast_enabled("cpu")
             and torch.is_grad_enabled()
             and self.weight.requires_grad
             and self.weight.dtype == torch.float32
@@ -111,8 +112,8 @@ def _call(kernel: ctypes.CDLL, images: Tensor, grad: Tensor) -> Tensor:
 
 @cache
 def _kernel() -> ctypes.CDLL | None:
-    """The compiled kernel, tried on a small batch; None where it can't be had."""
-    kernel = kernels("weight_gradient")
+    """The compiled kernel, tried on a small batch; None where it can't be had, or oneDNN's is as fast: with AVX-512."""
+    kernel = kernels("weight_gradient") if UNITS == "AVX2" else None
     return kernel if kernel is not None and _is_right(kernel) else None
 
 

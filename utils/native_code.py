@@ -15,6 +15,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -24,19 +25,24 @@ _LONGEST = 120.0  # seconds for a compiler
 _logger = logging.getLogger(__name__)
 
 
-def load_c(source: Path) -> ctypes.CDLL | None:
+def load_c(source: Path, *definitions: str) -> ctypes.CDLL | None:
     """The functions of a C file; None where they can't be had: no compiler, or what it makes can't be loaded.
 
     The compiler is the one that the environment variable CC names, else cc, gcc or clang. `CC=none` is no compiler.
+
+    Args:
+        source: the file.
+        definitions: of macros: "NAME" or "NAME=VALUE".
     """
     compiler = _compiler()
     if compiler is None:
         return None
+    flags = (*_FLAGS, *(f"-D{definition}" for definition in definitions))
     try:
-        key = _key(compiler, source)
+        key = _key(compiler, source, flags)
         kept = _cache_folder() / f"{source.stem}-{key}.so"
         if not kept.is_file():
-            return _compile(compiler, source, kept)
+            return _compile(compiler, flags, source, kept)
         return ctypes.CDLL(str(kept), mode=os.RTLD_NOW)
     except (OSError, subprocess.SubprocessError) as error:
         _logger.debug("%s isn't used: %s", source.name, error)
@@ -53,10 +59,10 @@ def _compiler() -> list[str] | None:
     return None
 
 
-def _key(compiler: list[str], source: Path) -> str:
-    """Of what the compiled file depends on: source, compiler, processor."""
+def _key(compiler: list[str], source: Path, flags: Sequence[str]) -> str:
+    """Of what the compiled file depends on: source, compiler, flags, processor."""
     version = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=_LONGEST).stdout
-    parts = [source.read_bytes(), version, " ".join(_FLAGS).encode(), platform.machine().encode(), _processor()]
+    parts = [source.read_bytes(), version, " ".join(flags).encode(), platform.machine().encode(), _processor()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
 
 
@@ -70,12 +76,12 @@ def _cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "balpoe"
 
 
-def _compile(compiler: list[str], source: Path, kept: Path) -> ctypes.CDLL:
+def _compile(compiler: list[str], flags: Sequence[str], source: Path, kept: Path) -> ctypes.CDLL:
     """Compile and load, and keep the file where its folder can be written to."""
     with tempfile.TemporaryDirectory() as folder:
         compiled, library = Path(folder, "compiled.o"), Path(folder, kept.name)
         # in two steps: linked with -fopenmp, it would bring threads of its own
-        for arguments in ([*_FLAGS, "-c", str(source), "-o", str(compiled)], ["-shared", compiled, "-o", library]):
+        for arguments in ([*flags, "-c", str(source), "-o", str(compiled)], ["-shared", compiled, "-o", library]):
             subprocess.run([*compiler, *arguments], capture_output=True, check=True, timeout=_LONGEST)
         functions = ctypes.CDLL(str(library), mode=os.RTLD_NOW)
         _keep(library, kept)

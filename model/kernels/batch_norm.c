@@ -1,22 +1,41 @@
-/* Batch normalisation of float32 images in channels-last memory, with what follows it: a shortcut's addition and ReLU.
+/* Batch normalisation of images in channels-last memory, with what follows it: a shortcut's addition and ReLU.
 
-   images, grads, outputs, skip: [values, channels], values = B * H * W; channels is a multiple of 8.
-   Sums are added up in float32 over at most ROWS values, and those sums in double. sums [threads, 2, channels] begin at
+   images, grads, outputs, skip: [values, channels] as `number`, values = B * H * W; channels is a multiple of LANES.
+   `number` is float, or bfloat16 where BFLOAT16 is defined: everything is computed in float all the same.
+   Sums are added up in float over at most ROWS values, and those sums in double. sums [threads, 2, channels] begin at
    zero. */
 
 #include <math.h>
 #include <stddef.h>
 
-typedef float vector __attribute__((vector_size(32), aligned(4), may_alias));
-typedef int mask __attribute__((vector_size(32)));
+typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int mask __attribute__((vector_size(4 * LANES)));
 
-enum { LANES = 8, ROWS = 256, AT_ONCE = 4 };
+enum { ROWS = 256, AT_ONCE = 4 };
 
 static long least(long a, long b) { return a < b ? a : b; }
 
-static vector load(const float *from) { return *(const vector *)from; }
+static vector load_floats(const float *from) { return *(const vector *)from; }
 
-static void store(float *to, vector values) { *(vector *)to = values; }
+#ifdef BFLOAT16 /* the upper half of a float; LANES is 16 */
+#include <immintrin.h>
+typedef unsigned short number;
+
+static vector load(const number *from) {
+    const __m512i bits = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)from));
+    return (vector)_mm512_slli_epi32(bits, 16);
+}
+
+static void store(number *to, vector values) {
+    _mm256_storeu_si256((__m256i *)to, (__m256i)_mm512_cvtneps_pbh((__m512)values));
+}
+#else
+typedef float number;
+
+static vector load(const number *from) { return load_floats(from); }
+
+static void store(number *to, vector values) { *(vector *)to = values; }
+#endif
 
 /* values where the output was positive, else 0; what is no number is passed on */
 static vector passed(vector values, vector outputs) {
@@ -24,81 +43,77 @@ static vector passed(vector values, vector outputs) {
     return (vector)((mask)values & ~(outputs <= zero));
 }
 
-/* sums[t][0][c] = sum of thread t's values, sums[t][1][c] = of their squares; within a block about the block's mean. */
-static void statistics(const float *images, double *sums, long values, long channels, long threads) {
-#pragma omp parallel for num_threads(threads) schedule(static, 1)
-    for (long thread = 0; thread < threads; thread++) {
-        double *of_thread = sums + thread * 2 * channels;
-        const long end = (thread + 1) * values / threads;
-        for (long begin = thread * values / threads; begin < end; begin += ROWS) {
-            const long rows = least(ROWS, end - begin);
-            for (long c = 0; c < channels; c += LANES) {
-                const float *from = images + begin * channels + c;
-                vector total[AT_ONCE] = {{0}}, squares[AT_ONCE] = {{0}};
-                for (long row = 0; row < rows; row++) total[row % AT_ONCE] += load(from + row * channels);
-                const vector mean = (total[0] + total[1] + (total[2] + total[3])) / (float)rows;
-                for (long row = 0; row < rows; row++) {
-                    const vector distance = load(from + row * channels) - mean;
-                    squares[row % AT_ONCE] += distance * distance;
-                }
-                const vector square = squares[0] + squares[1] + (squares[2] + squares[3]);
-                for (int lane = 0; lane < LANES; lane++) {
-                    of_thread[c + lane] += rows * (double)mean[lane];
-                    of_thread[channels + c + lane] += square[lane] + rows * (double)mean[lane] * mean[lane];
-                }
+#define INLINE static inline __attribute__((always_inline))
+
+/* A row's part in two sums of `add_rows`. */
+INLINE void add_row(const number *grads, const number *images, const number *outputs, vector centre, long at,
+                    vector *plain, vector *weighted) {
+    const vector distance = load(images + at) - centre;
+    vector factor = grads == NULL ? distance : load(grads + at);
+    if (outputs != NULL) factor = passed(factor, load(outputs + at));
+    *plain += factor;
+    *weighted += factor * distance;
+}
+
+/* With x of images and g of grads that ReLU let through, over rows begin ... end: sums[0] += g, sums[1] += g * (x - mean).
+   Without grads: sums[0] += x, sums[1] += x * x, within a block about its first row. outputs may be NULL: no ReLU. */
+INLINE void add_rows(const number *grads, const number *images, const number *outputs, const float *mean, double *sums,
+                     long begin, long end, long channels) {
+    for (; begin < end; begin += ROWS) {
+        const long rows = least(ROWS, end - begin);
+        for (long c = 0; c < channels; c += LANES) {
+            const long start = begin * channels + c;
+            const vector centre = grads == NULL ? load(images + start) : load_floats(mean + c);
+            vector plain[AT_ONCE] = {{0}}, weighted[AT_ONCE] = {{0}};
+            long row = 0;
+            for (; row < rows - rows % AT_ONCE; row += AT_ONCE)
+                for (int each = 0; each < AT_ONCE; each++)
+                    add_row(grads, images, outputs, centre, start + (row + each) * channels, plain + each, weighted + each);
+            for (; row < rows; row++) add_row(grads, images, outputs, centre, start + row * channels, plain, weighted);
+            const vector sum = plain[0] + plain[1] + (plain[2] + plain[3]);
+            const vector weighted_sum = weighted[0] + weighted[1] + (weighted[2] + weighted[3]);
+            for (int lane = 0; lane < LANES; lane++) {
+                const double about = grads == NULL ? centre[lane] : 0;
+                sums[c + lane] += sum[lane] + rows * about;
+                sums[channels + c + lane] += weighted_sum[lane] + 2 * about * sum[lane] + rows * about * about;
             }
         }
     }
 }
 
 /* outputs = ReLU(images * scale + shift + skip); skip may be NULL, without relu there is no ReLU. */
-static void normalise(const float *images, const float *skip, float *outputs, const float *scale, const float *shift, long relu,
-               long values, long channels, long threads) {
+void normalise(const number *images, const number *skip, number *outputs, const float *scale, const float *shift,
+               long relu, long values, long channels, long threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long row = 0; row < values; row++)
         for (long c = 0; c < channels; c += LANES) {
             const long at = row * channels + c;
-            vector found = load(images + at) * load(scale + c) + load(shift + c);
+            vector found = load(images + at) * load_floats(scale + c) + load_floats(shift + c);
             if (skip != NULL) found += load(skip + at);
             store(outputs + at, relu ? passed(found, found) : found);
         }
 }
 
-/* sums[t][0][c] = sum of thread t's grads that ReLU let through, sums[t][1][c] = of grads * (images - mean). outputs is
-   NULL without ReLU. */
-static void gradient_sums(const float *grads, const float *images, const float *outputs, const float *mean, double *sums,
+/* sums [threads, 2, channels] += what `add_rows` adds up, each thread a part of the rows. */
+static void add_up(const number *grads, const number *images, const number *outputs, const float *mean, double *sums,
                    long values, long channels, long threads) {
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (long thread = 0; thread < threads; thread++) {
         double *of_thread = sums + thread * 2 * channels;
-        const long end = (thread + 1) * values / threads;
-        for (long begin = thread * values / threads; begin < end; begin += ROWS) {
-            const long rows = least(ROWS, end - begin);
-            for (long c = 0; c < channels; c += LANES) {
-                vector plain[AT_ONCE] = {{0}}, weighted[AT_ONCE] = {{0}};
-                const vector centre = load(mean + c);
-                for (long row = 0; row < rows; row++) {
-                    const long at = (begin + row) * channels + c;
-                    vector grad = load(grads + at);
-                    if (outputs != NULL) grad = passed(grad, load(outputs + at));
-                    plain[row % AT_ONCE] += grad;
-                    weighted[row % AT_ONCE] += grad * (load(images + at) - centre);
-                }
-                const vector sum = plain[0] + plain[1] + (plain[2] + plain[3]);
-                const vector weighted_sum = weighted[0] + weighted[1] + (weighted[2] + weighted[3]);
-                for (int lane = 0; lane < LANES; lane++) {
-                    of_thread[c + lane] += sum[lane];
-                    of_thread[channels + c + lane] += weighted_sum[lane];
-                }
-            }
-        }
+        const long begin = thread * values / threads, end = (thread + 1) * values / threads;
+        if (grads == NULL)
+            add_rows(NULL, images, NULL, NULL, of_thread, begin, end, channels);
+        else if (outputs == NULL)
+            add_rows(grads, images, NULL, mean, of_thread, begin, end, channels);
+        else
+            add_rows(grads, images, outputs, mean, of_thread, begin, end, channels);
     }
 }
 
 /* of_images = a * grads + b * (images - mean) + c, of_skip = grads, with grads that ReLU let through. of_skip may be
    NULL, outputs is NULL without ReLU. */
-static void gradients(const float *grads, const float *images, const float *outputs, const float *mean, const float *a,
-               const float *b, const float *c, float *of_images, float *of_skip, long values, long channels,
+static void gradients(const number *grads, const number *images, const number *outputs, const float *mean, const float *a,
+               const float *b, const float *c, number *of_images, number *of_skip, long values, long channels,
                long threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long row = 0; row < values; row++)
@@ -106,8 +121,8 @@ static void gradients(const float *grads, const float *images, const float *outp
             const long at = row * channels + channel;
             vector grad = load(grads + at);
             if (outputs != NULL) grad = passed(grad, load(outputs + at));
-            const vector distance = load(images + at) - load(mean + channel);
-            store(of_images + at, load(a + channel) * grad + (load(b + channel) * distance + load(c + channel)));
+            const vector distance = load(images + at) - load_floats(mean + channel);
+            store(of_images + at, load_floats(a + channel) * grad + (load_floats(b + channel) * distance + load_floats(c + channel)));
             if (of_skip != NULL) store(of_skip + at, grad);
         }
 }
@@ -120,11 +135,11 @@ static double over_threads(const double *sums, long which, long channel, long ch
 
 /* outputs = ReLU(weight * (images - mean) / sqrt(var + eps) + bias + skip); skip may be NULL.
    of_channels [4, channels]: mean, biased variance, and two rows to work in. inverse_std [channels]. */
-void forward(const float *images, const float *skip, float *outputs, const float *weight, const float *bias,
+void forward(const number *images, const number *skip, number *outputs, const float *weight, const float *bias,
              double *sums, float *of_channels, double *inverse_std, double eps, long relu, long values, long channels,
              long threads) {
     float *scale = of_channels + 2 * channels, *shift = of_channels + 3 * channels;
-    statistics(images, sums, values, channels, threads);
+    add_up(NULL, images, NULL, NULL, sums, values, channels, threads);
     for (long c = 0; c < channels; c++) {
         const double mean = over_threads(sums, 0, c, channels, threads) / values;
         const double var = over_threads(sums, 1, c, channels, threads) / values - mean * mean;
@@ -140,11 +155,11 @@ void forward(const float *images, const float *skip, float *outputs, const float
 /* With y = weight * n + bias and n = (x - mean) / std: of weight sum(g * n), of bias sum(g), of x
    weight / std * (g - of_bias / values - n * of_weight / values).
    of_channels [5, channels]: gradients of weight and bias, and three rows to work in. */
-void backward(const float *grads, const float *images, const float *outputs, const float *mean,
-              const double *inverse_std, const float *weight, double *sums, float *of_channels, float *of_images,
-              float *of_skip, long values, long channels, long threads) {
+void backward(const number *grads, const number *images, const number *outputs, const float *mean,
+              const double *inverse_std, const float *weight, double *sums, float *of_channels, number *of_images,
+              number *of_skip, long values, long channels, long threads) {
     float *a = of_channels + 2 * channels, *b = of_channels + 3 * channels, *c = of_channels + 4 * channels;
-    gradient_sums(grads, images, outputs, mean, sums, values, channels, threads);
+    add_up(grads, images, outputs, mean, sums, values, channels, threads);
     for (long channel = 0; channel < channels; channel++) {
         const double of_bias = over_threads(sums, 0, channel, channels, threads);
         const double of_weight = over_threads(sums, 1, channel, channels, threads) * inverse_std[channel];

@@ -11,32 +11,34 @@ from torch import Tensor
 
 from utils.native_code import load_c
 
-LANES = 8  # numbers in a register: channels are multiples of it
+UNITS = torch.backends.cpu.get_cpu_capability()
+"""The widest units of this processor: "AVX2", "AVX512" or others."""
+LANES = 16 if UNITS == "AVX512" else 8
+"""float32 numbers in a register: channels are multiples of it."""
 _FOLDER = Path(__file__).parent
 
 
 @cache
-def kernels(name: str) -> ctypes.CDLL | None:
+def kernels(name: str, *definitions: str) -> ctypes.CDLL | None:
     """The functions of `name`.c in this folder, compiled at their first use; None where they can't be had.
 
-    None, too, on processors on which they have not been measured: those with AVX-512, and those without AVX2.
+    Args:
+        name: of the file.
+        definitions: of its macros, besides LANES: "NAME" or "NAME=VALUE".
     """
-    if torch.backends.cpu.get_cpu_capability() != "AVX2":
-        return None
-    return load_c(_FOLDER / f"{name}.c")
+    return load_c(_FOLDER / f"{name}.c", f"LANES={LANES}", *definitions)
 
 
-def suits(images: Tensor) -> bool:
-    """Whether images [B, C, H, W] are as the functions read them: float32, channels last, on a CPU, C in registers."""
+def suits(images: Tensor, *dtypes: torch.dtype) -> bool:
+    """Whether images [B, C, H, W] are as the functions read them: of such a dtype, channels last, on a CPU."""
     return (
         not torch.compiler.is_compiling()
         and type(images) is Tensor  # no stand-in that counts operations
         and images.device.type == "cpu"
-        and images.dtype == torch.float32
+        and images.dtype in dtypes
         and images.dim() == 4
         and images.size(1) % LANES == 0
         and images.is_contiguous(memory_format=torch.channels_last)
-        and not torch.is_autocast_enabled("cpu")
     )
 
 

@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef float vector __attribute__((vector_size(32), aligned(4), may_alias));
+typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
-enum { LANES = 8, STRIP_BYTES = 16384 };
+enum { STRIP_BYTES = 16384 };
 
 /* One pass: VECTORS x LANES output channels, INPUTS input channels. */
 #define DEFINE_PASS(NAME, VECTORS, INPUTS)                                                                             \

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from model import batch_norm
 from model.batch_norm import BatchNorm2d
-from model.fused_batch_norm import fused_kernels
+from model.fused_batch_norm import fused_kernels, fused_scaling
 from model.model import ResNet32Model
 
 MANY = (64, 16, 32, 16)  # B, C, H, W: 32,768 values of a channel
@@ -27,9 +27,9 @@ def _layer(channels: int, kind: type[nn.BatchNorm2d], dtype: torch.dtype) -> nn.
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both ways to exact sums."""
     if request.param == "sums in parts":
-        monkeypatch.setattr(batch_norm, "fused_kernels", lambda: None)
-    elif fused_kernels() is None:
-        pytest.skip("no functions in C here: a processor with AVX-512 or without AVX2, or no C compiler")
+        monkeypatch.setattr(batch_norm, "fused_kernels", lambda _: None)
+    elif fused_kernels(torch.float32) is None:
+        pytest.skip("no functions in C here: a processor without AVX2, or no C compiler")
 
 
 def _results(
@@ -40,13 +40,16 @@ def _results(
     *,
     relu: bool = False,
     with_skip: bool = False,
+    stored: torch.dtype | None = None,
 ) -> dict[str, Tensor]:
-    """Output, gradients and running statistics after one batch, as float64."""
+    """Output, gradients and running statistics after one batch, as float64; what goes in is rounded to `stored`."""
     generator = torch.Generator().manual_seed(0)
     images, noise, skip = (torch.randn(shape, generator=generator) + 0.3 for _ in range(3))
     grad = images + noise  # so that no sum is near zero, where relative errors mean nothing
-    images, grad, skip = (tensor.to(dtype).contiguous(memory_format=memory_format) for tensor in (images, grad, skip))
-    layer = _layer(shape[1], kind, dtype)
+    images, grad, skip = (
+        tensor.to(stored).to(dtype).contiguous(memory_format=memory_format) for tensor in (images, grad, skip)
+    )
+    layer = _layer(shape[1], kind, torch.float32 if dtype == torch.bfloat16 else dtype)
     images.requires_grad_()
     skip.requires_grad_(with_skip)
     if kind is BatchNorm2d:
@@ -91,12 +94,45 @@ def test_shortcut_and_relu_are_those_of_float64(shape: tuple[int, ...], *, relu:
     assert max(gradients.values()) < (2e-3 if relu else 1e-6)
 
 
+@pytest.fixture
+def bfloat16() -> None:
+    """There are functions for it."""
+    if fused_kernels(torch.bfloat16) is None:
+        pytest.skip("no functions in C for bfloat16 here: a processor without units for it, or no C compiler")
+
+
+@pytest.mark.usefixtures("bfloat16")
+@pytest.mark.parametrize("with_skip", [False, True])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("shape", [MANY, (17, 48, 31, 32), (1, 16, 23, 23)], ids=str)
+def test_in_bfloat16_only_the_results_are_rounded(shape: tuple[int, ...], *, relu: bool, with_skip: bool) -> None:
+    """Images come and go in bfloat16, whose numbers lie 2⁻⁸ apart; the sums over them are as exact as ever."""
+    options = {"relu": relu, "with_skip": with_skip, "stored": torch.bfloat16}
+    truth = _results(nn.BatchNorm2d, shape, torch.float64, torch.contiguous_format, **options)
+    own = _results(BatchNorm2d, shape, torch.bfloat16, torch.channels_last, **options)
+    errors = _errors(own, truth)
+    assert max(errors[name] for name in ("running_mean", "running_var")) < 1e-6
+    assert errors["output"] < 2**-9
+    assert max(errors[name] for name in ("weight", "bias")) < (1e-4 if relu else 1e-6)
+    assert max(errors[name] for name in ("images", "skip") if name in errors) < (4e-3 if relu else 2**-9)
+
+
+@pytest.mark.usefixtures("bfloat16")
+def test_numbers_are_rounded_to_the_nearest_bfloat16_and_what_is_none_stays_none() -> None:
+    """Scale 1 and shift 0 hand float32 sums of two bfloat16 numbers to the rounding, which is PyTorch's."""
+    values = torch.randn(32, 16, 8, 8, generator=torch.Generator().manual_seed(0)).exp()
+    images, skip = (part.bfloat16().contiguous(memory_format=torch.channels_last) for part in (values, values.sin()))
+    images[0, :4, 0, 0] = torch.tensor([float("nan"), float("inf"), -float("inf"), 3e38]).bfloat16()
+    found = fused_scaling(images, torch.ones(16), torch.zeros(16), skip, relu=False)
+    assert torch.equal(found.nan_to_num(7), (images.float() + skip.float()).bfloat16().nan_to_num(7))
+
+
 @pytest.mark.usefixtures("way")
 def test_a_batch_normalised_by_hand() -> None:
     """Values 1 and 3 half and half: mean 2, standard deviation 1; weight 2, bias −1, a shortcut of 0.5."""
-    images = torch.tensor([1.0, 3.0]).repeat(8 * 32 * 32 // 2)[:, None].expand(-1, 8)  # [M, C]
-    images = images.reshape(8, 32, 32, 8).permute(0, 3, 1, 2)  # channels last
-    layer = BatchNorm2d(8, eps=1e-12)
+    images = torch.tensor([1.0, 3.0]).repeat(8 * 32 * 32 // 2)[:, None].expand(-1, 16)  # [M, C]
+    images = images.reshape(8, 32, 32, 16).permute(0, 3, 1, 2)  # channels last
+    layer = BatchNorm2d(16, eps=1e-12)
     with torch.no_grad():
         layer.weight.fill_(2.0)
         layer.bias.fill_(-1.0)
@@ -156,8 +192,29 @@ def test_the_output_is_ten_times_nearer_to_float64_than_the_kernel_for_channels_
     assert all(10 * own[name] < plain[name] for name in ("output", "images"))
 
 
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("with_skip", [False, True])
+@pytest.mark.parametrize("relu", [False, True])
+def test_in_evaluation_without_gradients_it_is_that_of_float64(*, relu: bool, with_skip: bool) -> None:
+    images, skip = torch.randn(2, *MANY, generator=torch.Generator().manual_seed(1)).contiguous()
+    given = [tensor.contiguous(memory_format=torch.channels_last) for tensor in (images, skip)]
+    own, true = (
+        _layer(16, kind, dtype).eval()
+        for kind, dtype in ((BatchNorm2d, torch.float32), (nn.BatchNorm2d, torch.float64))
+    )
+    for layer in (own, true):
+        layer.running_mean.copy_(torch.linspace(-1, 1, 16))
+        layer.running_var.copy_(torch.linspace(0.1, 2, 16))
+    with torch.inference_mode():
+        found = own(given[0], given[1] if with_skip else None, relu=relu)
+        expected = true(images.double()) + (skip.double() if with_skip else 0)
+    expected = expected.relu() if relu else expected
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert (found - expected).norm() < 1e-7 * expected.norm()
+
+
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
-def test_in_evaluation_it_is_torchs_to_the_bit(memory_format: torch.memory_format) -> None:
+def test_in_evaluation_with_gradients_it_is_torchs_to_the_bit(memory_format: torch.memory_format) -> None:
     images = torch.randn(MANY, generator=torch.Generator().manual_seed(1)).contiguous(memory_format=memory_format)
     outputs = [_layer(16, kind, torch.float32).eval()(images) for kind in (BatchNorm2d, nn.BatchNorm2d)]
     assert torch.equal(*outputs)

@@ -52,6 +52,15 @@ def test_another_source_is_compiled_anew(source: Path, cache: Path) -> None:
 
 
 @needs_compiler
+def test_a_macro_is_part_of_what_is_compiled(source: Path, cache: Path) -> None:
+    source.write_text("long factor(void) { return FACTOR; }\n")
+    found = [load_c(source, f"FACTOR={factor}") for factor in (3, 5)]
+    assert [functions and functions.factor() for functions in found] == [3, 5]
+    assert load_c(source) is None
+    assert len(list((cache / "balpoe").iterdir())) == 2
+
+
+@needs_compiler
 def test_where_it_cant_be_kept_it_is_used_all_the_same(source: Path, cache: Path) -> None:
     cache.write_text("a file where the folder should be")
     functions = load_c(source)
@@ -69,7 +78,7 @@ def test_what_cant_be_compiled_or_loaded_is_none(source: Path, cache: Path, cont
 
 @needs_compiler
 def test_a_damaged_file_in_the_cache_is_none_and_no_crash(source: Path, cache: Path) -> None:
-    key = native_code._key(native_code._compiler() or [], source)
+    key = native_code._key(native_code._compiler() or [], source, native_code._FLAGS)
     (cache / "balpoe").mkdir(parents=True)
     (cache / "balpoe" / f"twice-{key}.so").write_bytes(b"half a file")
     assert load_c(source) is None
