@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from base import RunFolder
+from benchmarks.alternating import IN_BF16, OURS
 from benchmarks.plain import PlainImages, PlainNetwork
 from data_loader.datasets.image_sets import ImageSet
 from model.priors import log_prior
 from tests.data_loader.cifar_files import write_cifar
 from trainer.build import build_trainer
 from trainer.config.run_config import run_config
+from trainer.engine.precision import Precision, fastest_safe
 from trainer.loaders import build_loaders
 from trainer.trainer import Trainer
 from utils.allocator import keep_freed_memory
@@ -24,6 +29,7 @@ from utils.config.parser import ConfigParser
 RECIPE = Path("configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json")
 CLASSES, BATCH = 100, 128
 TAUS = (0.0, 1.0, 2.0)
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -43,6 +49,24 @@ class CifarRun:
     train: PlainImages
     test: PlainImages
     log_prior: torch.Tensor
+
+    def training_gflop(self) -> float:
+        """Of an image: twice a multiply-add, forward and (twice as much) backward."""
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self.plain(torch.zeros(1, 3, 32, 32))
+        return 3 * counter.get_total_flops() / 1e9
+
+    def in_each_precision(self, way: Callable[[], object]) -> dict[str, Callable[[], object]]:
+        """The same in float32, and in bfloat16 where this processor multiplies matrices in it."""
+
+        def run(precision: Precision) -> None:
+            self.trainer.method.network.autocast = precision.autocast
+            way()
+
+        precisions = {OURS: Precision("fp32", _CPU)}
+        if fastest_safe(_CPU) == "bf16":
+            precisions[IN_BF16] = Precision("bf16", _CPU)
+        return {title: partial(run, precision) for title, precision in precisions.items()}
 
     def plain_optimizer(self) -> torch.optim.SGD:
         """As the recipe has it."""
@@ -76,7 +100,7 @@ def cifar_run(folder: Path, *, largest_class: int, test_images: int) -> CifarRun
         typed,
         parser=parser,
         loaders=loaders,
-        device=torch.device("cpu"),
+        device=_CPU,
         folder=RunFolder(run_folder),
         resumed=None,
         distributed=None,

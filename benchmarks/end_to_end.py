@@ -26,8 +26,9 @@ def measured(rounds: int, *, steps: int = 8) -> Comparison:
     """Both by turns, an epoch of about `steps` batches a round."""
     with tempfile.TemporaryDirectory() as folder:
         run = cifar_run(Path(folder), largest_class=round(steps * BATCH / _SHARE), test_images=100)
-        ways = {PLAIN: plain_epoch(run), "ours": our_epoch(run), "loading alone": our_loading(run)}
-        return by_turns("training epoch", ways, amount=len(run.train), unit="images/s", rounds=rounds)
+        ways = {PLAIN: plain_epoch(run), **run.in_each_precision(our_epoch(run)), "loading alone": our_loading(run)}
+        gflop = run.training_gflop()
+        return by_turns("training epoch", ways, amount=len(run.train), unit="images/s", rounds=rounds, gflop=gflop)
 
 
 def plain_epoch(run: CifarRun) -> Callable[[], None]:

@@ -41,12 +41,12 @@ def machine() -> dict[str, Any]:
     }
 
 
-def matrix_rate(seconds: float = 0.3) -> tuple[float, float]:
-    """GFLOP/s of float32 matrix products, and the part of the threads' time that this process got.
+def matrix_rate(dtype: torch.dtype, seconds: float = 0.3) -> tuple[float, float]:
+    """GFLOP/s of matrix products in a precision, and the part of the threads' time that this process got.
 
     A part below `QUIET` tells that the machine is busy: threads that wait for one another are several times slower.
     """
-    left, right = torch.randn(2, _SIDE, _SIDE)
+    left, right = torch.randn(2, _SIDE, _SIDE).to(dtype)
     out = left @ right
     done, wall, computing = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - wall < seconds:

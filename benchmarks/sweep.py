@@ -36,7 +36,7 @@ def measured(rounds: int, *, images: int = 1000) -> Comparison:
         kept = predicted()
         ways = {
             PLAIN: lambda: plain_sweep(run.plain, run.test, [each.indices for each in distributions]),
-            "ours": lambda: scored(predicted()),
+            **run.in_each_precision(lambda: scored(predicted())),
             "kept logits": lambda: scored(kept),
         }
         return by_turns("sweep of 11 distributions", ways, amount=1, unit="sweeps/s", rounds=rounds)

@@ -3,7 +3,8 @@
     python -m benchmarks.train_step --out benchmarks/results/train_step_cpu.json
 
 Both have the same images at hand and the same weights to begin with. Ours crops and flips them within the step. The
-plain step gets its batch ready-made, and pays for that in `benchmarks.end_to_end`.
+plain step gets its batch ready-made, and pays for that in `benchmarks.end_to_end`. Where the processor has units for
+bfloat16, ours is measured with `--precision bf16`, too.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ def measured(rounds: int, *, steps: int = 3) -> Comparison:
     """Both by turns, `steps` batches a round."""
     with tempfile.TemporaryDirectory() as folder:
         run = cifar_run(Path(folder), largest_class=100, test_images=100)
-        ways = {PLAIN: plain_way(run, steps), "ours": our_way(run, steps)}
-        return by_turns("training step", ways, amount=steps * BATCH, unit="images/s", rounds=rounds)
+        ways = {PLAIN: plain_way(run, steps), **run.in_each_precision(our_way(run, steps))}
+        gflop = run.training_gflop()
+        return by_turns("training step", ways, amount=steps * BATCH, unit="images/s", rounds=rounds, gflop=gflop)
 
 
 def plain_way(run: CifarRun, steps: int) -> Callable[[], None]:

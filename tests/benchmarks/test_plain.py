@@ -67,18 +67,21 @@ def test_both_sweeps_find_the_same_accuracies(run: CifarRun) -> None:
 
 
 def test_ratios_are_those_of_the_rounds() -> None:
-    found = Comparison("x", "y/s", 8, {PLAIN: [4.0, 2.0, 8.0], "ours": [2.0, 2.0, 2.0]}, [100.0] * 3, 0.99)
+    rates = {torch.float32: [100.0] * 3}
+    found = Comparison("x", "y/s", 8, {PLAIN: [4.0, 2.0, 8.0], "ours": [2.0, 2.0, 2.0]}, rates, 0.99, gflop=5)
     assert found.rate(PLAIN) == 2
     assert found.ratios("ours").tolist() == [2, 1, 4]
     assert found.as_json()["ratio"] == {"ours": 2}
     assert found.as_json()["ratio_range"] == {"ours": [1, 4]}
+    assert found.share_of_peak("ours") == 4 * 5 / 100
+    assert found.as_json()["share_of_matrix_peak"] == {PLAIN: 0.1, "ours": 0.2}
     assert "busy" not in report([found])
-    busy = Comparison("x", "y/s", 8, found.seconds, [100.0], 0.4)
+    busy = Comparison("x", "y/s", 8, found.seconds, rates, 0.4)
     assert "warning: a busy machine: 40 % of the threads' time was ours" in report([found, busy])
 
 
 def test_ways_take_turns_and_the_first_round_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("benchmarks.alternating.matrix_rate", lambda: (1.0, 1.0))
+    monkeypatch.setattr("benchmarks.alternating.matrix_rate", lambda _: (1.0, 1.0))
     order: list[str] = []
     ways = {name: lambda name=name: order.append(name) for name in (PLAIN, "ours")}
     found = by_turns("x", ways, amount=1, unit="y/s", rounds=2)
