@@ -44,17 +44,16 @@ class BatchNorm2d(nn.BatchNorm2d):
             skip: added to the outcome, of the same shape.
             relu: whether ReLU is applied to the sum.
         """
-        values = images.numel() // self.num_features
-        fused = values >= _WORTH_A_CALL and self._can_be_fused(images, skip)
-        if fused and not self.training and not torch.is_grad_enabled():
-            return fused_scaling(images, *self._scale_and_shift(), skip, relu=relu)
-        if fused and self.training:
-            output, *statistics = fused_batch_norm(images, self.weight, self.bias, skip, eps=self.eps, relu=relu)
-            self._follow(*statistics, values=values)
-            return output
+        if self._can_be_fused(images, skip):
+            if self.training:
+                output, *statistics = fused_batch_norm(images, self.weight, self.bias, skip, eps=self.eps, relu=relu)
+                self._follow(images, *statistics)
+                return output
+            if not torch.is_grad_enabled():
+                return fused_scaling(images, *self._scale_and_shift(), skip, relu=relu)
         if self.training and self._loses_digits(images):
             output, *statistics = _ChannelsLastBatchNorm.apply(images, self.weight, self.bias, self.eps)
-            self._follow(*statistics, values=values)
+            self._follow(images, *statistics)
         else:
             output = super().forward(images)
         return _finished(output, skip, relu=relu)
@@ -63,6 +62,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         """Whether there are functions in C for them."""
         return (
             suits(images, *DTYPES)
+            and images.numel() >= _WORTH_A_CALL * self.num_features
             and self.weight.dtype == torch.float32
             and (skip is None or skip.dtype == images.dtype)
             and fused_kernels(images.dtype) is not None
@@ -76,8 +76,9 @@ class BatchNorm2d(nn.BatchNorm2d):
         shift = self.bias.double() - self.running_mean.double() * scale
         return scale.float(), shift.float()
 
-    def _follow(self, mean: Tensor, var: Tensor, *, values: int) -> None:
-        """Move the running statistics towards a batch's mean and biased variance, of so many values a channel."""
+    def _follow(self, images: Tensor, mean: Tensor, var: Tensor) -> None:
+        """Move the running statistics towards a batch's mean and biased variance."""
+        values = images.numel() // self.num_features
         assert self.running_mean is not None
         assert self.running_var is not None
         assert self.num_batches_tracked is not None
