@@ -7,7 +7,7 @@ INSTALLED_DEV := $(VENV)/installed-for-development
 DEMO := saved/demo
 DEMO_CONFIG := configs/digits/config_digits_ir40_bs-experts.json
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench bench-gpu clean
 
 # On images this small threads only wait for one another; one alone is as fast, and steady on a busy machine.
 demo: export OMP_NUM_THREADS = 1
@@ -28,6 +28,9 @@ lint: $(INSTALLED_DEV)
 bench: $(INSTALLED)
 	$(RUN) -m benchmarks.speed --out saved/bench/speed.json
 	$(RUN) -m benchmarks.decode_throughput --out saved/bench/decode_throughput.json
+
+bench-gpu: $(INSTALLED)
+	$(RUN) -m benchmarks.gpu --out saved/bench/gpu.json
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis saved/demo saved/bench

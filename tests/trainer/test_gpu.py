@@ -131,6 +131,7 @@ def test_a_run_stopped_within_epochs_and_continued_ends_with_the_same_bits(tmp_p
 # -- waiting ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("ignore:Synchronization debug mode")  # that it is a prototype
 @pytest.mark.parametrize("changes", [{}, {"combiner__mode": "cutmix", "data_loader__args__cutout": True}])
 def test_a_step_waits_for_nothing(tmp_path: Path, changes: dict[str, Any]) -> None:
     runner = small_trainer(tmp_path, small_config(**changes))
