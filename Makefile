@@ -6,14 +6,17 @@ INSTALLED := $(VENV)/installed
 INSTALLED_DEV := $(VENV)/installed-for-development
 DEMO := saved/demo
 DEMO_CONFIG := configs/digits/config_digits_ir40_bs-experts.json
+# A third of the recipe's 60 epochs, the steps of its schedule moved accordingly: nearly all of the time goes into them.
+DEMO_EPOCHS := 20
+DEMO_SCHEDULE := --epochs $(DEMO_EPOCHS) --warmup 2 --step1 15 --step2 18
 
 .PHONY: demo test lint bench bench-gpu clean
 
 # On images this small threads only wait for one another; one alone is as fast, and steady on a busy machine.
 demo: export OMP_NUM_THREADS = 1
 demo: $(INSTALLED)
-	$(RUN) train.py -c $(DEMO_CONFIG) --save_dir $(DEMO) --name digits
-	$(RUN) test_all_cifar.py -r "$$(ls -d $(DEMO)/models/digits/*/ | sort | tail -n 1)checkpoint-epoch60.pth"
+	$(RUN) train.py -c $(DEMO_CONFIG) $(DEMO_SCHEDULE) --save_dir $(DEMO) --name digits
+	$(RUN) test_all_cifar.py -r "$$(ls -d $(DEMO)/models/digits/*/ | sort | tail -n 1)checkpoint-epoch$(DEMO_EPOCHS).pth"
 
 # Networks in tests are too small for threads; two files are tested side by side instead.
 test: export OMP_NUM_THREADS = 1
