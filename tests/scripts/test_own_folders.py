@@ -22,14 +22,30 @@ from utils.files.checkpoint import load_checkpoint
 FLAGS = (*SMALL, *QUICK, "--epochs", "2")
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `trained` keeps for the next test."""
+    return tmp_path_factory.mktemp("own")
+
+
 @pytest.fixture
-def trained(tmp_path: Path, shell: Shell) -> tuple[Path, Path]:
-    """The folder of images, and the checkpoint of the first of two epochs."""
-    write_user_folder(tmp_path / "data", broken=False)
-    flags = (*FLAGS, "--data_dir", tmp_path / "data", "--save_dir", tmp_path / "saved", "--save_period", 1)
-    assert shell("train.py", "-c", OWN_IMAGES, *flags).code == 0
-    (checkpoint,) = (tmp_path / "saved").glob("models/*/*/checkpoint-epoch1.pth")
-    return tmp_path / "data", checkpoint
+def trained(folder: Path, shell: Shell) -> tuple[Path, Path]:
+    """The folder of images, and the checkpoint of the first of two epochs.
+
+    They are trained on once. A run names its folders, so each test finds the same place, filled anew: with the times
+    of change as well, by which images are known.
+    """
+    place, kept = folder / "place", folder / "kept"
+    if kept.exists():
+        shutil.rmtree(place)
+        shutil.copytree(kept, place)
+    else:
+        write_user_folder(place / "data", broken=False)
+        flags = (*FLAGS, "--data_dir", place / "data", "--save_dir", place / "saved", "--save_period", 1)
+        assert shell("train.py", "-c", OWN_IMAGES, *flags).code == 0
+        shutil.copytree(place, kept)
+    (checkpoint,) = (place / "saved").glob("models/*/*/checkpoint-epoch1.pth")
+    return place / "data", checkpoint
 
 
 def whole_split(checkpoint: Path, place: int = 0) -> dict[str, Any]:
