@@ -91,7 +91,9 @@ def test_a_full_disk_ends_a_run_in_one_line_and_leaves_its_last_checkpoint(tmp_p
     assert [path.name for path in first.parent.glob("*checkpoint*")] == [first.name]
 
 
-def test_a_run_killed_while_it_writes_a_checkpoint_ends_as_an_undisturbed_one() -> None:
+def test_a_run_killed_while_it_writes_a_checkpoint_ends_as_an_undisturbed_one(tmp_path: Path) -> None:
     """Every other trial of the campaign, this first one among them, waits for a checkpoint that is half-written."""
-    campaign = in_own_process("benchmarks/crash_campaign.py", "--kills", "1", "--epochs", "2")
+    (tmp_path / "small.json").write_text(json.dumps(small_config(trainer__monitor="max val_accuracy")))
+    flags = ("--config", tmp_path / "small.json", "--kills", 1, "--epochs", 2)
+    campaign = in_own_process("benchmarks/crash_campaign.py", *flags)
     assert (campaign.code, campaign.out.splitlines()[-1]) == (0, "1/1")
