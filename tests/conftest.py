@@ -24,13 +24,13 @@ def _logging_as_it_was() -> Iterator[None]:
     root.setLevel(level)
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """These networks are too small for threads to help, and on a busy machine waiting for one another costs a lot."""
-    threads = torch.get_num_threads()
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """These networks are too small for threads to help, and on a busy machine waiting for one another costs a lot.
+
+    For the whole session: what a fixture has trained is compared bit for bit with what a test trains.
+    """
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 import model.model as networks
 from tests.registries.entries import SHALLOW, first_stage_config
@@ -15,13 +14,10 @@ from tests.trainer.small_runs import run
 
 @pytest.fixture(scope="package", autouse=True)
 def _shallow() -> Iterator[None]:
-    """One block a stage; one thread, also while fixtures train."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    """One block a stage."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(networks.ResNet32Model, "architecture", SHALLOW)
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="package")

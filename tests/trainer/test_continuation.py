@@ -9,7 +9,6 @@ import warnings
 from pathlib import Path
 
 import pytest
-import torch
 
 from benchmarks.crash_campaign import differences
 from tests.trainer.small_runs import run, same_weights, small_config, small_trainer
@@ -17,6 +16,8 @@ from tests.trainer.stopped_runs import Place, assert_same_runs, checkpoint_names
 from utils.errors import UserError
 from utils.files.checkpoint import load_checkpoint, save_checkpoint
 from utils.signals import RunStopped
+
+pytestmark = pytest.mark.usefixtures("_shallow_throughout")
 
 STRONG = {
     "arch__args__dropout": 0.3,
@@ -52,7 +53,6 @@ def _ordered_event_files(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two epochs with everything random that there is."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("uninterrupted")
     run(folder, small_config(**STRONG))
     return folder

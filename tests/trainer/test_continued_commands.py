@@ -20,6 +20,8 @@ from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext
 from utils.files.checkpoint import load_checkpoint
 
+pytestmark = pytest.mark.usefixtures("_shallow")
+
 
 def test_automatic_continuation_starts_a_run_where_there_is_none_and_finds_it_afterwards(train: Train) -> None:
     assert trained(train("-r", "auto")) == [1, 2]

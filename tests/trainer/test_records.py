@@ -20,6 +20,8 @@ from utils.errors import UserError
 from utils.reporting.plots import confusion_figure
 from utils.reporting.tensorboard import Recorder
 
+pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+
 
 def events(folder: Path) -> EventAccumulator:
     return EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0}).Reload()
@@ -111,6 +113,12 @@ def test_checkpoints_are_written_before_anything_is_drawn_or_told(
     assert written == [("scalars", first), ("figure", first), ("scalars", both), ("figure", both)]
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, _shallow_throughout: None) -> dict[str, Any]:
+    """What a run that records everything ends with."""
+    return run(tmp_path_factory.mktemp("undisturbed"), small_config(trainer__validate=True))
+
+
 @pytest.mark.parametrize(
     "place",
     [
@@ -123,12 +131,14 @@ def test_checkpoints_are_written_before_anything_is_drawn_or_told(
     ],
 )
 def test_no_failure_of_a_curve_or_a_picture_costs_a_checkpoint(
-    tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    place: str,
+    undisturbed: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    config = small_config(trainer__validate=True)
-    undisturbed = run(tmp_path / "undisturbed", config)
     monkeypatch.setattr(place, fail)
-    assert differences(run(tmp_path / "run", config), undisturbed) == []
+    assert differences(run(tmp_path, small_config(trainer__validate=True)), undisturbed) == []
     (told,) = [line for line in caplog.messages if "no such luck" in line]
     assert told.startswith("warning: ")
     assert told.endswith("no such luck")

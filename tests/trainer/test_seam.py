@@ -172,6 +172,7 @@ def test_a_methods_own_state_is_the_same_in_all_processes_and_that_of_one(tmp_pa
     ],
     ids=["FixMatch", "teacher", "running prior", "freezing", "EMA of FixMatch by SAM"],
 )
+@pytest.mark.usefixtures("_shallow")
 def test_a_run_stopped_within_epochs_ends_with_the_same_bits(
     tmp_path: Path, changes: dict[str, Any], part: str
 ) -> None:
@@ -182,6 +183,7 @@ def test_a_run_stopped_within_epochs_ends_with_the_same_bits(
     assert part in whole
 
 
+@pytest.mark.usefixtures("_shallow")
 def test_unlabelled_images_take_part_where_the_network_is_sure(tmp_path: Path) -> None:
     slow = {"optimizer__args__lr": 0.002, "lr_scheduler__args__step1": 9, "lr_scheduler__args__step2": 9}
     changes = {**FIXMATCH, **slow, "trainer__epochs": 4}
@@ -196,6 +198,7 @@ def test_unlabelled_images_take_part_where_the_network_is_sure(tmp_path: Path) -
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.usefixtures("_shallow")
 def test_wrapped_methods_and_update_rules_compose(tmp_path: Path) -> None:
     """Each of the three makes a difference."""
     ema = {"type": "EMA", "args": {"method": fixmatch(), "decay": 0.5}}
@@ -210,6 +213,7 @@ def test_wrapped_methods_and_update_rules_compose(tmp_path: Path) -> None:
     assert all_three["progress"]["history"][-1].keys() >= {"sure", "val_accuracy", "val_averaged_accuracy"}
 
 
+@pytest.mark.usefixtures("_shallow")
 def test_an_objective_that_changes_at_an_epoch_changes_nothing_before(tmp_path: Path) -> None:
     changes = {**SMALL, "loss": {"type": "CrossEntropyLoss"}, "combiner__mode": "default", "trainer__epochs": 4}
     plain = run(tmp_path / "plain", small_config(**changes))["progress"]["history"]
