@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,9 @@ import torch
 import model.model as networks
 from tests.scripts.command_line import Ended, Shell
 from tests.trainer import stub_runs
-from tests.trainer.continued_runs import Train
 from tests.trainer.several_runs import Several
 from tests.trainer.small_runs import small_config
+from tests.trainer.train_commands import Train
 from trainer.many_runs import loop, planned_run
 
 
@@ -39,6 +40,18 @@ def _shallow_throughout() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         _make_shallow(patch)
         yield
+
+
+@pytest.fixture
+def _ordered_event_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorBoard orders event files by second, host and process: here several are begun within a second."""
+    begun: list[str] = []
+
+    def host() -> str:
+        begun.append(f"host{len(begun):03}")
+        return begun[-1]
+
+    monkeypatch.setattr(socket, "gethostname", host)
 
 
 @pytest.fixture

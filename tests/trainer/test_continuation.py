@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 import shutil
-import socket
 import warnings
 from pathlib import Path
 
@@ -33,18 +32,6 @@ STRONG = {
     "lr_scheduler__args__warmup_epoch": 2,
 }
 STEPS, VALIDATION_BATCHES = 3, 17  # 78 and 500 images
-
-
-@pytest.fixture
-def _ordered_event_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """TensorBoard orders event files by second, host and process: here several are begun within a second."""
-    begun: list[str] = []
-
-    def host() -> str:
-        begun.append(f"host{len(begun):03}")
-        return begun[-1]
-
-    monkeypatch.setattr(socket, "gethostname", host)
 
 
 # -- in the middle of an epoch ----------------------------------------------------------------------------------------

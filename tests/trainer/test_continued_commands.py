@@ -11,9 +11,9 @@ import pytest
 from base import RunFolder
 from benchmarks.crash_campaign import differences
 from tests.scripts.command_line import the_run
-from tests.trainer.continued_runs import Train, runs, trained
 from tests.trainer.small_runs import same_weights, small_config, small_trainer, with_changes
 from tests.trainer.stopped_runs import checkpoint_names
+from tests.trainer.train_commands import Train, runs, trained
 from trainer.continuation import WHERE_NOT_WHAT
 from trainer.run_folders import read_resumed
 from utils.config.parser import ConfigParser

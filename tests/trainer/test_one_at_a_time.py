@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from filelock import BaseFileLock
 
-from tests.trainer.continued_runs import Train, runs, trained
 from tests.trainer.small_runs import small_config
+from tests.trainer.train_commands import Train, runs, trained
 from trainer import one_at_a_time
 from trainer.one_at_a_time import lock_of
 from utils.config.parser import ConfigParser

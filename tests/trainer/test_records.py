@@ -63,6 +63,7 @@ def test_the_confusion_matrix_is_recorded_with_the_checkpoints(tmp_path: Path) -
     assert [event.step for event in found.Images("confusion_matrix")] == [2, 3]
 
 
+@pytest.mark.usefixtures("_ordered_event_files")
 def test_a_continued_run_goes_on_with_the_same_curves(tmp_path: Path) -> None:
     run(tmp_path, small_config(trainer__epochs=1))
     run(tmp_path, small_config(trainer__epochs=2), resume=tmp_path / "checkpoint-epoch1.pth")
