@@ -70,7 +70,7 @@ class Measured:
         seconds: of the epochs that count, one a round.
         waits: for the GPU, a step; None: not counted.
         launches: of kernels and graphs, a step; None: not counted.
-        memory: bytes that PyTorch had taken of the GPU's memory at most, those of all ways' weights included; 0 on a CPU.
+        memory: bytes of the GPU's memory in use at most, all ways' weights among them; 0 on a CPU.
     """
 
     images: int
