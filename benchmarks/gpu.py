@@ -34,6 +34,7 @@ from benchmarks.cifar_run import BATCH, TAUS, CifarRun, cifar_run
 from benchmarks.machine import machine
 from benchmarks.plain import plain_step
 from data_loader.loader import ImageDataLoader
+from tests.trainer.small_runs import with_changes
 from trainer.build import build_trainer
 from trainer.config.run_config import run_config
 from trainer.loaders import build_loaders
@@ -45,15 +46,17 @@ from utils.files.writing import write_text
 from utils.reporting.tables import table
 
 COPIED = "ours, tf32, images copied"
+_BF16 = {"trainer.precision": "bf16"}
 WAYS: dict[str, dict[str, Any]] = {
-    COPIED: {"precision": "tf32"},
-    "ours, tf32": {"precision": "tf32"},
-    "ours, bf16": {"precision": "bf16"},
-    "ours, bf16, compiled": {"precision": "bf16", "compile": True},
-    "ours, bf16, reduce-overhead": {"precision": "bf16", "compile": "reduce-overhead"},
-    "ours, bf16, max-autotune": {"precision": "bf16", "compile": "max-autotune"},
+    COPIED: {},
+    "ours, tf32": {},
+    "ours, bf16": _BF16,
+    "ours, bf16, fused update": {**_BF16, "optimizer.args.fused": True},
+    "ours, bf16, compiled": {**_BF16, "trainer.compile": True},
+    "ours, bf16, reduce-overhead": {**_BF16, "trainer.compile": "reduce-overhead"},
+    "ours, bf16, max-autotune": {**_BF16, "trainer.compile": "max-autotune"},
 }
-"""Each way's section `trainer`, beside what the recipe has there."""
+"""What each way changes in the recipe."""
 
 _WARM_UP = 3  # epochs: a CUDA graph of the short last batch is recorded in the third at the latest
 _SHARE = sum(0.01 ** (label / 99) for label in range(100))  # images of the tail for one of its largest class
@@ -91,10 +94,9 @@ class Measured:
         return {"images_per_second": self.rate, **vars(self)}
 
 
-def our_epochs(run: CifarRun, folder: Path, options: Mapping[str, Any], device: torch.device) -> Trainer:
-    """A trainer of the run's recipe and images with these options."""
-    config = run.trainer.metadata["config"]
-    parser = ConfigParser({**config, "trainer": {**config["trainer"], **options}}, source="a benchmark")
+def our_trainer(run: CifarRun, folder: Path, changes: Mapping[str, Any], device: torch.device) -> Trainer:
+    """A trainer of the run's images and of its recipe with these changes."""
+    parser = ConfigParser(with_changes(run.trainer.metadata["config"], changes), source="a benchmark")
     typed = run_config(parser)
     folder.mkdir()
     return build_trainer(
@@ -135,15 +137,15 @@ def measured(
     Args:
         folder: for files and runs.
         device: to train on.
-        ways: title → its section `trainer`.
+        ways: title → what it changes in the recipe.
         rounds: epochs of each way that count.
         steps: of an epoch, about.
         warm_up: epochs of each way that don't, ≥ 1.
     """
     run = cifar_run(folder, largest_class=max(round(steps * BATCH / _SHARE), 1), test_images=100)
     epochs = {PLAIN: plain_way(run, device)}
-    for number, (title, options) in enumerate(ways.items()):
-        trainer = our_epochs(run, folder / str(number), options, device)
+    for number, (title, changes) in enumerate(ways.items()):
+        trainer = our_trainer(run, folder / str(number), changes, device)
         if title == COPIED:
             loader = trainer.loaders["train"]
             assert isinstance(loader, ImageDataLoader)

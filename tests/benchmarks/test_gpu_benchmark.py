@@ -17,6 +17,7 @@ from benchmarks.alternating import PLAIN
 from benchmarks.cifar_run import RECIPE
 from benchmarks.gpu import COPIED, WAYS, Measured, measured, report
 from tests.scripts.command_line import ROOT
+from tests.trainer.small_runs import with_changes
 from trainer.config.run_config import find_problems
 from trainer.trainer import Trainer
 from utils.config.json_files import read_configuration
@@ -57,7 +58,7 @@ def test_the_table_has_medians_and_the_ratio_of_each_round() -> None:
 @pytest.mark.parametrize("title", WAYS)
 def test_every_way_is_a_sound_configuration(title: str) -> None:
     recipe, _ = read_configuration(ROOT / RECIPE)
-    assert find_problems({**recipe, "trainer": {**recipe["trainer"], **WAYS[title]}}) == []
+    assert find_problems(with_changes(recipe, WAYS[title])) == []
 
 
 def test_without_a_gpu_it_says_so_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

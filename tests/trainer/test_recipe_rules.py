@@ -41,6 +41,11 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
         "trainer.compile",
         "does not go with trainer.parallel dp",
     ),
+    "a fused update in half precision": (
+        {"optimizer__args__fused": True, "trainer__precision": "fp16"},
+        "optimizer.args.fused",
+        "fp16",
+    ),
     "a mode that there is not": ({"trainer__compile": "fastest"}, "trainer.compile", "reduce-overhead"),
     "experts' logits withheld": ({"add_extra_info": False}, "add_extra_info", "true"),
     "experts' logits not returned": ({"arch__args__returns_feat": False}, "arch.args.returns_feat", "true"),

@@ -206,6 +206,17 @@ def _graphs_take_whole_batches(config: RunConfig) -> list[Problem]:
     ]
 
 
+def _momentum_begins_with_a_gradient(config: RunConfig) -> list[Problem]:
+    """PyTorch's fused SGD makes its momentum before it sees that a gradient has overflowed, and never fills it."""
+    args = config.optimizer.args
+    if config.optimizer.type != "SGD" or config.trainer.precision != "fp16":
+        return []
+    if not (args.get("fused") and args.get("momentum")):
+        return []
+    message = "does not go with trainer.precision fp16: if the first step overflows, momentum begins with any numbers"
+    return [Problem("optimizer.args.fused", f"{message}; leave it out")]
+
+
 RULES: tuple[tuple[set[str], Callable[[RunConfig], list[Problem] | Iterator[Problem]]], ...] = (
     ({"name"}, _name_is_one_folder),
     ({"arch"}, _arch_can_be_built),
@@ -219,6 +230,7 @@ RULES: tuple[tuple[set[str], Callable[[RunConfig], list[Problem] | Iterator[Prob
     ({"method"}, _method_asks_for_views_that_there_are),
     ({"method"}, _networks_have_names_of_their_own),
     ({"method", "initialise"}, _method_has_a_network_to_start_from),
+    ({"optimizer", "trainer"}, _momentum_begins_with_a_gradient),
     ({"trainer"}, _graphs_take_whole_batches),
     ({"loaders", "method"}, _loaders_are_those_that_the_method_takes),
 )
