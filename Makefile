@@ -18,10 +18,10 @@ demo: $(INSTALLED)
 	$(RUN) train.py -c $(DEMO_CONFIG) $(DEMO_SCHEDULE) --save_dir $(DEMO) --name digits
 	$(RUN) test_all_cifar.py -r "$$(ls -d $(DEMO)/models/digits/*/ | sort | tail -n 1)checkpoint-epoch$(DEMO_EPOCHS).pth"
 
-# Networks in tests are too small for threads; two files are tested side by side instead.
+# Networks in tests are too small for threads; two files are tested side by side instead, in tests/conftest.py's order.
 test: export OMP_NUM_THREADS = 1
 test: $(INSTALLED_DEV)
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(INSTALLED_DEV)
 	$(VENV)/bin/ruff check .

@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 import torch
 
 from tests.scripts.command_line import Shell
+
+STARTING = {"subprocess", "in_own_process", "in_processes"}
+"""Names that a file imports which starts processes."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files that start processes come first, then those of many tests: at the end no worker waits for a long one."""
+    tests = Counter(item.path for item in items)
+
+    def place(item: pytest.Item) -> tuple[bool, int]:
+        names = vars(item.module) if isinstance(item, pytest.Function) else {}
+        return STARTING.isdisjoint(names), -tests[item.path]
+
+    items.sort(key=place)
 
 
 @pytest.fixture(autouse=True)

@@ -145,7 +145,8 @@ def _images(random: np.random.Generator, patterns: np.ndarray, labels: np.ndarra
     waves = (12 * np.einsum("iy,jx->ijyx", wave, wave)).reshape(16, -1).astype(np.float32)
     channels = patterns.shape[1]
     images = np.empty((len(labels), channels, side, side), np.uint8)
-    noise = random.integers(-25, 26, size=2 * _CHUNK * channels * side * side, dtype=np.int8)
+    pool = 2 * min(_CHUNK, len(labels)) * channels * side * side
+    noise = random.integers(-25, 26, size=pool, dtype=np.int8)
     for start in range(0, len(labels), _CHUNK):
         chunk = labels[start : start + _CHUNK]
         contrast = random.uniform(0.6, 1.2, size=(len(chunk), 1, 1)).astype(np.float32)
