@@ -15,7 +15,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 
 from model.calibration import log_normaliser
 from model.prior_estimation.checks import Floats, checked_labels, checked_logits, checked_prior
@@ -202,6 +201,8 @@ def _fit(
 
     `shrinkages` are of the first, and of all the others.
     """
+    from scipy.optimize import minimize  # noqa: PLC0415 - takes a second, and only this fit needs it
+
     for strength in shrinkages:
         if not 0 <= strength < np.inf:
             raise ValueError(f"shrinkage must be at least 0 and finite, not {strength}")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import minimize
 
 from model.calibration import log_normaliser
 from model.priors import checked_class_counts
@@ -58,6 +57,8 @@ def shift_aware_fit(
     Raises:
         ValueError: a negative shrinkage.
     """
+    from scipy.optimize import minimize  # noqa: PLC0415 - takes a second, and only this fit needs it
+
     if not 0 <= shrinkage < np.inf:
         raise ValueError(f"shrinkage must be at least 0 and finite, not {shrinkage}")
     targets = [_Target.of(labels, home_prior, tilt) for tilt in TILTS]

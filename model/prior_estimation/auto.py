@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.stats import chi2
 
 from model.prior_estimation.banded import banded_em
 from model.prior_estimation.checks import Floats
@@ -18,7 +18,8 @@ from model.prior_estimation.tilt import tilt
 __all__ = ["auto"]
 
 LEVEL = 0.95
-_THRESHOLD = float(chi2.ppf(LEVEL, df=1)) / 2  # of a log-likelihood ratio, for the one number γ
+# of a log-likelihood ratio, for the one number γ: half of χ²'s quantile, which for one number is a normal one squared
+_THRESHOLD = NormalDist().inv_cdf((1 + LEVEL) / 2) ** 2 / 2
 
 
 def auto(

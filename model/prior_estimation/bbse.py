@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import nnls
 
 from model.prior_estimation.checks import Floats
 from model.prior_estimation.estimate import PriorEstimate
@@ -43,4 +42,6 @@ def solve_nonnegative(matrix: Floats, targets: Floats) -> Floats:
     """w with `matrix` [C, C] · w = target and w ≥ 0 for each of targets [R, C]: [R, C]."""
     if np.linalg.cond(matrix, 1) < _LARGEST_CONDITION:
         return np.maximum(np.linalg.solve(matrix, targets.T).T, 0)
+    from scipy.optimize import nnls  # noqa: PLC0415 - takes a second, and few matrices need it
+
     return np.stack([nnls(matrix, target)[0] for target in targets])

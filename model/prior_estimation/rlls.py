@@ -6,7 +6,6 @@ import math
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq, nnls
 
 from model.prior_estimation.checks import Floats, checked_range
 from model.prior_estimation.estimate import PriorEstimate
@@ -66,6 +65,8 @@ def regularised_weights(joint: Floats, target: Floats, penalty: float) -> Floats
     The solution also has the least ‖C w − μ‖² + r ‖w − 1‖² for the r with r ‖w − 1‖ = κ ‖C w − μ‖. The left side grows
     faster with r than the right one, so r is found by bisection.
     """
+    from scipy.optimize import brentq, nnls  # noqa: PLC0415 - takes a second, and only this estimate needs it
+
     classes = target.size
     unchanged = np.ones(classes)
 

@@ -87,21 +87,31 @@ def test_help_and_mistakes_outside_the_configuration_need_no_torch() -> None:
     assert "Traceback" not in done.stderr
 
 
-DEAR = ["torchvision", "torch._dynamo", "matplotlib", "scipy.optimize", "scipy.stats", "pandas", "sklearn"]
-LAUNCHING = f"""
-import sys
+DEAR = ["torchvision", "torch._dynamo", "matplotlib", "scipy.optimize", "scipy.stats", "sklearn"]
+TRAINING = """
 import trainer.launch
 from data_loader.data_loaders.digits import read_digits
 read_digits("", train=True, verify=True)
-print([name for name in {DEAR} if name in sys.modules])
 """
+NEEDED_BY_NONE = f"\nimport sys; print([name for name in {DEAR} if name in sys.modules], 'pandas' in sys.modules)"
 
 
-def test_a_run_of_digits_starts_without_the_packages_that_it_may_never_need() -> None:
+@pytest.mark.parametrize(
+    ("program", "tables"), [(TRAINING, False), ("import trainer.evaluation.commands", True)], ids=["train", "evaluate"]
+)
+def test_digits_are_trained_and_evaluated_without_the_packages_that_a_run_may_never_need(
+    program: str, tables: bool
+) -> None:
+    """An evaluation's result files are tables of pandas."""
     done = subprocess.run(
-        [sys.executable, "-c", LAUNCHING], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", program + NEEDED_BY_NONE],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
-    assert done.stdout == "[]\n"
+    assert done.stdout == f"[] {tables}\n"
 
 
 IMPORTING = """
