@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import model.model as networks
 from base import Step
@@ -25,6 +26,20 @@ EMA_CONFIG = {"type": "EMA", "args": {"decay": 0.9}}
 
 class Holder(Method):
     """A method that trains nothing: the test sets the weights."""
+
+
+class Operations(TorchDispatchMode):
+    """Notes what a device is given to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: list[str] = []
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.names.append(function.name().partition(".")[0])
+        return function(*args, **(kwargs or {}))
 
 
 def small_network() -> ExpertModel:
@@ -53,6 +68,23 @@ def test_ema_warms_up_and_then_decays_by_d() -> None:
     set_all(network, 2.0)
     method.after_update(Step(1, 1))  # 2/11 is more than d = 0.15
     assert values(method.averaged) == {round(0.15 * 0.9 + 0.85 * 2, 6)}
+
+
+@pytest.mark.parametrize("share", [0.001, 0.5, 0.9, 1.0])
+def test_all_weights_move_at_once_by_the_bits_of_each(share: float) -> None:
+    method = EMA(Holder(small_network()), ALONE)
+    expected = [mean.clone() for mean in method.averaged.parameters()]
+    with torch.no_grad():
+        for mean, weight in zip(expected, method.network.parameters(), strict=True):
+            weight.add_(torch.randn_like(weight))
+            mean.lerp_(weight, share)
+        for buffer in method.network.buffers():
+            buffer.add_(2)
+    with Operations() as operations:
+        method.move(share)
+    assert operations.names == ["aten::_foreach_lerp_", "aten::_foreach_copy_"]
+    assert all(torch.equal(*pair) for pair in zip(method.averaged.parameters(), expected, strict=True))
+    assert all(int(buffer) == 2 for name, buffer in method.averaged.named_buffers() if "num_batches" in name)
 
 
 def test_swa_is_the_plain_mean_of_epoch_ends_from_its_start_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -83,11 +83,12 @@ class Averaged(WrappedMethod):
             *zip(self.averaged.parameters(), self.network.parameters(), strict=True),
             *zip(self.averaged.buffers(), self.network.buffers(), strict=True),
         )
-        for mean, current in pairs:
-            if mean.is_floating_point():
-                mean.lerp_(current.to(mean.dtype), share)
-            else:  # the number of batches that BatchNorm has seen
-                mean.copy_(current)
+        moved = [(mean, current.to(mean.dtype)) for mean, current in pairs if mean.is_floating_point()]
+        counts = [pair for pair in pairs if not pair[0].is_floating_point()]  # batches that BatchNorm has seen
+        # all of them at once: one by one they would be several hundred pieces of work for a GPU
+        torch._foreach_lerp_([mean for mean, _ in moved], [current for _, current in moved], share)
+        if counts:
+            torch._foreach_copy_([mean for mean, _ in counts], [current for _, current in counts])
 
     def reestimate_statistics(self, images: Callable[[], Iterable[Tensor]]) -> None:
         """Take the mean's BatchNorm statistics anew, but for those that stay as they are in the trained network."""
