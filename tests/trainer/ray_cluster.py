@@ -20,20 +20,21 @@ from tests.scripts.command_line import ROOT
 
 _ISOLATED = ["--user", "--map-root-user", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
 _INIT = """
-import fcntl, signal, socket, struct
+import fcntl, signal, socket, struct, sys
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 with socket.socket() as some:
     fcntl.ioctl(some, 0x8914, struct.pack("16sH14x", b"lo", 0x41))  # SIOCSIFFLAGS: up and running
 print("up", flush=True)
-while True:
-    signal.pause()
+sys.stdin.read()  # ends with the process that has started this one
 """
-_QUICK = {  # a node that has died is noticed within two seconds
+_QUICK = {  # a node that has died is noticed within three seconds, one on a machine with other work is no such node
     "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 500,
-    "health_check_timeout_ms": 1000,
+    "health_check_period_ms": 1000,
+    "health_check_timeout_ms": 10000,
     "health_check_failure_threshold": 3,
 }
+_ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_worker_niceness": "0", "OMP_NUM_THREADS": "1"}
+LONGEST_WAIT = 240.0  # seconds, on a machine with much other work
 HEAD, SECOND = "127.0.0.2", "127.0.0.3"
 _PORT = 26379
 
@@ -45,7 +46,8 @@ class RayCluster:
         if not (shutil.which("unshare") and shutil.which("nsenter")):
             pytest.skip("needs unshare and nsenter (util-linux)")
         command = ["unshare", *_ISOLATED, sys.executable, "-I", "-S", "-c", _INIT]
-        self._network = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        self._network = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
         assert self._network.stdout is not None and self._network.stderr is not None
         if self._network.stdout.readline() != "up\n":
             pytest.skip(f"no network of its own: {self._network.stderr.read().strip()}")
@@ -97,7 +99,7 @@ class RayCluster:
         command = [sys.executable, "-m", "ray.scripts.scripts", "start", *flags, f"--node-ip-address={address}"]
         command += ["--num-cpus=1", "--object-store-memory=100000000", "--disable-usage-stats"]
         started = self._inside(Path("/"), [*command, f"--temp-dir={self._folder / address}"])
-        _, told = started.communicate(timeout=60)
+        _, told = started.communicate(timeout=LONGEST_WAIT)
         assert started.returncode == 0, told
 
     def _inside(self, folder: Path, command: Sequence[str]) -> subprocess.Popen[str]:
@@ -106,7 +108,7 @@ class RayCluster:
         entered = ["nsenter", f"--target={init}", "--user", "--net", "--pid", "--mount", "--preserve-credentials"]
         return subprocess.Popen(
             [*entered, "--", "sh", "-c", 'cd "$0" && exec "$@"', str(folder), *command],
-            env={**os.environ, "RAY_AUTH_MODE": "disabled", "OMP_NUM_THREADS": "1"},
+            env={**os.environ, **_ENVIRONMENT},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -136,7 +138,7 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def once(what: Callable[[], object], *, seconds: float = 40.0) -> None:
+def once(what: Callable[[], object], *, seconds: float = LONGEST_WAIT) -> None:
     """Wait until something holds."""
     end = time.monotonic() + seconds
     while not what():

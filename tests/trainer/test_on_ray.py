@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks.crash_campaign import differences
 from tests.scripts.command_line import Shell
-from tests.trainer.ray_cluster import HEAD, SECOND, RayCluster, once
+from tests.trainer.ray_cluster import HEAD, LONGEST_WAIT, SECOND, RayCluster, once
 from tests.trainer.several_runs import Several
 from tests.trainer.small_runs import small_config
 from trainer.many_runs.job import Job
@@ -77,7 +77,7 @@ def test_the_runs_of_a_node_that_dies_go_on_elsewhere_and_none_is_lost_or_traine
     once(lambda: "another process is training this run; waiting for it to end" in log_of(f"seed={seed}"))
     before = epochs_in(log_of(f"seed={seed}"))
     os.kill(pid, signal.SIGCONT)  # it finds that it has been told to end, and writes a checkpoint
-    _, err = command.communicate(timeout=80)
+    _, err = command.communicate(timeout=LONGEST_WAIT)
     assert (command.returncode, err) == (0, "")
     assert [epochs_in(log_of(f"seed={each}")) for each in (1, 2, 3)] == [list(range(1, EPOCHS + 1))] * 3
     assert len(before) < EPOCHS
@@ -100,7 +100,7 @@ def test_an_interruption_ends_runs_with_checkpoints_and_the_same_command_goes_on
     command = cluster.train("small.json", *flags)
     once(lambda: all(epochs_in(log_of(f"optimizer.args.lr={rate}")) for rate in rates[:2]))
     cluster.interrupt(command)
-    _, err = command.communicate(timeout=60)
+    _, err = command.communicate(timeout=LONGEST_WAIT)
     assert command.returncode == 130
     assert "0 of 3 runs are finished; continue with: python " in err
     assert err.count("\n") == 1
@@ -109,7 +109,7 @@ def test_an_interruption_ends_runs_with_checkpoints_and_the_same_command_goes_on
     assert len(begun) == 2
 
     again = cluster.train("small.json", *flags)
-    out, err = again.communicate(timeout=80)
+    out, err = again.communicate(timeout=LONGEST_WAIT)
     assert (again.returncode, err) == (1, "")
     assert out.splitlines()[-1].startswith("failed: optimizer.args.lr=1e30: error: the loss is nan")
     assert log_of("optimizer.args.lr=1e30").count("error: ") == 1
