@@ -34,6 +34,7 @@ from data_loader.cache.building import build_cache
 from data_loader.cache.layout import Format
 from data_loader.data_loaders.image_lists import ImageListDataLoader
 from data_loader.file_loader import IMAGENET_MEAN, IMAGENET_STD
+from utils.allocator import keep_freed_memory
 from utils.config.command_line import OneLineParser, positive_integer
 
 SIZES = ((500, 375), (800, 600))
@@ -147,6 +148,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=positive_integer, default=15, help="alternating pairs of runs; default: 15")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as training does, here for both
     machine = {
         "processor": processor_name(),
         "python": platform.python_version(),
