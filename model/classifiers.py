@@ -40,7 +40,9 @@ class CosineClassifier(nn.Module):
     def __init__(self, feature_dim: int, num_classes: int, scale: float) -> None:
         super().__init__()
         self.scale = scale
-        self.weight = nn.Parameter(unit_length(torch.randn(feature_dim, num_classes), dim=0))
+        weight = torch.randn(feature_dim, num_classes)
+        # without storage a length is computed by Python code of torch's that takes a second to import
+        self.weight = nn.Parameter(weight if weight.is_meta else unit_length(weight, dim=0))
 
     def forward(self, features: Tensor) -> Tensor:
         """Features [B, D] → logits [B, C]."""

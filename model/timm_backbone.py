@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from model.activation_checkpointing import run_stage
 from model.experts import Backbone
+from model.storage_free import without_storage
 from utils.errors import nearest
 
 FAMILIES = {"ResNet": "layer4", "RegNet": "s4", "ConvNeXt": "stages", "EfficientNet": "blocks"}
@@ -133,6 +134,6 @@ def _in_sequence(part: nn.Module) -> nn.Sequential:
 
 def _feature_dim(model_name: str) -> int:
     """D of a network, from the shape of what it makes of an image without values."""
-    with torch.device("meta"):
+    with without_storage():
         network = make_timm(model_name).eval()
         return int(network(torch.empty(1, 3, 224, 224)).shape[1])

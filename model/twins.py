@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from model import model as networks
 from model.initialisation import trunk_differences
+from model.storage_free import without_storage
 
 
 def twin_of(state: Mapping[str, Tensor]) -> str | None:
@@ -20,7 +20,7 @@ def twin_of(state: Mapping[str, Tensor]) -> str | None:
     for name in networks.__all__:
         kind = getattr(networks, name)
         if issubclass(kind, networks.ExpertsModel):
-            with torch.device("meta"):
+            with without_storage():
                 network = kind(num_classes=2)
             if not trunk_differences(network, state):
                 return name

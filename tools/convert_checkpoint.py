@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from model.storage_free import without_storage
 from trainer.build import build_model
 from trainer.config.run_config import run_config
 from trainer.weights import weight_differences
@@ -76,7 +77,7 @@ def main() -> None:
     config = configuration_of(content, arguments.old, arguments.config)
     run = run_config(config)
     state = without_parallel_prefix(content["state_dict"])
-    with torch.device("meta"):
+    with without_storage():
         different = weight_differences(build_model(run, torch.device("meta")), state)
     if different:
         raise CheckpointError(f"{arguments.old}: does not match the network in {config.source}: {different}")

@@ -11,6 +11,7 @@ from base.batch_shards import shard_of
 from data_loader.class_remarks import class_remarks
 from data_loader.loader import ImageDataLoader
 from model.intervals import wilson_interval
+from model.storage_free import without_storage
 from trainer.build import bare_network
 from trainer.config.run_config import RunConfig
 
@@ -96,7 +97,7 @@ def _smallest_part(batch: int, processes: int, parts: int) -> int:
 
 def _normalises_single_images(config: RunConfig, loader: ImageDataLoader) -> bool:
     """Whether the network trains on one image; tried without memory."""
-    with torch.device("meta"):
+    with without_storage():
         network = bare_network(config)
         image = torch.zeros(1, 3, loader.image_side, loader.image_side)
     try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -29,6 +31,40 @@ __all__ = [
 _LARGE_LABEL = 1 << 31
 
 
+class _Published(NamedTuple):
+    """The published files: their names and MD5 digests."""
+
+    folder: str
+    train: dict[str, str]
+    test: dict[str, str]
+    meta: tuple[str, str]
+    names_key: str
+
+
+_PUBLISHED = {
+    10: _Published(
+        "cifar-10-batches-py",
+        {
+            "data_batch_1": "c99cafc152244af753f735de768cd75f",
+            "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
+            "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
+            "data_batch_4": "634d18415352ddfa80567beed471001a",
+            "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+        },
+        {"test_batch": "40351d587109b95175f43aff81a1287e"},
+        ("batches.meta", "5ff9c542aee3614f3951f8cda6e48888"),
+        "label_names",
+    ),
+    100: _Published(
+        "cifar-100-python",
+        {"train": "16019d7e3df5f24257cddd939b257f8d"},
+        {"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+        ("meta", "7973b15100ade9c7d40fb424638fde48"),
+        "fine_label_names",
+    ),
+}
+
+
 def read_cifar(data_dir: str, num_classes: int, *, train: bool, verify: bool) -> LabelledImages:
     """CIFAR-10 or CIFAR-100 in its published file format.
 
@@ -41,23 +77,36 @@ def read_cifar(data_dir: str, num_classes: int, *, train: bool, verify: bool) ->
     Raises:
         UserError: the files are missing and can't be downloaded, or aren't in CIFAR's format.
     """
-    from torchvision import datasets  # noqa: PLC0415 - takes seconds, and only this reader needs it
-
-    kind = {10: datasets.CIFAR10, 100: datasets.CIFAR100}[num_classes]
+    published = _PUBLISHED[num_classes]
     root = Path(data_dir)
-    folder = root / kind.base_folder
-    files = [folder / name for name, _ in (*kind.train_list, *kind.test_list)]
-    meta = folder / kind.meta["filename"]
-    refuse_what_is_no_file(*files, meta)
+    folder = root / published.folder
+    files = {folder / name: digest for name, digest in (published.train if train else published.test).items()}
+    meta = folder / published.meta[0]
+    refuse_what_is_no_file(*(folder / name for name in (*published.train, *published.test)), meta)
     if verify:  # files that are there and differ are somebody's: they are refused, never replaced by a download
-        fetches = not folder.exists()
-        download(lambda: kind(data_dir, train=train, download=fetches), f"CIFAR-{num_classes}", root)
-    of_split = files[: len(kind.train_list)] if train else files[len(kind.train_list) :]
-    content = [(path, read_plain_pickle(path, "CIFAR")) for path in of_split]
+        digests = files | {meta: published.meta[1]}
+        fetch = partial(_require_intact, digests) if folder.exists() else partial(_fetch, data_dir, num_classes)
+        download(fetch, f"CIFAR-{num_classes}", root)
+    content = [(path, read_plain_pickle(path, "CIFAR")) for path in files]
     images = np.concatenate([_pixels(path, part) for path, part in content]).reshape(-1, 3, 32, 32)
     targets = np.concatenate([_labels(path, part) for path, part in content])
     check_labels(folder, f"CIFAR-{num_classes}", images, targets, num_classes, train=train)
-    return LabelledImages(torch.from_numpy(images), targets, _class_names(meta, kind.meta["key"], num_classes))
+    return LabelledImages(torch.from_numpy(images), targets, _class_names(meta, published.names_key, num_classes))
+
+
+def _require_intact(digests: Mapping[Path, str]) -> None:
+    """Raise OSError unless the files are there with these MD5 digests."""
+    for path, digest in digests.items():
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "md5").hexdigest() != digest:
+                raise OSError(f"{path.name} has another checksum than the published file")
+
+
+def _fetch(data_dir: str, num_classes: int) -> None:
+    from torchvision import datasets  # noqa: PLC0415 - takes seconds, and only a download needs it
+
+    kind = {10: datasets.CIFAR10, 100: datasets.CIFAR100}[num_classes]
+    kind(data_dir, download=True)
 
 
 def _pixels(path: Path, part: dict[str, Any]) -> np.ndarray:

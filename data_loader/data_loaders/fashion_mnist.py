@@ -6,6 +6,7 @@ import gzip
 import math
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,19 @@ from utils.errors import UserError
 
 _BYTES = 0x0800  # an IDX file's first number: 8 for unsigned bytes, then the dimensions
 
+CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
 __all__ = ["ImbalanceFashionMNISTDataLoader"]
 
 
@@ -35,8 +49,6 @@ def read_fashion_mnist(data_dir: str, *, train: bool, verify: bool) -> LabelledI
     Raises:
         UserError: the files are missing and can't be downloaded, or are damaged.
     """
-    from torchvision import datasets  # noqa: PLC0415 - takes seconds, and only this reader needs it
-
     root, prefix = Path(data_dir), "train" if train else "t10k"
     names = (f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte")
     below = root / "FashionMNIST" / "raw"
@@ -45,13 +57,18 @@ def read_fashion_mnist(data_dir: str, *, train: bool, verify: bool) -> LabelledI
     )
     if not all((root / f"{name}.gz").is_file() for name in names):
         if verify:
-            download(lambda: datasets.FashionMNIST(data_dir, train=train, download=True), "Fashion-MNIST", root)
+            download(partial(_fetch, data_dir, train=train), "Fashion-MNIST", root)
         root = below
     pixels, labels = (_read_idx(root / name, dimensions) for name, dimensions in zip(names, (3, 1), strict=True))
-    classes = list(datasets.FashionMNIST.classes)
-    check_labels(root, "Fashion-MNIST", pixels, labels, len(classes), train=train)
+    check_labels(root, "Fashion-MNIST", pixels, labels, len(CLASSES), train=train)
     images = torch.from_numpy(pixels)[:, None].repeat(1, 3, 1, 1)
-    return LabelledImages(images, labels.astype(np.int64), classes)
+    return LabelledImages(images, labels.astype(np.int64), list(CLASSES))
+
+
+def _fetch(data_dir: str, *, train: bool) -> None:
+    from torchvision import datasets  # noqa: PLC0415 - takes seconds, and only a download needs it
+
+    datasets.FashionMNIST(data_dir, train=train, download=True)
 
 
 def _read_idx(path: Path, dimensions: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import pickle
@@ -17,6 +18,7 @@ import pytest
 import torch
 from torchvision import datasets
 
+from data_loader.data_loaders import cifar
 from data_loader.data_loaders.cifar import read_cifar
 from tests.data_loader.cifar_files import write_cifar, write_python2_pickle
 from tests.data_loader.refusals import refusal
@@ -108,6 +110,42 @@ def test_files_with_other_checksums_are_not_taken_for_cifar(own_files: Path, num
         assert f"holds no intact CIFAR-{num_classes}" in line
         assert "data_loader.args.verify=false" in line
     assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize("num_classes", CLASSES)
+def test_the_published_files_are_those_that_torchvision_knows(num_classes: int) -> None:
+    published = cifar._PUBLISHED[num_classes]
+    known = {10: datasets.CIFAR10, 100: datasets.CIFAR100}[num_classes]
+    assert published.folder == known.base_folder
+    assert list(published.train.items()) == [tuple(each) for each in known.train_list]
+    assert list(published.test.items()) == [tuple(each) for each in known.test_list]
+    assert (*published.meta, published.names_key) == tuple(known.meta[key] for key in ("filename", "md5", "key"))
+
+
+@pytest.mark.parametrize("num_classes", CLASSES)
+def test_files_with_the_published_checksums_are_read_and_checked_anew_each_time(
+    own_files: Path, num_classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = cifar._PUBLISHED[num_classes]
+    folder = own_files / published.folder
+
+    def digest(name: str) -> str:
+        return hashlib.md5((folder / name).read_bytes()).hexdigest()
+
+    own = published._replace(
+        train={name: digest(name) for name in published.train},
+        test={name: digest(name) for name in published.test},
+        meta=(published.meta[0], digest(published.meta[0])),
+    )
+    monkeypatch.setitem(cifar._PUBLISHED, num_classes, own)
+    for train in (True, False):
+        unchecked = read_cifar(str(own_files), num_classes, train=train, verify=False)
+        checked = read_cifar(str(own_files), num_classes, train=train, verify=True)
+        assert torch.equal(checked.images, unchecked.images)
+    with (folder / TRAINING_FILE[num_classes]).open("ab") as file:
+        file.write(b"0")
+    line = refusal(lambda: read_cifar(str(own_files), num_classes, train=True, verify=True))
+    assert f"{TRAINING_FILE[num_classes]} has another checksum than the published file" in line
 
 
 def test_a_download_with_another_checksum_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

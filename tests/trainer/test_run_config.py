@@ -12,7 +12,7 @@ import pytest
 from base import Monitor, TrainerOptions
 from tests.trainer.config_mutator import RECIPES
 from tests.trainer.small_runs import small_config
-from trainer.config.run_config import InitialiseOptions, RunConfig, run_config
+from trainer.config.run_config import InitialiseOptions, RunConfig, find_problems, run_config
 from trainer.methods.mixing import CombinerOptions, FinetuningCombinerOptions, MixupOptions
 from utils.config.json_files import read_json
 from utils.config.parser import ConfigParser
@@ -131,3 +131,10 @@ def test_the_published_eighteen_extend_nothing() -> None:
     assert len(paths) == 18
     for path in paths:
         assert json.loads(path.read_text(encoding="utf8")) == read_json(path)
+
+
+def test_a_trained_network_needs_no_optimiser_that_can_be_built() -> None:
+    """One whose arguments only its own version of PyTorch takes is evaluated all the same."""
+    config = small_config(optimizer={"type": "SGD", "args": {"lr": 0.1, "momentum": 0, "nesterov": True}})
+    assert [problem.path for problem in find_problems(config)] == ["optimizer"]
+    assert find_problems(config, trained=True) == []

@@ -12,6 +12,7 @@ from torch.optim import SGD, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from base import VIEWS
+from model.storage_free import without_storage
 from trainer.config.components import ARCH, LOSS, LR_SCHEDULER, OPTIMIZER, method_classes
 from trainer.config.number_ranges import meaningless_numbers_of_optimizer, meaningless_numbers_of_schedules
 from trainer.engine.rate_schedule import require_length, step_unit, with_length
@@ -41,7 +42,7 @@ def _name_is_one_folder(config: RunConfig) -> list[Problem]:
 
 
 def _arch_can_be_built(config: RunConfig) -> list[Problem]:
-    with torch.device("meta"):
+    with without_storage():
         return _trial("arch", lambda: build(config.arch, ARCH, context={}, path="arch"))
 
 
@@ -103,7 +104,7 @@ def _loss_can_be_built(config: RunConfig) -> list[Problem]:
     }
     loss = config.loss if config.taus is None else config.loss.with_args(tau_list=config.taus)
     try:
-        with torch.device("meta"):
+        with without_storage():
             build(loss, LOSS, context=context, path="loss")
     except ConfigError as error:
         return error.problems
@@ -220,7 +221,6 @@ def _momentum_begins_with_a_gradient(config: RunConfig) -> list[Problem]:
 RULES: tuple[tuple[set[str], Callable[[RunConfig], list[Problem] | Iterator[Problem]]], ...] = (
     ({"name"}, _name_is_one_folder),
     ({"arch"}, _arch_can_be_built),
-    ({"optimizer", "lr_scheduler", "trainer"}, _optimizer_and_schedule_can_be_built),
     ({"loss", "arch"}, _tau_fits_experts),
     ({"loss", "arch", "trainer", "seed"}, _loss_can_be_built),
     ({"loss", "arch", "add_extra_info"}, _loss_sees_experts),
@@ -235,6 +235,8 @@ RULES: tuple[tuple[set[str], Callable[[RunConfig], list[Problem] | Iterator[Prob
     ({"loaders", "method"}, _loaders_are_those_that_the_method_takes),
 )
 """The sections that a rule reads, and the rule."""
+TRAINING_RULES = (({"optimizer", "lr_scheduler", "trainer"}, _optimizer_and_schedule_can_be_built),)
+"""More of them, of what a trained network doesn't need; an optimiser takes a second to import and to try."""
 
 
 def _trial(path: str, build_it: Callable[[], object]) -> list[Problem]:

@@ -20,7 +20,7 @@ from trainer.config.components import (
     UPDATE_RULE,
     method_classes,
 )
-from trainer.config.rules import RULES
+from trainer.config.rules import RULES, TRAINING_RULES
 from trainer.evaluation.validation import logged_names, split_published_name
 from trainer.methods.mixing import CombinerOptions, FinetuningCombinerOptions
 from utils.config.components import OneOf, fields_of
@@ -135,10 +135,14 @@ class RunConfig:
         return Monitor.parse(monitored, logged_names(self.recorded_metrics, dict.fromkeys(weights)))
 
 
-def find_problems(config: Any) -> list[Problem]:
+def find_problems(config: Any, *, trained: bool = False) -> list[Problem]:
     """Everything that is wrong with a configuration; empty where it can be built.
 
     Nothing is read and nothing is allocated: networks are built without storage.
+
+    Args:
+        config: as it was read.
+        trained: it is a trained network's, for which optimiser and schedule aren't built.
     """
     found = problems(config, RunConfig, "")
     if not isinstance(config, dict):
@@ -150,16 +154,21 @@ def find_problems(config: Any) -> list[Problem]:
     values: dict[str, Any] = dict.fromkeys(unsound & keys.keys())
     sound = RunConfig(**values | {name: construct(config[name], annotation) for name, annotation in given.items()})
     # a rule speaks where the sections it reads are sound by themselves
-    return found + [problem for sections, rule in RULES if unsound.isdisjoint(sections) for problem in rule(sound)]
+    rules = RULES if trained else (*RULES, *TRAINING_RULES)
+    return found + [problem for sections, rule in rules if unsound.isdisjoint(sections) for problem in rule(sound)]
 
 
-def run_config(parser: ConfigParser) -> RunConfig:
+def run_config(parser: ConfigParser, *, trained: bool = False) -> RunConfig:
     """The configuration of a run, checked, typed, with every default filled in and τ as one number an expert.
+
+    Args:
+        parser: what was read.
+        trained: see `find_problems`.
 
     Raises:
         ConfigError: everything that is wrong with it, each problem with where it was set.
     """
-    parser.validate(find_problems)
+    parser.validate(partial(find_problems, trained=trained))
     config = construct(parser.config, RunConfig, origins=parser.origins)
     if config.taus is None:
         return config

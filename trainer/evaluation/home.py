@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 
 from data_loader.loader import ImageDataLoader
+from model.storage_free import without_storage
 from trainer.build import bare_network, build_criterion, method_around, training_context
 from trainer.config.run_config import RunConfig
 from utils.errors import UserError
@@ -25,7 +25,7 @@ def home_priors(config: RunConfig, loader: ImageDataLoader) -> np.ndarray | None
     not on this machine (a teacher's file) says nothing.
     """
     try:
-        with torch.device("meta"):
+        with without_storage():
             network = bare_network(config)
         context = training_context(config, loader)
         return method_around(config, network, build_criterion(config, context), context).home_priors()

@@ -172,7 +172,7 @@ def open_run(
             validation images are the test images.
     """
     with report_once(environment):
-        config = run_config(parser)
+        config = run_config(parser, trained=True)
         set_up_logging(config.trainer.verbosity if environment.is_main else 0, config_file=log_config)
         device = choose_device(config.n_gpu, environment)
         if device.type == "cpu":

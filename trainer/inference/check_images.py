@@ -66,7 +66,7 @@ def check_images(
 def _test_loader(network: TrainedNetwork, parser: ConfigParser) -> ImageDataLoader:
     content = read_checkpoint(network.checkpoint).content
     known = RunData.of(content, network.checkpoint.parent, parser.config["data_loader"], evaluates=True)
-    return build_loader(run_config(parser), known=known).of_split("test")
+    return build_loader(run_config(parser, trained=True), known=known).of_split("test")
 
 
 def _spread(size: int, count: int) -> list[int]:

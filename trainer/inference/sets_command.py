@@ -112,7 +112,7 @@ def require_unseen(config: RunConfig, checkpoint: Path) -> None:
 def _held_out(
     parser: ConfigParser, checkpoint: Path, environment: LaunchEnvironment, log_config: str | None
 ) -> Labelled | None:
-    require_unseen(run_config(parser), checkpoint)
+    require_unseen(run_config(parser, trained=True), checkpoint)
     opened = open_held_out(parser, environment, log_config)
     if opened is None:
         return None

@@ -107,7 +107,7 @@ class TrainedNetwork:
         """
         checkpoint = parser.resume
         assert checkpoint is not None, "the flags were read"
-        config, read = run_config(parser), read_checkpoint(checkpoint)
+        config, read = run_config(parser, trained=True), read_checkpoint(checkpoint)
         states = weights_in(
             read.content, dict.fromkeys(n for kind in method_classes(config.method) for n in kind.weights)
         )

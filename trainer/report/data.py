@@ -70,7 +70,7 @@ def read_classes(run: RunFiles, num_classes: int) -> RunClasses:
             counts = stored_counts if stored_counts and len(stored_counts) == len(names) else None
         parser = ConfigParser.from_file(run.folder / "config.json")
         known = RunData.of(content, run.folder, parser.config["data_loader"], evaluates=True)
-        loader = build_loader(run_config(parser), known=known).of_split("test")
+        loader = build_loader(run_config(parser, trained=True), known=known).of_split("test")
         if num_classes not in (0, loader.num_classes):
             raise EarlyEnd(f"the data have {loader.num_classes} classes, the results {num_classes}")
         if run.predictions is not None and not np.array_equal(
