@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from base import RunFolder
+from base.trainer_options import PrecisionName
 from benchmarks.alternating import IN_BF16, OURS
 from benchmarks.plain import PlainImages, PlainNetwork
 from data_loader.datasets.image_sets import ImageSet
@@ -58,15 +58,17 @@ class CifarRun:
 
     def in_each_precision(self, way: Callable[[], object]) -> dict[str, Callable[[], object]]:
         """The same in float32, and in bfloat16 where this processor multiplies matrices in it."""
+        ways = {OURS: self.in_precision("fp32", way)}
+        return ways | {IN_BF16: self.in_precision("bf16", way)} if fastest_safe(_CPU) == "bf16" else ways
 
-        def run(precision: Precision) -> None:
-            self.trainer.method.network.autocast = precision.autocast
+    def in_precision(self, name: PrecisionName, way: Callable[[], object]) -> Callable[[], object]:
+        """The same, with the network in a precision."""
+
+        def run() -> None:
+            self.trainer.method.network.autocast = Precision(name, _CPU).autocast
             way()
 
-        precisions = {OURS: Precision("fp32", _CPU)}
-        if fastest_safe(_CPU) == "bf16":
-            precisions[IN_BF16] = Precision("bf16", _CPU)
-        return {title: partial(run, precision) for title, precision in precisions.items()}
+        return run
 
     def plain_optimizer(self) -> torch.optim.SGD:
         """As the recipe has it."""

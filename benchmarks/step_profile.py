@@ -1,6 +1,6 @@
 """Where a training step's time goes, by kind of operation: the CIFAR-100-LT recipe, ResNet-32 × 3 experts, on a CPU.
 
-python -m benchmarks.step_profile
+python -m benchmarks.step_profile [--precision bf16]
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.cifar_run import cifar_run
 from benchmarks.machine import machine
 from benchmarks.train_step import our_way
+from utils.config.command_line import OneLineParser
 from utils.reporting.tables import table
 
 KINDS = {
@@ -36,9 +37,12 @@ def kind_of(name: str) -> str:
 
 def main() -> None:
     """Profile some steps, after some that don't count."""
-    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    parser = OneLineParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="default: fp32")
+    precision = parser.parse_args().precision
     with tempfile.TemporaryDirectory() as folder:
-        run = our_way(cifar_run(Path(folder), largest_class=100, test_images=100), STEPS)
+        of_cifar = cifar_run(Path(folder), largest_class=100, test_images=100)
+        run = of_cifar.in_precision(precision, our_way(of_cifar, STEPS))
         run()
         with profile(activities=[ProfilerActivity.CPU]) as profiled:
             run()

@@ -4,7 +4,7 @@ Shapes: `B` batch, `I` and `O` input and output channels.
 
 On processors with AVX2 and without AVX-512, oneDNN's weight gradient of channels-last images reaches 55 to 70 % of the
 speed of matrix products, and takes a third of a ResNet-32's step. `kernels/weight_gradient.c` does 1.4 to 1.6 times as
-much (`python -m benchmarks.convolutions`), with sums that are at least as exact. Output and gradient of the images are
+much (single layers, one after the other), with sums that are at least as exact. Output and gradient of the images are
 PyTorch's to the bit. The kernel is compiled at its first use; without a compiler, PyTorch computes everything.
 """
 
