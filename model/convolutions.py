@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from model.kernels.kernels import LANES, UNITS, call, kernels, suits
+from model.kernels.kernels import LANES, UNITS, kernels, suits
+from utils.native_code import call
 
 __all__ = ["Conv2d", "weight_gradient"]
 

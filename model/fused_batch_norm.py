@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from model.kernels.kernels import UNITS, call, kernels
+from model.kernels.kernels import UNITS, kernels
+from utils.native_code import call
 
 __all__ = ["DTYPES", "fused_batch_norm", "fused_kernels"]
 

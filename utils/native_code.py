@@ -18,6 +18,10 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-fPIC")
 _COMPILERS = ("cc", "gcc", "clang")
@@ -47,6 +51,20 @@ def load_c(source: Path, *definitions: str) -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError) as error:
         _logger.debug("%s isn't used: %s", source.name, error)
         return None
+
+
+def call(functions: ctypes.CDLL, name: str, *arguments: Tensor | float | None) -> int:
+    """A function's answer, given tensors (None: there is none), whole numbers (long) and others (double)."""
+    answer: int = getattr(functions, name)(*map(_as_c, arguments))
+    return answer
+
+
+def _as_c(value: Tensor | float | None) -> ctypes.c_void_p | ctypes.c_long | ctypes.c_double:
+    if isinstance(value, int):
+        return ctypes.c_long(value)
+    if isinstance(value, float):
+        return ctypes.c_double(value)
+    return ctypes.c_void_p(None if value is None else value.data_ptr())
 
 
 def _compiler() -> list[str] | None:

@@ -1,4 +1,4 @@
-"""Which functions in C there are on this machine, what they are for, and how they are called."""
+"""Which functions in C there are on this machine, what they are for, and what they read."""
 
 from __future__ import annotations
 
@@ -40,17 +40,3 @@ def suits(images: Tensor, *dtypes: torch.dtype) -> bool:
         and images.size(1) % LANES == 0
         and images.is_contiguous(memory_format=torch.channels_last)
     )
-
-
-def call(functions: ctypes.CDLL, name: str, *arguments: Tensor | float | None) -> int:
-    """A function's answer, given tensors (None: there is none), whole numbers (long) and others (double)."""
-    answer: int = getattr(functions, name)(*map(_as_c, arguments))
-    return answer
-
-
-def _as_c(value: Tensor | float | None) -> ctypes.c_void_p | ctypes.c_long | ctypes.c_double:
-    if isinstance(value, int):
-        return ctypes.c_long(value)
-    if isinstance(value, float):
-        return ctypes.c_double(value)
-    return ctypes.c_void_p(None if value is None else value.data_ptr())

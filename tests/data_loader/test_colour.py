@@ -1,13 +1,25 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from torchvision.transforms import functional as F
 
+from data_loader.transforms import colour
 from data_loader.transforms.batch_transforms import HorizontalFlip
 from data_loader.transforms.colour import ColourJitter
 
 ADJUST = (F.adjust_brightness, F.adjust_contrast, F.adjust_saturation)
+
+
+@pytest.fixture(params=["functions in C", "tensors"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both ways of computing the same."""
+    if request.param == "tensors":
+        monkeypatch.setattr(colour, "_functions", lambda: None)
+    elif colour._functions() is None:
+        pytest.skip("no C compiler")
 
 
 def kinds_of(steps: np.ndarray) -> np.ndarray:
@@ -32,6 +44,7 @@ def images() -> Tensor:
     return torch.from_numpy(random.integers(0, 256, (60, 3, 12, 10), dtype=np.uint8))
 
 
+@pytest.mark.usefixtures("way")
 def test_jitter_is_torchvisions_adjustments_in_the_drawn_order(images):
     jitter, sample_ids = ColourJitter(seed=4, strength=0.4), keys_of(len(images))
     found = jitter(images, sample_ids)
@@ -42,6 +55,7 @@ def test_jitter_is_torchvisions_adjustments_in_the_drawn_order(images):
         assert (expected * 255 - result).abs().max() <= 0.01  # both in floating point, on other scales
 
 
+@pytest.mark.usefixtures("way")
 def test_jitter_stays_near_torchvisions_uint8_steps(images):
     jitter, sample_ids = ColourJitter(seed=4, strength=0.4), keys_of(len(images))
     found = jitter(images, sample_ids)
@@ -62,6 +76,7 @@ def test_factors_are_uniform_and_all_orders_equally_likely():
     np.testing.assert_allclose(np.unique(orders, return_counts=True)[1] / 6000, [1 / 6] * 6, atol=0.02)
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("transform", [ColourJitter(seed=2, strength=0.4), HorizontalFlip(seed=2)])
 def test_an_image_is_transformed_the_same_whatever_its_batch(images, transform):
     sample_ids = keys_of(len(images), epoch=5)
@@ -84,6 +99,31 @@ def test_the_layout_of_the_batch_makes_no_difference_and_is_kept(images):
     found = transform(images.contiguous(memory_format=torch.channels_last), sample_ids)
     assert found.is_contiguous(memory_format=torch.channels_last)
     assert (found - transform(images, sample_ids)).abs().max() <= 0.01  # means are summed in another order
+
+
+@pytest.mark.parametrize("side", [1, 7, 33, 100])
+def test_both_ways_give_the_same_pixels_at_every_size(side: int) -> None:
+    """Sides whose pixels fill no register, and more than one block."""
+    if colour._functions() is None:
+        pytest.skip("no C compiler")
+    pixels = 255 * torch.rand(40, 3, side, side, generator=torch.Generator().manual_seed(0))
+    ours, plain = pixels.clone(), pixels.clone()
+    params = ColourJitter(seed=2, strength=0.9).make_params(keys_of(40))
+    colour._jitter(colour._functions(), ours, params)
+    colour._jitter_by_tensors(plain, params)
+    assert (ours - plain).abs().max() < 1e-3
+
+
+def test_functions_that_are_wrong_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Path(colour.__file__).with_suffix(".c").read_text()
+    (tmp_path / "colour.c").write_text(source.replace("0.587f", "0.578f"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(colour, "__file__", str(tmp_path / "colour.py"))
+    colour._functions.cache_clear()
+    try:
+        assert colour._functions() is None
+    finally:
+        colour._functions.cache_clear()
 
 
 def test_half_of_the_images_are_mirrored_and_the_others_are_not_touched(images):
