@@ -11,6 +11,7 @@ from torch import Tensor
 
 from base import View
 from data_loader.transforms.batch_transforms import BatchTransform, ValueTransform
+from data_loader.transforms.planes import copy_images
 
 _BLOCK_VALUES = 2**18  # a megabyte of floats
 _VIEW_NUMBERS: dict[View, int] = {"train": 0, "weak": 1, "strong": 2, "test": 0}  # "test" draws no random numbers
@@ -73,7 +74,7 @@ def apply_all(transforms: Sequence[BatchTransform], images: Tensor, sample_ids: 
         if result is None:
             dtype = torch.float32 if last else part.dtype
             result = torch.empty_like(images, dtype=dtype, memory_format=torch.contiguous_format)
-        pixels = result[block].copy_(part)
+        pixels = copy_images(part, result[block])
         for change, its_rows in zip(last, rows[len(first) :], strict=True):
             change.transform_(pixels, its_rows)
     assert result is not None
