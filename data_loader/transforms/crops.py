@@ -121,5 +121,7 @@ def size_of_shorter(height: int, width: int, shorter: int) -> tuple[int, int]:
 
 def resize(image: Tensor, height: int, width: int) -> Tensor:
     """A uint8 image [3, h, w] resized bilinearly with antialiasing, as Pillow does it (within 1 of 255)."""
+    if image.shape[1:] == (height, width):
+        return image
     pixels = image[None].contiguous(memory_format=torch.channels_last)  # as decoders leave them, and fastest
     return interpolate(pixels, size=(height, width), mode="bilinear", antialias=True)[0]

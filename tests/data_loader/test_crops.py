@@ -87,3 +87,10 @@ def test_a_crop_depends_on_seed_epoch_and_index_alone():
 def test_resizing_to_the_same_size_changes_nothing():
     pixels = pixels_of(picture(24, 20))
     assert torch.equal(resize(pixels, 20, 24), pixels)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_an_image_of_the_right_size_is_what_resizing_would_leave(layout: torch.memory_format) -> None:
+    image = torch.randint(0, 256, (1, 3, 31, 40), dtype=torch.uint8).contiguous(memory_format=layout)[0]
+    resized = torch.nn.functional.interpolate(image[None], size=(31, 40), mode="bilinear", antialias=True)[0]
+    assert torch.equal(resize(image, 31, 40), resized)
