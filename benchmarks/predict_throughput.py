@@ -9,12 +9,15 @@ the finished rows (`TrainedNetwork.predict`, `as_rows`: start of the workers, re
 network, ranking) alternates with the same network on the same batches, already normalised, in the same process. A short
 run of both warms up; the medians over the slices count, also of each pair's ratio, as other work on the machine hits
 both. The ratio of the CPU seconds, the workers' included, stands beside that of the clock's, which such work disturbs
-all the same. Neither PyTorch's import nor the reading of the checkpoint is in it.
+all the same. Freed memory is kept, as the command does, and given up before each run, as if it began the process: what
+a process has when its workers are started is copied, page by page, as it is written to. Neither PyTorch's import nor
+the reading of the checkpoint is in it.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
 import json
 import os
@@ -22,6 +25,7 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -38,6 +42,7 @@ from trainer.build import bare_network
 from trainer.config.run_config import run_config
 from trainer.inference.predicted_rows import as_rows
 from trainer.inference.trained_network import TrainedNetwork
+from utils.allocator import keep_freed_memory
 from utils.config.command_line import OneLineParser, positive_integer
 from utils.config.parser import CONFIG_NAME, ConfigParser
 
@@ -64,7 +69,7 @@ class Spent(NamedTuple):
 
 
 CASES = {
-    "ResNet-32, 3 experts": Case("config_cifar100_ir100_bs-experts.json", {}, (32, 32), 10_000, 1000),
+    "ResNet-32, 3 experts": Case("config_cifar100_ir100_bs-experts.json", {}, (32, 32), 10_000, 2500),
     "ResNet-50, 1 expert": Case(
         "config_imagenet_lt_resnet50_bs-experts.json",
         {"arch.args.num_experts": 1, "loss.args.tau_list": [1]},
@@ -119,7 +124,14 @@ def run_command(network: TrainedNetwork, files: Sequence[str]) -> None:
     as_rows(network.predict(files), topk=5, reject_below=None)
 
 
+def give_up_freed_memory() -> None:
+    """Hand it back to the system, where the C library is glibc."""
+    with suppress(AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def seconds(run: Callable[[], None]) -> Spent:
+    give_up_freed_memory()
     began, before = time.perf_counter(), sum(os.times()[:4])
     run()
     gc.collect()  # ends the workers: their time counts once they are gone
@@ -172,6 +184,7 @@ def main() -> None:
     parser.add_argument("--threads", type=positive_integer, help="of the network; default: PyTorch's own choice")
     parser.add_argument("--out", type=Path, metavar="JSON", help="file for the figures")
     arguments = parser.parse_args()
+    keep_freed_memory()
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     machine = {
