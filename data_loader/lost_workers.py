@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -25,7 +26,8 @@ def report_lost_workers(continue_by: str = _CONTINUE) -> Iterator[None]:
         continue_by: how to go on, in words.
     """
     try:
-        yield
+        with _nothing_said_by_destructors():
+            yield
     except (RuntimeError, EOFError, OSError) as error:  # EOFError, ConnectionError: it died while handing over a batch
         if _TOO_MANY_FILES.search(str(error)):
             end_workers()
@@ -41,3 +43,19 @@ def report_lost_workers(continue_by: str = _CONTINUE) -> Iterator[None]:
             f"a loader process is lost ({reason}): {shortage()}it was killed (out of memory?) or hangs on a file; "
             f"{continue_by}, with fewer data_loader.args.num_workers or a longer worker_timeout"
         ) from None
+
+
+@contextmanager
+def _nothing_said_by_destructors() -> Iterator[None]:
+    """torch's signal may interrupt a destructor, whose errors Python prints and forgets: the next batch fails, too."""
+    hook = sys.unraisablehook
+
+    def say(unraisable: sys.UnraisableHookArgs) -> None:
+        if not _TORCH_SAYS.search(str(unraisable.exc_value)):
+            hook(unraisable)
+
+    sys.unraisablehook = say
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook

@@ -52,7 +52,8 @@ def test_a_worker_that_dies_or_hangs_is_reported_in_one_line(fate: str) -> None:
         check=False,
     )
     assert ended.returncode == 1
-    (line,) = ended.stderr.splitlines()
+    assert len(ended.stderr.splitlines()) == 1, ended.stderr
+    line = ended.stderr
     assert line.startswith("error: ")
     assert "a loader process is lost" in line
     assert "continue the run with -r" in line
@@ -127,3 +128,25 @@ def test_signals_that_end_a_run_do_not_end_its_workers(number: signal.Signals) -
 def test_other_errors_pass_through() -> None:
     with pytest.raises(RuntimeError, match="of another kind"), report_lost_workers():
         raise RuntimeError("of another kind")
+
+
+class Raises:
+    """Its destructor fails."""
+
+    def __init__(self, message: str) -> None:
+        self.message = message
+
+    def __del__(self) -> None:
+        raise RuntimeError(self.message)
+
+
+def test_torchs_signal_in_a_destructor_is_not_printed_and_other_errors_there_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    printed: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: printed.append(str(unraisable.exc_value)))
+    with report_lost_workers():
+        Raises("DataLoader worker (pid 7) is killed by signal: Killed.")
+        Raises("something else")
+    Raises("DataLoader worker (pid 8) is killed by signal: Killed.")
+    assert printed == ["something else", "DataLoader worker (pid 8) is killed by signal: Killed."]
