@@ -1,5 +1,3 @@
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -112,18 +110,6 @@ def test_both_ways_give_the_same_pixels_at_every_size(side: int) -> None:
     colour._jitter(colour._functions(), ours, params)
     colour._jitter_by_tensors(plain, params)
     assert (ours - plain).abs().max() < 1e-3
-
-
-def test_functions_that_are_wrong_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Path(colour.__file__).with_suffix(".c").read_text()
-    (tmp_path / "colour.c").write_text(source.replace("0.587f", "0.578f"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(colour, "__file__", str(tmp_path / "colour.py"))
-    colour._functions.cache_clear()
-    try:
-        assert colour._functions() is None
-    finally:
-        colour._functions.cache_clear()
 
 
 def test_half_of_the_images_are_mirrored_and_the_others_are_not_touched(images):

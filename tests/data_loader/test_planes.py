@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
-from data_loader.transforms import planes
 from data_loader.transforms.planes import copy_images
 
 
@@ -30,15 +27,3 @@ def test_a_part_of_a_batch_is_copied_to_its_place_alone() -> None:
     result = torch.zeros(3, 3, 4, 5)
     copy_images(images, result[1:2])
     assert result.sum(dim=(1, 2, 3)).tolist() == [0, 9 * 60, 0]
-
-
-def test_functions_that_are_wrong_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = Path(planes.__file__).with_suffix(".c").read_text()
-    (tmp_path / "planes.c").write_text(source.replace("3 * at + 2", "3 * at + 1"))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(planes, "__file__", str(tmp_path / "planes.py"))
-    planes._functions.cache_clear()
-    try:
-        assert planes._functions() is None
-    finally:
-        planes._functions.cache_clear()
