@@ -11,7 +11,6 @@ PyTorch's to the bit. The kernel is compiled at its first use; without a compile
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 from typing import Any
 
 import torch
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from model.kernels.kernels import LANES, UNITS, kernels, suits
-from utils.native_code import call
+from utils.native_code import call, tried
 
 __all__ = ["Conv2d", "weight_gradient"]
 
@@ -111,13 +110,6 @@ def _call(kernel: ctypes.CDLL, images: Tensor, grad: Tensor) -> Tensor:
     return total.contiguous(memory_format=torch.channels_last)
 
 
-@cache
-def _kernel() -> ctypes.CDLL | None:
-    """The compiled kernel, tried on a small batch; None where it can't be had, or oneDNN's is as fast: with AVX-512."""
-    kernel = kernels("weight_gradient") if UNITS == "AVX2" else None
-    return kernel if kernel is not None and _is_right(kernel) else None
-
-
 def _is_right(kernel: ctypes.CDLL) -> bool:
     """Whether it computes what PyTorch does: a compiler may be wrong, too."""
     values = torch.arange(2 * 16 * 5 * 6, dtype=torch.float32).reshape(2, 16, 5, 6)
@@ -126,3 +118,9 @@ def _is_right(kernel: ctypes.CDLL) -> bool:
     weight = torch.zeros(16, 16, 3, 3)
     plain = _aten_backward(images, weight, grad, (False, True, False))[1]
     return torch.allclose(_call(kernel, images, grad), plain, rtol=1e-4, atol=1e-4)
+
+
+@tried(_is_right)
+def _kernel() -> ctypes.CDLL | None:
+    """The compiled kernel, tried on a small batch; None where it can't be had, or oneDNN's is as fast: with AVX-512."""
+    return kernels("weight_gradient") if UNITS == "AVX2" else None

@@ -11,7 +11,6 @@ Shapes: `B` batch, `C` channels, `M` = B·H·W values of a channel.
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from model.kernels.kernels import UNITS, kernels
-from utils.native_code import call
+from utils.native_code import call, tried
 
 __all__ = ["DTYPES", "fused_batch_norm", "fused_kernels"]
 
@@ -29,7 +28,30 @@ DTYPES = {torch.float32: (), torch.bfloat16: ("BFLOAT16",)}
 """Of images → what its functions are compiled with."""
 
 
-@cache
+def _are_right(functions: ctypes.CDLL, dtype: torch.dtype) -> bool:
+    """Whether they compute what PyTorch does: a compiler may be wrong, too."""
+    values = torch.arange(3 * 16 * 20 * 10, dtype=torch.float32).reshape(3, 16, 20, 10)
+    weight, bias = torch.linspace(0.5, 1.5, 16), torch.linspace(-0.5, 0.5, 16)
+
+    def results(*, fused: bool) -> list[Tensor]:
+        images, skip = (values.sin() + 0.5).to(dtype), values.cos().to(dtype)
+        given = [images.contiguous(memory_format=torch.channels_last), weight, bias, skip]
+        leaves = [tensor.clone().requires_grad_() for tensor in given]
+        images, skip = leaves[0], leaves[3]
+        if fused:
+            output = _FusedBatchNorm.apply(*leaves, _Given(functions, 1e-5, relu=True))[0]
+        else:
+            normalised = F.batch_norm(images.float(), None, None, leaves[1], leaves[2], training=True)
+            output = F.relu(normalised + skip)
+        gradients = torch.autograd.grad(output, leaves, (2 * values).cos().to(output.dtype))
+        return [tensor.float() for tensor in (output.detach(), *gradients)]
+
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        pairs = zip(results(fused=True), results(fused=False), strict=True)
+        return all(_close(ours, plain, dtype) for ours, plain in pairs)
+
+
+@tried(_are_right)
 def fused_kernels(dtype: torch.dtype) -> ctypes.CDLL | None:
     """The functions for images of this dtype, tried on a small batch.
 
@@ -37,8 +59,7 @@ def fused_kernels(dtype: torch.dtype) -> ctypes.CDLL | None:
     for bfloat16 without AVX-512.
     """
     units = {"AVX2", "AVX512"} if dtype == torch.float32 else {"AVX512"}
-    functions = kernels("batch_norm", *DTYPES[dtype]) if UNITS in units else None
-    return functions if functions is not None and _are_right(functions, dtype) else None
+    return kernels("batch_norm", *DTYPES[dtype]) if UNITS in units else None
 
 
 def fused_batch_norm(
@@ -123,29 +144,6 @@ def _sizes(images: Tensor) -> tuple[int, int, int]:
     """M, C and the number of threads."""
     values = images.numel() // images.size(1)
     return values, images.size(1), min(torch.get_num_threads(), values)
-
-
-def _are_right(functions: ctypes.CDLL, dtype: torch.dtype) -> bool:
-    """Whether they compute what PyTorch does: a compiler may be wrong, too."""
-    values = torch.arange(3 * 16 * 20 * 10, dtype=torch.float32).reshape(3, 16, 20, 10)
-    weight, bias = torch.linspace(0.5, 1.5, 16), torch.linspace(-0.5, 0.5, 16)
-
-    def results(*, fused: bool) -> list[Tensor]:
-        images, skip = (values.sin() + 0.5).to(dtype), values.cos().to(dtype)
-        given = [images.contiguous(memory_format=torch.channels_last), weight, bias, skip]
-        leaves = [tensor.clone().requires_grad_() for tensor in given]
-        images, skip = leaves[0], leaves[3]
-        if fused:
-            output = _FusedBatchNorm.apply(*leaves, _Given(functions, 1e-5, relu=True))[0]
-        else:
-            normalised = F.batch_norm(images.float(), None, None, leaves[1], leaves[2], training=True)
-            output = F.relu(normalised + skip)
-        gradients = torch.autograd.grad(output, leaves, (2 * values).cos().to(output.dtype))
-        return [tensor.float() for tensor in (output.detach(), *gradients)]
-
-    with torch.inference_mode(mode=False), torch.enable_grad():
-        pairs = zip(results(fused=True), results(fused=False), strict=True)
-        return all(_close(ours, plain, dtype) for ours, plain in pairs)
 
 
 def _close(ours: Tensor, plain: Tensor, dtype: torch.dtype) -> bool:

@@ -1,7 +1,8 @@
 """C functions, compiled where there is a compiler, once for each processor and version of the source.
 
 The file that comes of it lies in the user's cache folder. What is compiled is linked to no library: what it needs of
-OpenMP is PyTorch's own, so that both use the same threads. Whoever calls has another way where there is no compiler.
+OpenMP is PyTorch's own, so that both use the same threads. Whoever calls has another way where there is no compiler,
+and where what it made computes something else.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import cache, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 _FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-fPIC")
 _COMPILERS = ("cc", "gcc", "clang")
+_P = ParamSpec("_P")
+_Load = Callable[_P, ctypes.CDLL | None]
 _LONGEST = 120.0  # seconds for a compiler
 _logger = logging.getLogger(__name__)
 
@@ -51,6 +55,25 @@ def load_c(source: Path, *definitions: str) -> ctypes.CDLL | None:
     except (OSError, subprocess.SubprocessError) as error:
         _logger.debug("%s isn't used: %s", source.name, error)
         return None
+
+
+def tried(is_right: Callable[Concatenate[ctypes.CDLL, _P], bool]) -> Callable[[_Load[_P]], _Load[_P]]:
+    """Decorates a function that loads functions in C: None also where they are wrong. Loaded and tried once a process.
+
+    Args:
+        is_right: whether the functions compute what they should; given them and what they are loaded for.
+    """
+
+    def decorate(load: _Load[_P]) -> _Load[_P]:
+        @cache
+        @wraps(load)
+        def load_and_try(*args: _P.args, **kwargs: _P.kwargs) -> ctypes.CDLL | None:
+            functions = load(*args, **kwargs)
+            return functions if functions is not None and is_right(functions, *args, **kwargs) else None
+
+        return load_and_try
+
+    return decorate
 
 
 def call(functions: ctypes.CDLL, name: str, *arguments: Tensor | float | None) -> int:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 from dataclasses import dataclass
-from functools import cache
 from itertools import permutations
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from data_loader.transforms.batch_transforms import ValueTransform
 from utils.device_copies import to_device
-from utils.native_code import call, load_c
+from utils.native_code import call, load_c, tried
 from utils.random_streams import Stream, uniforms
 
 _GREY = (0.2989, 0.587, 0.114)  # ITU-R 601-2, as torchvision rounds it
@@ -62,13 +61,6 @@ class ColourJitter(ValueTransform):
             _jitter_by_tensors(pixels, params)
 
 
-@cache
-def _functions() -> ctypes.CDLL | None:
-    """Those in C, tried on a small image; None where they can't be had."""
-    functions = load_c(Path(__file__).with_suffix(".c"))
-    return functions if functions is not None and _are_right(functions) else None
-
-
 def _are_right(functions: ctypes.CDLL) -> bool:
     """Whether they compute what PyTorch does: a compiler may be wrong, too."""
     pixels = torch.arange(2 * 3 * 5 * 7, dtype=torch.float32).view(2, 3, 5, 7).sin().mul(127).add(128)
@@ -77,6 +69,12 @@ def _are_right(functions: ctypes.CDLL) -> bool:
     _jitter(functions, ours, params)
     _jitter_by_tensors(plain, params)
     return torch.allclose(ours, plain, rtol=0, atol=1e-2)
+
+
+@tried(_are_right)
+def _functions() -> ctypes.CDLL | None:
+    """Those in C, tried on a small image; None where they can't be had."""
+    return load_c(Path(__file__).with_suffix(".c"))
 
 
 def _jitter(functions: ctypes.CDLL, pixels: Tensor, params: np.ndarray) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from utils.native_code import call, load_c
+from utils.native_code import call, load_c, tried
 
 
 def copy_images(images: Tensor, into: Tensor) -> Tensor:
@@ -34,13 +33,14 @@ def _are_planes_of_floats(images: Tensor) -> bool:
     return images.device.type == "cpu" and images.dtype == torch.float32 and images.is_contiguous()
 
 
-@cache
-def _functions() -> ctypes.CDLL | None:
-    """Those in C, tried on a small image; None where they can't be had."""
-    functions = load_c(Path(__file__).with_suffix(".c"))
-    if functions is None:
-        return None
+def _are_right(functions: ctypes.CDLL) -> bool:
     images = torch.arange(3 * 11 * 13, dtype=torch.uint8).view(1, 11, 13, 3).permute(0, 3, 1, 2)  # → [1, 3, 11, 13]
     planes = torch.empty(images.shape)
     call(functions, "to_planes", images, planes, 1, 11 * 13)
-    return functions if torch.equal(planes, images.float()) else None
+    return torch.equal(planes, images.float())
+
+
+@tried(_are_right)
+def _functions() -> ctypes.CDLL | None:
+    """Those in C, tried on a small image; None where they can't be had."""
+    return load_c(Path(__file__).with_suffix(".c"))

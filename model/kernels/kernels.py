@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from functools import cache
 from pathlib import Path
 
 import torch
@@ -18,7 +17,6 @@ LANES = 16 if UNITS == "AVX512" else 8
 _FOLDER = Path(__file__).parent
 
 
-@cache
 def kernels(name: str, *definitions: str) -> ctypes.CDLL | None:
     """The functions of `name`.c in this folder, compiled at their first use; None where they can't be had.
 

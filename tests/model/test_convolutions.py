@@ -17,8 +17,6 @@ from model.model import ResNet32Model
 SHAPES = [(8, 16, 16, 32, 32), (5, 32, 64, 16, 16), (3, 24, 48, 17, 31), (2, 8, 40, 40, 13), (1, 64, 16, 1, 600)]
 """B, I, O, H, W: odd sizes, a single row, one image for several threads, channels that are no multiple of 16."""
 
-KEPT = convolutions._kernel, kernels.kernels
-
 
 @pytest.fixture(params=[1, 3])
 def threads(request: pytest.FixtureRequest) -> Iterator[None]:
@@ -131,8 +129,7 @@ def test_under_autocast_the_convolution_is_in_half_precision() -> None:
 
 def test_without_a_compiler_everything_is_pytorchs_to_the_bit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "none")
-    for kept in KEPT:
-        kept.cache_clear()
+    convolutions._kernel.cache_clear()
     try:
         ours, plain = (
             _gradients(layer, _randn(4, 16, 16, 16), _randn(4, 16, 16, 16, seed=1)) for layer in _pair(16, 16)
@@ -141,8 +138,7 @@ def test_without_a_compiler_everything_is_pytorchs_to_the_bit(monkeypatch: pytes
         with pytest.raises(RuntimeError, match="no kernel"):
             weight_gradient(_randn(4, 16, 16, 16), _randn(4, 16, 16, 16))
     finally:
-        for kept in KEPT:
-            kept.cache_clear()
+        convolutions._kernel.cache_clear()
 
 
 @pytest.mark.usefixtures("kernel")
@@ -151,13 +147,11 @@ def test_a_kernel_that_is_wrong_is_not_used(monkeypatch: pytest.MonkeyPatch, tmp
     wrong.write_text((kernels._FOLDER / wrong.name).read_text().replace("sums[i][kw][v] +=", "sums[i][kw][v] -="))
     monkeypatch.setattr(kernels, "_FOLDER", tmp_path)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    for kept in KEPT:
-        kept.cache_clear()
+    convolutions._kernel.cache_clear()
     try:
         assert convolutions._kernel() is None
     finally:
-        for kept in KEPT:
-            kept.cache_clear()
+        convolutions._kernel.cache_clear()
 
 
 @pytest.mark.usefixtures("kernel")

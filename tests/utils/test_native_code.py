@@ -1,13 +1,14 @@
-"""C functions: compiled once, kept, loaded; nothing where there is no compiler."""
+"""C functions: compiled once, kept, loaded, tried; nothing where there is no compiler."""
 
 from __future__ import annotations
 
+import ctypes
 from pathlib import Path
 
 import pytest
 
 from utils import native_code
-from utils.native_code import load_c
+from utils.native_code import load_c, tried
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +94,28 @@ def test_without_a_compiler_there_is_none(source: Path, monkeypatch: pytest.Monk
 def test_a_compiler_that_fails_is_none(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CC", "false")
     assert load_c(source) is None
+
+
+@needs_compiler
+def test_functions_are_loaded_and_tried_once_for_each_that_is_asked_for(source: Path) -> None:
+    tries = []
+
+    def doubles(functions: ctypes.CDLL, number: int) -> bool:
+        tries.append(number)
+        return functions.twice(number) == 6
+
+    @tried(doubles)
+    def functions(number: int) -> ctypes.CDLL | None:
+        return load_c(source)
+
+    assert functions(3) is functions(3) is not None
+    assert functions(4) is functions(4) is None
+    assert tries == [3, 4]
+
+
+def test_what_cant_be_had_is_not_tried() -> None:
+    @tried(lambda _: pytest.fail("nothing to try"))
+    def functions() -> ctypes.CDLL | None:
+        return None
+
+    assert functions() is None
