@@ -34,6 +34,7 @@ bench: $(INSTALLED)
 
 bench-gpu: $(INSTALLED)
 	$(RUN) -m benchmarks.gpu --out saved/bench/gpu.json
+	$(RUN) -m benchmarks.experts_together --out saved/bench/experts_together.json
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis saved/demo saved/bench
