@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import init
 from torch.overrides import TorchFunctionMode
 
-_DRAWN = {Tensor.normal_, Tensor.uniform_}
+_FILLED = {Tensor.normal_, Tensor.uniform_, init.normal_, init.uniform_, init.kaiming_normal_, init.kaiming_uniform_}
+_DRAWN = {torch.rand, torch.randn}
 
 
 @contextmanager
@@ -32,6 +34,11 @@ class _Undrawn(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """What `func` returns; a tensor without storage as it is, where it would be filled with random numbers."""
-        if func in _DRAWN and args[0].is_meta:
-            return args[0]
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func in _FILLED:
+            unfilled = args[0] if args else kwargs["tensor"]
+        elif func in _DRAWN:
+            unfilled = torch.empty(*args, **{name: value for name, value in kwargs.items() if name != "generator"})
+        else:
+            return func(*args, **kwargs)
+        return unfilled if unfilled.is_meta else func(*args, **kwargs)

@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 PATIENCE = 120.0  # seconds, on a busy machine
 
 _context = multiprocessing.get_context("forkserver")  # clean processes that needn't import torch each
-_context.set_forkserver_preload(["tests.ranks", "tests.trainer.small_runs"])
+_context.set_forkserver_preload(["tests.ranks", "tests.preloaded"])
 
 
 def in_processes(function: Callable[..., Any], size: int, *arguments: Any) -> list[Any]:

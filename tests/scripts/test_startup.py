@@ -87,7 +87,7 @@ def test_help_and_mistakes_outside_the_configuration_need_no_torch() -> None:
     assert "Traceback" not in done.stderr
 
 
-DEAR = ["torchvision", "torch._dynamo", "matplotlib", "scipy.optimize", "scipy.stats", "sklearn"]
+DEAR = ["torchvision", "torch._dynamo", "sympy", "matplotlib", "scipy.optimize", "scipy.stats", "sklearn"]
 TRAINING = """
 import trainer.launch
 from data_loader.data_loaders.digits import read_digits

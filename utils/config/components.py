@@ -7,6 +7,7 @@ import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
+from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 _TYPING_ONLY = {"Callable": Callable, "Iterable": Iterable, "Sequence": Sequence}  # torch has them for checkers only
@@ -79,7 +80,8 @@ class Argument:
     default: Any = inspect.Parameter.empty
 
 
-def fields_of(constructor: Callable[..., Any]) -> dict[str, Argument]:
+@cache
+def fields_of(constructor: Callable[..., Any]) -> Mapping[str, Argument]:
     """Name → argument of a class or function, in the order of its signature; `self` left out.
 
     A class whose constructor takes `**kwargs` hands them on, so its base class's arguments are its own, too.
@@ -101,7 +103,7 @@ def fields_of(constructor: Callable[..., Any]) -> dict[str, Argument]:
             required = parameter.default is inspect.Parameter.empty and not (nested and nested.default)
             found[name] = Argument(annotation, required, parameter.default)
     inherited = {} if hands_on is None else fields_of(hands_on)
-    return found | {name: argument for name, argument in inherited.items() if name not in found}
+    return types.MappingProxyType({**found, **{name: inherited[name] for name in inherited if name not in found}})
 
 
 def extras_of(component: Component) -> Mapping[str, Argument]:
