@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from data_loader.array_loaders import ArrayDatasetSpec, ImbalanceArrayDataLoader, ImbalanceFactor
 from data_loader.datasets.labelled_images import LabelledImages
@@ -23,13 +25,19 @@ def read_digits(data_dir: str, *, train: bool, verify: bool) -> LabelledImages:
 
     They come with scikit-learn: `data_dir` and `verify` are not used.
     """
-    pixels, targets = _embedded()
+    images, targets = _enlarged()
     by_class = [np.flatnonzero(targets == label) for label in range(10)]
     cut = slice(None, -_TEST_IMAGES) if train else slice(-_TEST_IMAGES, None)
     chosen = np.sort(np.concatenate([indices[cut] for indices in by_class]))
-    images = torch.from_numpy(pixels[chosen]).float().mul(255 / 16)[:, None]
-    images = torch.nn.functional.interpolate(images, size=(16, 16), mode="bilinear").round().to(torch.uint8)
-    return LabelledImages(images.repeat(1, 3, 1, 1), targets[chosen], [str(label) for label in range(10)])
+    return LabelledImages(images[chosen].repeat(1, 3, 1, 1), targets[chosen], [str(label) for label in range(10)])
+
+
+@cache
+def _enlarged() -> tuple[Tensor, np.ndarray]:
+    """All digits: uint8, shape [1797, 1, 16, 16], and their labels, int64, [1797]. A process reads them once."""
+    pixels, targets = _embedded()
+    images = torch.from_numpy(pixels).float().mul(255 / 16)[:, None]
+    return torch.nn.functional.interpolate(images, size=(16, 16), mode="bilinear").round().to(torch.uint8), targets
 
 
 def _embedded() -> tuple[np.ndarray, np.ndarray]:

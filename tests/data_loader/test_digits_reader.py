@@ -40,6 +40,7 @@ def test_digits_are_interpolated_bilinearly_between_pixel_centres() -> None:
 
 def test_where_the_file_lies_elsewhere_scikit_learn_itself_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     from_file = read_digits("", train=True, verify=True)
+    digits._enlarged.cache_clear()
     monkeypatch.setattr(digits, "find_spec", lambda _: None)
     from_package = read_digits("", train=True, verify=True)
     assert torch.equal(from_file.images, from_package.images)
