@@ -51,11 +51,13 @@ class Times:
         title: of it.
         count: how many such layers an expert has.
         seconds: of each way's forward and backward pass of all experts, one for each round.
+        quiet: of the threads' time, what the process got in matrix products before and after the rounds; the lesser.
     """
 
     title: str
     count: int
     seconds: Mapping[str, Sequence[float]]
+    quiet: float
 
     def ratios(self, way: str) -> np.ndarray:
         """How many times as fast as one after the other, round by round."""
@@ -88,6 +90,7 @@ class Times:
             "milliseconds": {way: 1000 * float(np.median(seconds)) for way, seconds in self.seconds.items()},
             "ratio": {way: float(np.median(each)) for way, each in ratios.items()},
             "ratio_range": {way: [float(each.min()), float(each.max())] for way, each in ratios.items()},
+            "share_of_threads_time": self.quiet,
             "seconds": dict(self.seconds),
         }
 
@@ -100,7 +103,7 @@ def whole(layers: Sequence[Times]) -> Times:
         title: sum(each.count * np.array(each.seconds[way]) for each, way in zip(layers, ways, strict=True)).tolist()
         for title, ways in chosen.items()
     }
-    return Times("all", 1, seconds)
+    return Times("all", 1, seconds, min(each.quiet for each in layers))
 
 
 def measured(layer: Layer, count: int, *, precision: Precision, rounds: int) -> Times:
@@ -114,10 +117,12 @@ def measured(layer: Layer, count: int, *, precision: Precision, rounds: int) -> 
         seconds_of(run, device)
     repeats = {title: max(round(_SECONDS / seconds_of(run, device)), 1) for title, run in runs.items()}
     seconds: dict[str, list[float]] = {title: [] for title in runs}
+    _, before = matrix_rate(torch.float32)
     for _ in range(rounds):
         for title, run in runs.items():
             seconds[title].append(seconds_of(run, device, repeats[title]))
-    return Times(str(layer), count, seconds)
+    _, after = matrix_rate(torch.float32)
+    return Times(str(layer), count, seconds, min(before, after))
 
 
 def seconds_of(run: Callable[[], object], device: torch.device, repeats: int = 1) -> float:
@@ -166,21 +171,21 @@ def main() -> None:
     names = arguments.precision or ["tf32" if on_gpu else "fp32", *({"bf16"} & {fastest_safe(device)})]
     layers = {path: layers_of_recipe(path) for path in arguments.recipe or [RECIPE, *(IMAGENET if on_gpu else [])]}
     keep_freed_memory()
-    results, shares = [], []
+    results, quiet = [], 1.0
     for (path, counts), name in product(layers.items(), names):
         precision = Precision(name, device)
         precision.allow_tf32()
-        shares.append(matrix_rate(torch.float32)[1])
         times = [measured(layer, n, precision=precision, rounds=arguments.rounds) for layer, n in counts.items()]
         times.append(whole(times))
+        quiet = min(quiet, times[-1].quiet)
         print(f"{report(path, name, times)}\n", flush=True)
         results.append({"recipe": path.as_posix(), "precision": name, "layers": [each.as_json() for each in times]})
     about = {**machine(), "gpu": torch.cuda.get_device_name(device) if on_gpu else None}
     print(about["gpu"] or f"{about['processor']} ({', '.join(about['vector_units'])}), {about['threads']} threads")
-    if min(shares) < QUIET:
-        print(f"warning: a busy machine: {100 * min(shares):.0f} % of the threads' time was ours")
+    if quiet < QUIET:
+        print(f"warning: a busy machine: {100 * quiet:.0f} % of the threads' time was ours")
     if arguments.out is not None:
-        content = {"machine": about, "share_of_threads_time": min(shares), "results": results}
+        content = {"machine": about, "results": results}
         write_text(arguments.out, json.dumps(content, indent=1) + "\n")
 
 

@@ -197,19 +197,22 @@ def test_ways_take_turns_and_the_first_passes_do_not_count(monkeypatch: pytest.M
     monkeypatch.setattr(experts_together, "ways_of", lambda *_: {"a": "a", "b": "b"})
     monkeypatch.setattr(experts_together, "passes", noted)
     monkeypatch.setattr(experts_together, "seconds_of", timed)
+    shares = iter([0.9, 0.8])
+    monkeypatch.setattr(experts_together, "matrix_rate", lambda _: (1.0, next(shares)))
     found = measured(LAYERS["later"], 9, precision=Precision("fp32", CPU), rounds=2)
     assert [way for way, _ in order] == ["a", "b"] * 4
     assert repeated[4:] == [2, 1, 2, 1], "as often as 0.05 s has room for, once at least"
     assert found.seconds == {"a": [1.0, 3.0], "b": [2.0, 4.0]}
-    assert found.count == 9
+    assert (found.count, found.quiet) == (9, 0.8)
 
 
-ONE = Times("one", 2, {SEPARATE: [1.0, 2.0, 3.0], GROUPED: [2.0, 2.0, 2.0], WIDE: [1.0, 1.0, 1.0]})
-TWO = Times("two", 1, {SEPARATE: [1.0, 1.0, 1.0], GROUPED: [4.0, 4.0, 4.0]})
+ONE = Times("one", 2, {SEPARATE: [1.0, 2.0, 3.0], GROUPED: [2.0, 2.0, 2.0], WIDE: [1.0, 1.0, 1.0]}, 0.9)
+TWO = Times("two", 1, {SEPARATE: [1.0, 1.0, 1.0], GROUPED: [4.0, 4.0, 4.0]}, 0.7)
 
 
 def test_the_whole_has_each_layer_as_often_as_it_is_there() -> None:
     found = whole([ONE, TWO])
+    assert found.quiet == 0.7
     assert found.seconds == {
         SEPARATE: [3.0, 5.0, 7.0],
         GROUPED: [8.0, 8.0, 8.0],
@@ -231,6 +234,7 @@ def test_the_table_and_the_file_have_medians_and_the_ratio_of_each_round() -> No
         "milliseconds": {SEPARATE: 2000, GROUPED: 2000, WIDE: 1000},
         "ratio": {GROUPED: 1, WIDE: 2},
         "ratio_range": {GROUPED: [0.5, 1.5], WIDE: [1, 3]},
+        "share_of_threads_time": 0.9,
         "seconds": ONE.seconds,
     }
 
