@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.ranks import in_processes
+from utils.distributed import environment
 from utils.distributed.context import Agreement, DistributedContext
 from utils.distributed.device import choose_device
 from utils.distributed.environment import LaunchEnvironment, Silently, launch_environment, report_once, set_visible_gpus
@@ -119,12 +120,15 @@ def test_what_is_no_list_of_gpus_is_refused(monkeypatch: pytest.MonkeyPatch, vis
     assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
 
 
-def test_of_each_machine_one_process_tells_a_mistake() -> None:
-    with pytest.raises(UserError, match="wrong"), report_once(DistributedContext(rank=4, size=8, local_rank=0)):
-        raise UserError("wrong")
-    with pytest.raises(Silently) as ended, report_once(DistributedContext(rank=5, size=8, local_rank=1)):
-        raise UserError("wrong")
-    assert (str(ended.value), ended.value.exit_code) == ("", 2)
+def test_of_each_machine_one_process_tells_a_mistake_and_the_others_wait_for_the_launcher_to_end_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(environment.time, "sleep", waited.append)
+    for local_rank, waits in ((0, []), (1, [30.0])):
+        with pytest.raises(UserError, match="wrong"), report_once(DistributedContext(rank=4, local_rank=local_rank)):
+            raise UserError("wrong")
+        assert waited == waits
 
 
 def one_after_the_other(distributed: DistributedContext, folder: Path) -> list[str]:

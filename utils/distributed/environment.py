@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from utils.errors import EarlyEnd, UserError
 
+_PATIENCE = 30.0  # seconds
 _VARIABLES = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "TORCHELASTIC_RESTART_COUNT")
 
 
@@ -93,13 +95,17 @@ def set_visible_gpus(visible: str | None) -> None:
 
 @contextmanager
 def report_once(environment: LaunchEnvironment) -> Iterator[None]:
-    """Around what every process finds out for itself (a wrong configuration): one of each machine tells it."""
+    """Around what every process finds out for itself (a wrong configuration): one of each machine tells it.
+
+    The others wait: as soon as one process has ended, the launcher ends all, and whoever tells would never come to it.
+    One that still lives after half a minute was alone in finding something, and tells it.
+    """
     try:
         yield
-    except EarlyEnd as error:
-        if environment.local_rank == 0:
-            raise
-        raise Silently(error.exit_code) from None
+    except EarlyEnd:
+        if environment.local_rank != 0:
+            time.sleep(_PATIENCE)
+        raise
 
 
 class Silently(EarlyEnd):
