@@ -95,7 +95,7 @@ def fused_scaling(images: Tensor, scale: Tensor, shift: Tensor, skip: Tensor | N
     assert functions is not None
     output = torch.empty_like(images)
     added = None if skip is None else skip.contiguous(memory_format=torch.channels_last)
-    call(functions, "normalise", images, added, output, scale, shift, int(relu), *_sizes(images))
+    call(functions, "normalise", images, added, output, None, scale, shift, int(relu), *_sizes(images))
     return output
 
 
@@ -117,10 +117,11 @@ class _FusedBatchNorm(torch.autograd.Function):
         sums = torch.zeros(sizes[-1], 2, channels, dtype=torch.float64)
         of_channels, inverse_std = torch.empty(4, channels), torch.empty(channels, dtype=torch.float64)
         added = None if skip is None else skip.contiguous(memory_format=torch.channels_last)
-        tensors = images, added, output, weight, bias, sums, of_channels, inverse_std
+        through = torch.empty(images.numel() // 8, dtype=torch.uint8) if given.relu else None  # a bit for each value
+        tensors = images, added, output, through, weight, bias, sums, of_channels, inverse_std
         call(given.functions, "forward", *tensors, given.eps, int(given.relu), *sizes)
         mean, var, *_ = of_channels.unbind()
-        ctx.save_for_backward(images, weight, mean, inverse_std, output if given.relu else None)
+        ctx.save_for_backward(images, weight, mean, inverse_std, through)
         ctx.functions, ctx.has_skip = given.functions, skip is not None
         ctx.mark_non_differentiable(mean, var)
         return output, mean, var
@@ -128,14 +129,14 @@ class _FusedBatchNorm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
-        images, weight, mean, inverse_std, output = ctx.saved_tensors
+        images, weight, mean, inverse_std, through = ctx.saved_tensors
         channels, sizes = images.size(1), _sizes(images)
         grad = grad.contiguous(memory_format=torch.channels_last)
         of_images = torch.empty_like(images)
-        of_skip = torch.empty_like(images) if ctx.has_skip and output is not None else None
+        of_skip = torch.empty_like(images) if ctx.has_skip and through is not None else None
         sums = torch.zeros(sizes[-1], 2, channels, dtype=torch.float64)
         of_channels = torch.empty(5, channels)
-        given = grad, images, output, mean, inverse_std, weight, sums, of_channels, of_images, of_skip
+        given = grad, images, through, mean, inverse_std, weight, sums, of_channels, of_images, of_skip
         call(ctx.functions, "backward", *given, *sizes)
         return of_images, of_channels[0], of_channels[1], grad if ctx.has_skip and of_skip is None else of_skip, None
 

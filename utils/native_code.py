@@ -101,9 +101,17 @@ def _compiler() -> list[str] | None:
 
 
 def _key(compiler: list[str], source: Path, flags: Sequence[str]) -> str:
-    """Of what the compiled file depends on: source, compiler, flags, processor."""
+    """Of what the compiled file depends on: source and the headers beside it, compiler, flags, processor."""
     version = subprocess.run([*compiler, "--version"], capture_output=True, check=True, timeout=_LONGEST).stdout
-    parts = [source.read_bytes(), version, " ".join(flags).encode(), platform.machine().encode(), _processor()]
+    headers = [path.read_bytes() for path in sorted(source.parent.glob("*.h"))]
+    parts = [
+        source.read_bytes(),
+        *headers,
+        version,
+        " ".join(flags).encode(),
+        platform.machine().encode(),
+        _processor(),
+    ]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:24]
 
 

@@ -2,14 +2,15 @@
 
    images, grads, outputs, skip: [values, channels] as `number`, values = B * H * W; channels is a multiple of LANES.
    `number` is float, or bfloat16 where BFLOAT16 is defined: everything is computed in float all the same.
+   through [values, channels / LANES]: where ReLU let values through, a bit each. NULL: there was no ReLU.
    Sums are added up in float over at most ROWS values, and those sums in double. sums [threads, 2, channels] begin at
    zero. */
 
+#include <immintrin.h>
 #include <math.h>
 #include <stddef.h>
 
 typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
-typedef int mask __attribute__((vector_size(4 * LANES)));
 
 enum { ROWS = 256, AT_ONCE = 4 };
 
@@ -18,7 +19,6 @@ static long least(long a, long b) { return a < b ? a : b; }
 static vector load_floats(const float *from) { return *(const vector *)from; }
 
 #ifdef BFLOAT16 /* the upper half of a float; LANES is 16 */
-#include <immintrin.h>
 typedef unsigned short number;
 
 static vector load(const number *from) {
@@ -37,27 +37,44 @@ static vector load(const number *from) { return load_floats(from); }
 static void store(number *to, vector values) { *(vector *)to = values; }
 #endif
 
-/* values where the output was positive, else 0; what is no number is passed on */
-static vector passed(vector values, vector outputs) {
-    const vector zero = {0};
-    return (vector)((mask)values & ~(outputs <= zero));
+/* A bit for each value that ReLU lets through, and for what is no number; values where there is one, else 0. */
+#if LANES == 16
+typedef __mmask16 bits;
+
+static bits positive(vector values) {
+    return _mm512_cmp_ps_mask((__m512)values, _mm512_setzero_ps(), _CMP_NLE_UQ);
 }
+
+static vector passed(vector values, bits through) { return (vector)_mm512_maskz_mov_ps(through, (__m512)values); }
+#else
+typedef unsigned char bits;
+
+static bits positive(vector values) {
+    return _mm256_movemask_ps(_mm256_cmp_ps((__m256)values, _mm256_setzero_ps(), _CMP_NLE_UQ));
+}
+
+static vector passed(vector values, bits through) {
+    const __m256i each = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
+    const __m256i there = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(through), each), each);
+    return (vector)_mm256_and_ps((__m256)values, (__m256)there);
+}
+#endif
 
 #define INLINE static inline __attribute__((always_inline))
 
 /* A row's part in two sums of `add_rows`. */
-INLINE void add_row(const number *grads, const number *images, const number *outputs, vector centre, long at,
+INLINE void add_row(const number *grads, const number *images, const bits *through, vector centre, long at,
                     vector *plain, vector *weighted) {
     const vector distance = load(images + at) - centre;
     vector factor = grads == NULL ? distance : load(grads + at);
-    if (outputs != NULL) factor = passed(factor, load(outputs + at));
+    if (through != NULL) factor = passed(factor, through[at / LANES]);
     *plain += factor;
     *weighted += factor * distance;
 }
 
 /* With x of images and g of grads that ReLU let through, over rows begin ... end: sums[0] += g, sums[1] += g * (x - mean).
-   Without grads: sums[0] += x, sums[1] += x * x, within a block about its first row. outputs may be NULL: no ReLU. */
-INLINE void add_rows(const number *grads, const number *images, const number *outputs, const float *mean, double *sums,
+   Without grads: sums[0] += x, sums[1] += x * x, within a block about its first row. */
+INLINE void add_rows(const number *grads, const number *images, const bits *through, const float *mean, double *sums,
                      long begin, long end, long channels) {
     for (; begin < end; begin += ROWS) {
         const long rows = least(ROWS, end - begin);
@@ -68,8 +85,8 @@ INLINE void add_rows(const number *grads, const number *images, const number *ou
             long row = 0;
             for (; row < rows - rows % AT_ONCE; row += AT_ONCE)
                 for (int each = 0; each < AT_ONCE; each++)
-                    add_row(grads, images, outputs, centre, start + (row + each) * channels, plain + each, weighted + each);
-            for (; row < rows; row++) add_row(grads, images, outputs, centre, start + row * channels, plain, weighted);
+                    add_row(grads, images, through, centre, start + (row + each) * channels, plain + each, weighted + each);
+            for (; row < rows; row++) add_row(grads, images, through, centre, start + row * channels, plain, weighted);
             const vector sum = plain[0] + plain[1] + (plain[2] + plain[3]);
             const vector weighted_sum = weighted[0] + weighted[1] + (weighted[2] + weighted[3]);
             for (int lane = 0; lane < LANES; lane++) {
@@ -81,21 +98,27 @@ INLINE void add_rows(const number *grads, const number *images, const number *ou
     }
 }
 
-/* outputs = ReLU(images * scale + shift + skip); skip may be NULL, without relu there is no ReLU. */
-void normalise(const number *images, const number *skip, number *outputs, const float *scale, const float *shift,
-               long relu, long values, long channels, long threads) {
+/* outputs = ReLU(images * scale + shift + skip); skip may be NULL, without relu there is no ReLU. `through` is written
+   where there is one and it is not NULL. */
+void normalise(const number *images, const number *skip, number *outputs, bits *through, const float *scale,
+               const float *shift, long relu, long values, long channels, long threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (long row = 0; row < values; row++)
         for (long c = 0; c < channels; c += LANES) {
             const long at = row * channels + c;
             vector found = load(images + at) * load_floats(scale + c) + load_floats(shift + c);
             if (skip != NULL) found += load(skip + at);
-            store(outputs + at, relu ? passed(found, found) : found);
+            if (relu) {
+                const bits above = positive(found);
+                if (through != NULL) through[at / LANES] = above;
+                found = passed(found, above);
+            }
+            store(outputs + at, found);
         }
 }
 
 /* sums [threads, 2, channels] += what `add_rows` adds up, each thread a part of the rows. */
-static void add_up(const number *grads, const number *images, const number *outputs, const float *mean, double *sums,
+static void add_up(const number *grads, const number *images, const bits *through, const float *mean, double *sums,
                    long values, long channels, long threads) {
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (long thread = 0; thread < threads; thread++) {
@@ -103,16 +126,16 @@ static void add_up(const number *grads, const number *images, const number *outp
         const long begin = thread * values / threads, end = (thread + 1) * values / threads;
         if (grads == NULL)
             add_rows(NULL, images, NULL, NULL, of_thread, begin, end, channels);
-        else if (outputs == NULL)
+        else if (through == NULL)
             add_rows(grads, images, NULL, mean, of_thread, begin, end, channels);
         else
-            add_rows(grads, images, outputs, mean, of_thread, begin, end, channels);
+            add_rows(grads, images, through, mean, of_thread, begin, end, channels);
     }
 }
 
 /* of_images = a * grads + b * (images - mean) + c, of_skip = grads, with grads that ReLU let through. of_skip may be
-   NULL, outputs is NULL without ReLU. */
-static void gradients(const number *grads, const number *images, const number *outputs, const float *mean, const float *a,
+   NULL. */
+static void gradients(const number *grads, const number *images, const bits *through, const float *mean, const float *a,
                const float *b, const float *c, number *of_images, number *of_skip, long values, long channels,
                long threads) {
 #pragma omp parallel for num_threads(threads) schedule(static)
@@ -120,7 +143,7 @@ static void gradients(const number *grads, const number *images, const number *o
         for (long channel = 0; channel < channels; channel += LANES) {
             const long at = row * channels + channel;
             vector grad = load(grads + at);
-            if (outputs != NULL) grad = passed(grad, load(outputs + at));
+            if (through != NULL) grad = passed(grad, through[at / LANES]);
             const vector distance = load(images + at) - load_floats(mean + channel);
             store(of_images + at, load_floats(a + channel) * grad + (load_floats(b + channel) * distance + load_floats(c + channel)));
             if (of_skip != NULL) store(of_skip + at, grad);
@@ -135,8 +158,8 @@ static double over_threads(const double *sums, long which, long channel, long ch
 
 /* outputs = ReLU(weight * (images - mean) / sqrt(var + eps) + bias + skip); skip may be NULL.
    of_channels [4, channels]: mean, biased variance, and two rows to work in. inverse_std [channels]. */
-void forward(const number *images, const number *skip, number *outputs, const float *weight, const float *bias,
-             double *sums, float *of_channels, double *inverse_std, double eps, long relu, long values, long channels,
+void forward(const number *images, const number *skip, number *outputs, bits *through, const float *weight,
+             const float *bias, double *sums, float *of_channels, double *inverse_std, double eps, long relu, long values, long channels,
              long threads) {
     float *scale = of_channels + 2 * channels, *shift = of_channels + 3 * channels;
     add_up(NULL, images, NULL, NULL, sums, values, channels, threads);
@@ -149,17 +172,17 @@ void forward(const number *images, const number *skip, number *outputs, const fl
         scale[c] = weight[c] * inverse_std[c];
         shift[c] = bias[c] - mean * weight[c] * inverse_std[c];
     }
-    normalise(images, skip, outputs, scale, shift, relu, values, channels, threads);
+    normalise(images, skip, outputs, through, scale, shift, relu, values, channels, threads);
 }
 
 /* With y = weight * n + bias and n = (x - mean) / std: of weight sum(g * n), of bias sum(g), of x
    weight / std * (g - of_bias / values - n * of_weight / values).
    of_channels [5, channels]: gradients of weight and bias, and three rows to work in. */
-void backward(const number *grads, const number *images, const number *outputs, const float *mean,
+void backward(const number *grads, const number *images, const bits *through, const float *mean,
               const double *inverse_std, const float *weight, double *sums, float *of_channels, number *of_images,
               number *of_skip, long values, long channels, long threads) {
     float *a = of_channels + 2 * channels, *b = of_channels + 3 * channels, *c = of_channels + 4 * channels;
-    add_up(grads, images, outputs, mean, sums, values, channels, threads);
+    add_up(grads, images, through, mean, sums, values, channels, threads);
     for (long channel = 0; channel < channels; channel++) {
         const double of_bias = over_threads(sums, 0, channel, channels, threads);
         const double of_weight = over_threads(sums, 1, channel, channels, threads) * inverse_std[channel];
@@ -170,5 +193,5 @@ void backward(const number *grads, const number *images, const number *outputs, 
         b[channel] = -factor * inverse_std[channel] * of_weight / values;
         c[channel] = -factor * of_bias / values;
     }
-    gradients(grads, images, outputs, mean, a, b, c, of_images, of_skip, values, channels, threads);
+    gradients(grads, images, through, mean, a, b, c, of_images, of_skip, values, channels, threads);
 }

@@ -144,7 +144,8 @@ def test_tf32_is_what_a_configuration_without_the_key_gets(tmp_path: Path) -> No
     ("capabilities", "expected"),
     [
         ({"amx_bf16": True, "avx512_bf16": True}, "bf16"),
-        ({"amx_bf16": False, "avx512_bf16": True}, "tf32"),
+        ({"amx_bf16": False, "avx512_bf16": True}, "bf16"),
+        ({"architecture": "aarch64", "bf16": True}, "tf32"),
         ({}, "tf32"),
     ],
 )

@@ -17,8 +17,10 @@ from base.trainer_options import PrecisionName
 
 ConcretePrecision = Literal["fp32", "tf32", "bf16", "fp16"]
 _AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
-_BF16_UNITS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
-"""Capabilities of processors, the last two of ARM's, that compute in bf16 rather than imitate it."""
+_FAST_UNITS = ("amx_bf16", "avx512_bf16")
+"""Capabilities of processors that were seen to train faster in bf16."""
+_BF16_UNITS = (*_FAST_UNITS, "bf16", "sve_bf16")
+"""Those, and ARM's, that compute in bf16 rather than imitate it."""
 
 
 def fastest_safe(device: torch.device) -> ConcretePrecision:
@@ -29,7 +31,7 @@ def fastest_safe(device: torch.device) -> ConcretePrecision:
     if device.type == "cuda":
         fast = torch.cuda.get_device_capability(device) >= (8, 0)
     else:
-        fast = bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+        fast = any(torch.cpu.get_capabilities().get(unit, False) for unit in _FAST_UNITS)
     return "bf16" if fast else "tf32"
 
 

@@ -9,6 +9,8 @@
    A tile product adds up 32 pixels: grads [16 channels, 32 pixels] times images [16 pairs of pixels, 16 channels, 2].
    Odd shifts break the pairs, so there are two copies of the images, from even and from odd pixels on. */
 
+#include "thread_sums.h"
+
 #include <immintrin.h>
 #include <stddef.h>
 #include <string.h>
@@ -230,7 +232,7 @@ static void add_rows(const layer *of, const number *images, const number *grads,
 }
 
 /* in and out are multiples of 16; result [out, 3, 3, in]; scratch [threads] is aligned to 64 bytes. */
-void weight_gradient(const number *images, const number *grads, number *result, unsigned char *scratch, long batch,
+void weight_gradient(const number *images, const number *grads, float *result, unsigned char *scratch, long batch,
                      long height, long width, long in, long out, long threads) {
     const layer of = layer_of(batch, height, width, in, out, threads);
     const long bytes = scratch_of_thread(&of);
@@ -241,11 +243,5 @@ void weight_gradient(const number *images, const number *grads, number *result, 
                  (thread + 1) * of.rows / threads);
         _tile_release();
     }
-#pragma omp parallel for num_threads(threads)
-    for (long at = 0; at < sums(&of); at += SIDE) {
-        __m512 sum = _mm512_setzero_ps();
-        for (long thread = 0; thread < threads; thread++)
-            sum = _mm512_add_ps(sum, _mm512_load_ps((const float *)(scratch + thread * bytes) + at));
-        _mm256_storeu_si256((__m256i *)(result + at), (__m256i)_mm512_cvtneps_pbh(sum));
-    }
+    add_threads(scratch, bytes, threads, result, sums(&of));
 }
