@@ -23,11 +23,12 @@ from torch.autograd.function import once_differentiable
 from model.fused_batch_norm import DTYPES, fused_batch_norm, fused_kernels, fused_scaling
 from model.kernels.kernels import suits
 
-__all__ = ["BatchNorm2d", "norm_relu"]
+__all__ = ["BatchNorm2d", "norm_relu", "shortcut_from"]
 
 _ROWS = 2048  # M/k: sums this short keep their digits
 _FEW_VALUES = 16384  # M: below, PyTorch's own sums are right to six digits, and calling less is faster
 _WORTH_A_CALL = 512  # M: below, calling the functions in C costs more than is won
+_TWIN = "balpoe_twin"
 _aten = torch.ops.aten
 
 
@@ -46,8 +47,10 @@ class BatchNorm2d(nn.BatchNorm2d):
         """
         if self._can_be_fused(images, skip):
             if self.training:
-                output, *statistics = fused_batch_norm(images, self.weight, self.bias, skip, eps=self.eps, relu=relu)
+                given = images, self.weight, self.bias, skip
+                output, twin, *statistics = fused_batch_norm(*given, eps=self.eps, relu=relu)
                 self._follow(images, *statistics)
+                setattr(output, _TWIN, twin)
                 return output
             if not torch.is_grad_enabled():
                 return fused_scaling(images, *self._scale_and_shift(), skip, relu=relu)
@@ -108,6 +111,16 @@ def norm_relu(norm: nn.Module, images: Tensor, skip: Tensor | None = None) -> Te
         fused: Tensor = norm(images, skip, relu=True)
         return fused
     return _finished(norm(images), skip, relu=True)
+
+
+def shortcut_from(images: Tensor) -> Tensor:
+    """What a shortcut takes where a residual takes `images`: the same numbers.
+
+    Where functions in C have normalised them it is a second output of theirs, in the same memory. So the gradients of
+    shortcut and residual reach them apart, and aren't added in a pass of their own.
+    """
+    twin: Tensor = getattr(images, _TWIN, images)
+    return twin
 
 
 def _finished(normalised: Tensor, skip: Tensor | None, *, relu: bool) -> Tensor:

@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from model.batch_norm import BatchNorm2d, norm_relu
+from model.batch_norm import BatchNorm2d, norm_relu, shortcut_from
 from model.convolutions import Conv2d
 
 
@@ -76,7 +76,7 @@ class ResidualBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉]."""
         residual = self.residual(x)
-        return norm_relu(self.last_norm(), residual, getattr(self, self.skip_name)(x))
+        return norm_relu(self.last_norm(), residual, getattr(self, self.skip_name)(shortcut_from(x)))
 
 
 class BasicBlock(ResidualBlock):

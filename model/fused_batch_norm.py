@@ -2,8 +2,8 @@
 
     y = ReLU(weight · (x − μ)/σ + bias + skip), with mean μ and variance σ² (biased, plus eps) of the batch
 
-Between two convolutions PyTorch's own operations read and write the images sixteen times in forward and backward pass,
-these ten times. Sums are exact: see `model.batch_norm`.
+Between two convolutions, with a shortcut and its gradient, PyTorch's own operations read and write the images nineteen
+times in forward and backward pass, these eleven times. Sums are exact: see `model.batch_norm`.
 
 Shapes: `B` batch, `C` channels, `M` = B·H·W values of a channel.
 """
@@ -39,12 +39,14 @@ def _are_right(functions: ctypes.CDLL, dtype: torch.dtype) -> bool:
         leaves = [tensor.clone().requires_grad_() for tensor in given]
         images, skip = leaves[0], leaves[3]
         if fused:
-            output = _FusedBatchNorm.apply(*leaves, _Given(functions, 1e-5, relu=True))[0]
+            outputs = _FusedBatchNorm.apply(*leaves, _Given(functions, 1e-5, relu=True))[:2]
         else:
             normalised = F.batch_norm(images.float(), None, None, leaves[1], leaves[2], training=True)
-            output = F.relu(normalised + skip)
-        gradients = torch.autograd.grad(output, leaves, (2 * values).cos().to(output.dtype))
-        return [tensor.float() for tensor in (output.detach(), *gradients)]
+            outputs = (F.relu(normalised + skip),) * 2
+        grads = [(factor * values).cos().to(outputs[0].dtype) for factor in (2, 3)]
+        of_one = torch.autograd.grad(outputs[0], leaves, grads[0], retain_graph=True)
+        of_both = torch.autograd.grad(outputs, leaves, grads)
+        return [tensor.float() for tensor in (outputs[0].detach(), *of_one, *of_both)]
 
     with torch.inference_mode(mode=False), torch.enable_grad():
         pairs = zip(results(fused=True), results(fused=False), strict=True)
@@ -64,10 +66,12 @@ def fused_kernels(dtype: torch.dtype) -> ctypes.CDLL | None:
 
 def fused_batch_norm(
     images: Tensor, weight: Tensor, bias: Tensor, skip: Tensor | None, *, eps: float, relu: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Normalised images [B, C, H, W], and the batch's mean and biased variance [C]; there must be `fused_kernels`.
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Normalised images [B, C, H, W] twice, and the batch's mean and biased variance [C].
 
-    Everything is computed in float32, and rounded to the images' dtype once, at the end.
+    The second is the first in the same memory. Where both are used, their gradients come back apart and are added in a
+    pass over the memory that is made anyway. Everything is computed in float32, and rounded to the images' dtype once,
+    at the end. There must be `fused_kernels`.
 
     Args:
         images: float32 or bfloat16, channels last; C a multiple of `model.kernels.kernels.LANES`.
@@ -78,7 +82,7 @@ def fused_batch_norm(
     """
     functions = fused_kernels(images.dtype)
     assert functions is not None
-    found: tuple[Tensor, Tensor, Tensor] = _FusedBatchNorm.apply(
+    found: tuple[Tensor, Tensor, Tensor, Tensor] = _FusedBatchNorm.apply(
         images, weight, bias, skip, _Given(functions, eps, relu)
     )
     return found
@@ -109,8 +113,8 @@ class _Given(NamedTuple):
 
 class _FusedBatchNorm(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, *others: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """Output [B, C, H, W], mean and variance [C]."""
+    def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, *others: Any) -> tuple[Tensor, ...]:
+        """Output [B, C, H, W] twice, mean and variance [C]."""
         skip, given = others
         channels, sizes = images.size(1), _sizes(images)
         output = torch.empty_like(images)
@@ -124,21 +128,25 @@ class _FusedBatchNorm(torch.autograd.Function):
         ctx.save_for_backward(images, weight, mean, inverse_std, through)
         ctx.functions, ctx.has_skip = given.functions, skip is not None
         ctx.mark_non_differentiable(mean, var)
-        return output, mean, var
+        ctx.set_materialize_grads(False)
+        return output, output.detach(), mean, var
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         images, weight, mean, inverse_std, through = ctx.saved_tensors
         channels, sizes = images.size(1), _sizes(images)
-        grad = grad.contiguous(memory_format=torch.channels_last)
+        given = [grad.contiguous(memory_format=torch.channels_last) for grad in grads if grad is not None]
+        grad, more = given[0], given[1] if len(given) > 1 else None
         of_images = torch.empty_like(images)
-        of_skip = torch.empty_like(images) if ctx.has_skip and through is not None else None
+        needs_own = more is not None or (ctx.has_skip and through is not None)
+        of_skip = torch.empty_like(images) if needs_own else None
         sums = torch.zeros(sizes[-1], 2, channels, dtype=torch.float64)
         of_channels = torch.empty(5, channels)
-        given = grad, images, through, mean, inverse_std, weight, sums, of_channels, of_images, of_skip
-        call(ctx.functions, "backward", *given, *sizes)
-        return of_images, of_channels[0], of_channels[1], grad if ctx.has_skip and of_skip is None else of_skip, None
+        tensors = grad, more, images, through, mean, inverse_std, weight, sums, of_channels, of_images, of_skip
+        call(ctx.functions, "backward", *tensors, *sizes)
+        skip_grad = (grad if of_skip is None else of_skip) if ctx.has_skip else None
+        return of_images, of_channels[0], of_channels[1], skip_grad, None
 
 
 def _sizes(images: Tensor) -> tuple[int, int, int]:

@@ -63,19 +63,22 @@ static vector passed(vector values, bits through) {
 #define INLINE static inline __attribute__((always_inline))
 
 /* A row's part in two sums of `add_rows`. */
-INLINE void add_row(const number *grads, const number *images, const bits *through, vector centre, long at,
-                    vector *plain, vector *weighted) {
+INLINE void add_row(const number *grads, const number *more, const number *images, const bits *through, number *both,
+                    vector centre, long at, vector *plain, vector *weighted) {
     const vector distance = load(images + at) - centre;
     vector factor = grads == NULL ? distance : load(grads + at);
+    if (more != NULL) factor += load(more + at);
     if (through != NULL) factor = passed(factor, through[at / LANES]);
+    if (more != NULL) store(both + at, factor);
     *plain += factor;
     *weighted += factor * distance;
 }
 
 /* With x of images and g of grads that ReLU let through, over rows begin ... end: sums[0] += g, sums[1] += g * (x - mean).
-   Without grads: sums[0] += x, sums[1] += x * x, within a block about its first row. */
-INLINE void add_rows(const number *grads, const number *images, const bits *through, const float *mean, double *sums,
-                     long begin, long end, long channels) {
+   Without grads: sums[0] += x, sums[1] += x * x, within a block about its first row. With `more` grads, which are added
+   to the others, `both` [values, channels] become g. */
+INLINE void add_rows(const number *grads, const number *more, const number *images, const bits *through, number *both,
+                     const float *mean, double *sums, long begin, long end, long channels) {
     for (; begin < end; begin += ROWS) {
         const long rows = least(ROWS, end - begin);
         for (long c = 0; c < channels; c += LANES) {
@@ -85,8 +88,10 @@ INLINE void add_rows(const number *grads, const number *images, const bits *thro
             long row = 0;
             for (; row < rows - rows % AT_ONCE; row += AT_ONCE)
                 for (int each = 0; each < AT_ONCE; each++)
-                    add_row(grads, images, through, centre, start + (row + each) * channels, plain + each, weighted + each);
-            for (; row < rows; row++) add_row(grads, images, through, centre, start + row * channels, plain, weighted);
+                    add_row(grads, more, images, through, both, centre, start + (row + each) * channels, plain + each,
+                            weighted + each);
+            for (; row < rows; row++)
+                add_row(grads, more, images, through, both, centre, start + row * channels, plain, weighted);
             const vector sum = plain[0] + plain[1] + (plain[2] + plain[3]);
             const vector weighted_sum = weighted[0] + weighted[1] + (weighted[2] + weighted[3]);
             for (int lane = 0; lane < LANES; lane++) {
@@ -118,18 +123,20 @@ void normalise(const number *images, const number *skip, number *outputs, bits *
 }
 
 /* sums [threads, 2, channels] += what `add_rows` adds up, each thread a part of the rows. */
-static void add_up(const number *grads, const number *images, const bits *through, const float *mean, double *sums,
-                   long values, long channels, long threads) {
+static void add_up(const number *grads, const number *more, const number *images, const bits *through, number *both,
+                   const float *mean, double *sums, long values, long channels, long threads) {
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
     for (long thread = 0; thread < threads; thread++) {
         double *of_thread = sums + thread * 2 * channels;
         const long begin = thread * values / threads, end = (thread + 1) * values / threads;
         if (grads == NULL)
-            add_rows(NULL, images, NULL, NULL, of_thread, begin, end, channels);
+            add_rows(NULL, NULL, images, NULL, NULL, NULL, of_thread, begin, end, channels);
+        else if (more != NULL)
+            add_rows(grads, more, images, through, both, mean, of_thread, begin, end, channels);
         else if (through == NULL)
-            add_rows(grads, images, NULL, mean, of_thread, begin, end, channels);
+            add_rows(grads, NULL, images, NULL, NULL, mean, of_thread, begin, end, channels);
         else
-            add_rows(grads, images, through, mean, of_thread, begin, end, channels);
+            add_rows(grads, NULL, images, through, NULL, mean, of_thread, begin, end, channels);
     }
 }
 
@@ -162,7 +169,7 @@ void forward(const number *images, const number *skip, number *outputs, bits *th
              const float *bias, double *sums, float *of_channels, double *inverse_std, double eps, long relu, long values, long channels,
              long threads) {
     float *scale = of_channels + 2 * channels, *shift = of_channels + 3 * channels;
-    add_up(NULL, images, NULL, NULL, sums, values, channels, threads);
+    add_up(NULL, NULL, images, NULL, NULL, NULL, sums, values, channels, threads);
     for (long c = 0; c < channels; c++) {
         const double mean = over_threads(sums, 0, c, channels, threads) / values;
         const double var = over_threads(sums, 1, c, channels, threads) / values - mean * mean;
@@ -177,12 +184,13 @@ void forward(const number *images, const number *skip, number *outputs, bits *th
 
 /* With y = weight * n + bias and n = (x - mean) / std: of weight sum(g * n), of bias sum(g), of x
    weight / std * (g - of_bias / values - n * of_weight / values).
-   of_channels [5, channels]: gradients of weight and bias, and three rows to work in. */
-void backward(const number *grads, const number *images, const bits *through, const float *mean,
+   of_channels [5, channels]: gradients of weight and bias, and three rows to work in. `more` may be NULL: grads of the
+   same outputs from elsewhere, to be added to `grads`; with them there must be of_skip. */
+void backward(const number *grads, const number *more, const number *images, const bits *through, const float *mean,
               const double *inverse_std, const float *weight, double *sums, float *of_channels, number *of_images,
               number *of_skip, long values, long channels, long threads) {
     float *a = of_channels + 2 * channels, *b = of_channels + 3 * channels, *c = of_channels + 4 * channels;
-    add_up(grads, images, through, mean, sums, values, channels, threads);
+    add_up(grads, more, images, through, of_skip, mean, sums, values, channels, threads);
     for (long channel = 0; channel < channels; channel++) {
         const double of_bias = over_threads(sums, 0, channel, channels, threads);
         const double of_weight = over_threads(sums, 1, channel, channels, threads) * inverse_std[channel];
@@ -193,5 +201,8 @@ void backward(const number *grads, const number *images, const bits *through, co
         b[channel] = -factor * inverse_std[channel] * of_weight / values;
         c[channel] = -factor * of_bias / values;
     }
-    gradients(grads, images, through, mean, a, b, c, of_images, of_skip, values, channels, threads);
+    if (more != NULL) /* of_skip is finished */
+        gradients(of_skip, images, NULL, mean, a, b, c, of_images, NULL, values, channels, threads);
+    else
+        gradients(grads, images, through, mean, a, b, c, of_images, of_skip, values, channels, threads);
 }

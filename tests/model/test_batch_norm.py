@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from model import batch_norm
-from model.batch_norm import BatchNorm2d
+from model.batch_norm import BatchNorm2d, shortcut_from
 from model.fused_batch_norm import fused_kernels, fused_scaling
 from model.model import ResNet32Model
 
@@ -92,6 +92,41 @@ def test_shortcut_and_relu_are_those_of_float64(shape: tuple[int, ...], *, relu:
     gradients = {name: errors.pop(name) for name in ("images", "skip") if name in errors}
     assert max(errors.values()) < (1e-4 if relu else 1e-6)
     assert max(gradients.values()) < (2e-3 if relu else 1e-6)
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("used", ["both", "shortcut", "residual"])
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize("with_skip", [False, True])
+def test_gradients_from_residual_and_shortcut_are_added(used: str, *, relu: bool, with_skip: bool) -> None:
+    """The gradients of a sum of both, each weighted by numbers of its own, are those of float64."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn((4, *MANY), generator=generator)
+    values[2:] += values[0]  # so that no sum is near zero, where relative errors mean nothing
+
+    def gradients(dtype: torch.dtype) -> list[Tensor]:
+        images, skip, *factors = (part.to(dtype).contiguous(memory_format=torch.channels_last) for part in values)
+        leaves = [images.requires_grad_(), skip.requires_grad_()]
+        layer = _layer(MANY[1], BatchNorm2d, dtype)
+        output = layer(images, skip if with_skip else None, relu=relu)
+        taken = {"residual": output, "shortcut": shortcut_from(output)}
+        assert torch.equal(taken["residual"], taken["shortcut"])
+        total = sum(
+            (taken[name] * factor).sum() for name, factor in zip(taken, factors, strict=True) if used in (name, "both")
+        )
+        return list(torch.autograd.grad(total, [*leaves[: 1 + with_skip], *layer.parameters()]))
+
+    for own, truth in zip(gradients(torch.float32), gradients(torch.float64), strict=True):
+        assert (own - truth).norm() < (2e-3 if relu else 1e-6) * truth.norm()
+
+
+def test_a_shortcut_shares_the_memory_of_what_it_goes_around() -> None:
+    if fused_kernels(torch.float32) is None:
+        pytest.skip("no functions in C here: a processor without AVX2, or no C compiler")
+    output = BatchNorm2d(16)(torch.randn(MANY).contiguous(memory_format=torch.channels_last))
+    assert shortcut_from(output) is not output
+    assert shortcut_from(output).data_ptr() == output.data_ptr()
+    assert shortcut_from(output + 1).data_ptr() != output.data_ptr()
 
 
 @pytest.fixture
