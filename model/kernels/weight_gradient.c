@@ -18,11 +18,7 @@ enum { STRIP_BYTES = 16384 };
 #define DEFINE_PASS(NAME, VECTORS, INPUTS)                                                                             \
     static inline __attribute__((always_inline)) void NAME(const float *grads, const float *padded, float *out,        \
                                                            long rows, long width, long in, long out_channels) {        \
-        vector sums[INPUTS][3][VECTORS];                                                                               \
-        for (int i = 0; i < INPUTS; i++)                                                                               \
-            for (int kw = 0; kw < 3; kw++)                                                                             \
-                for (int v = 0; v < VECTORS; v++)                                                                      \
-                    sums[i][kw][v] = *(const vector *)(out + (kw * in + i) * out_channels + v * LANES);                \
+        vector sums[INPUTS][3][VECTORS] = {0};                                                                         \
         for (long y = 0; y < rows; y++)                                                                                \
             for (long x = 0; x < width; x++) {                                                                         \
                 const float *pixel = padded + (y * (width + 2) + x) * in;                                              \
@@ -36,7 +32,7 @@ enum { STRIP_BYTES = 16384 };
         for (int i = 0; i < INPUTS; i++)                                                                               \
             for (int kw = 0; kw < 3; kw++)                                                                             \
                 for (int v = 0; v < VECTORS; v++)                                                                      \
-                    *(vector *)(out + (kw * in + i) * out_channels + v * LANES) = sums[i][kw][v];                      \
+                    *(vector *)(out + (kw * in + i) * out_channels + v * LANES) += sums[i][kw][v];                     \
     }
 
 DEFINE_PASS(pass_of_16, 2, 2)
