@@ -26,6 +26,7 @@ from trainer.engine.engine import processes_to_start
 from utils.distributed import launch
 from utils.distributed.context import DistributedContext
 from utils.files.checkpoint import load_checkpoint
+from utils.files.provenance import read_processes
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 LAST = "checkpoint-epoch3.pth"
@@ -141,7 +142,7 @@ def test_killed_processes_are_started_again_and_the_run_ends_as_if_nothing_had_b
     """Rank 0 is killed in the first epoch, and rank 1 in the second, after the first restart."""
     agent = training(tmp_path, "--standalone", "--nproc_per_node=2", "--max-restarts=3")
     for rank, epoch in ((0, 1), (1, 2)):
-        wait_for(agent, partial(within_epoch, tmp_path, epoch))
+        wait_for(agent, partial(is_within_epoch, tmp_path, epoch, starts=epoch))
         os.kill(worker_of(agent.pid, rank), signal.SIGKILL)
     done = ended(agent)
     assert done.code == 0, done.err
@@ -153,9 +154,10 @@ def test_killed_processes_are_started_again_and_the_run_ends_as_if_nothing_had_b
     assert [process["launch"] for process in processes] == [processes[0]["launch"]] * 3
 
 
-def within_epoch(folder: Path, epoch: int) -> list[Path]:
-    """The checkpoints of a run that were written in the middle of an epoch."""
-    return list(folder.glob(f"saved/models/*/*/checkpoint-epoch{epoch}-step*.pth"))
+def is_within_epoch(folder: Path, epoch: int, *, starts: int) -> bool:
+    """Whether a run has written a checkpoint in the middle of an epoch, and has been started so many times."""
+    written = list(folder.glob(f"saved/models/*/*/checkpoint-epoch{epoch}-step*.pth"))
+    return bool(written) and len(read_processes(the_run(folder / "saved"))) == starts
 
 
 def worker_of(launcher: int, rank: int) -> int:
