@@ -7,9 +7,10 @@
 
    An instruction adds up two pixels of a row, of sixteen input channels and one output channel. A pass keeps 8 output
    channels x 3 columns of the kernel x 16 input channels in twenty-four registers and runs over a chunk: a strip of one
-   image's rows, or several images. Images lie there as pairs once for each column of the kernel, so that each meets the
-   same pairs of the grads; zeros stand for the pixels beside an image, and rows above and below it are left out. What a
-   pass adds up is one chunk: sums stay short, which keeps their digits. */
+   image's rows, or several images. There are copies of the images' rows as pairs from the first, second and third pixel
+   on, zeros standing for those beside an image, so that each column of the kernel meets the same pairs of the grads. With
+   stride 1 the third copy is the first, a pair further. Rows above and below an image are left out. What a pass adds up
+   is one chunk: sums stay short, which keeps their digits. Meanwhile it fetches a part of the next one's numbers. */
 
 #include "thread_sums.h"
 
@@ -44,14 +45,16 @@ static long chunks(const layer *of) { return upwards(of->batch, of->together) * 
 /* Rows of the input that a strip of the output meets. */
 static long input_rows(const layer *of) { return of->stride * (of->strip - 1) + 3; }
 
-/* Numbers of a chunk: of 16 channels' grads, and of 16 channels' images for a column of the kernel. */
+/* Numbers of a chunk: of 16 channels' grads, and of a copy of 16 channels' images, whose rows have a pair more. */
 static long block_of_grads(const layer *of) { return of->together * of->strip * of->pairs * PAIR; }
-static long block_of_images(const layer *of) { return of->together * input_rows(of) * of->pairs * PAIR; }
+static long block_of_images(const layer *of) { return of->together * input_rows(of) * (of->pairs + 1) * PAIR; }
+
+static long copies(const layer *of) { return of->stride == 1 ? 2 : 3; }
 
 static long sums(const layer *of) { return 9 * of->in * of->out; }
 
 static long scratch_of_thread(const layer *of) {
-    const long numbers = of->out / SIDE * block_of_grads(of) + of->in / SIDE * 3 * block_of_images(of);
+    const long numbers = of->out / SIDE * block_of_grads(of) + of->in / SIDE * copies(of) * block_of_images(of);
     return sums(of) * sizeof(float) + numbers * sizeof(number);
 }
 
@@ -91,32 +94,60 @@ static void pair_grads(const layer *of, const chunk *some, const number *grads, 
             }
 }
 
-/* [I / 16, 3 columns of the kernel, images, rows, pairs, 16, 2]; rows above and below an image are left as they are. */
+/* [I / 16, copies, images, rows, pairs + 1, 16, 2]; rows above and below an image are left as they are. */
 static void pair_images(const layer *of, const chunk *some, const number *images, number *to) {
     const long above = of->stride * some->top - 1, below = of->stride * (some->bottom - 1) + 2;
     for (long block = 0; block < of->in; block += SIDE)
-        for (long kw = 0; kw < 3; kw++, to += block_of_images(of))
+        for (long copy = 0; copy < copies(of); copy++, to += block_of_images(of))
             for (long image = 0; image < some->count; image++)
                 for (long y = above < 0 ? 0 : above; y < least(below, of->height); y++) {
                     const number *row = images + ((some->first + image) * of->height + y) * of->width * of->in + block;
-                    number *at = to + (image * input_rows(of) + y - above) * of->pairs * PAIR;
-                    pair_row(row, of->width, of->in, kw - 1, of->stride, of->pairs, at);
+                    number *at = to + (image * input_rows(of) + y - above) * (of->pairs + 1) * PAIR;
+                    pair_row(row, of->width, of->in, copy - 1, of->stride, of->pairs + (copy == 0), at);
                 }
+}
+
+/* The pairs that meet the grads at the kernel's column kw. */
+static const number *at_column(const layer *of, const number *images, long kw) {
+    return kw < copies(of) ? images + kw * block_of_images(of) : images + PAIR;
+}
+
+/* Numbers in memory, to be fetched into the second cache before they are asked for. */
+typedef struct {
+    const number *begin;
+    long count;
+} span;
+
+static span images_of(const layer *of, const chunk *some, const number *images) {
+    const long row = of->width * of->in, rows = (some->count - 1) * of->height + (some->bottom - some->top) * of->stride;
+    return (span){images + (some->first * of->height + some->top * of->stride) * row, rows * row};
+}
+
+static span grads_of(const layer *of, const chunk *some, const number *grads) {
+    const long row = of->columns * of->out, rows = (some->count - 1) * of->rows + some->bottom - some->top;
+    return (span){grads + (some->first * of->rows + some->top) * row, rows * row};
+}
+
+static void fetch(span some, long part, long parts) {
+    enum { LINE = 64 / sizeof(number) };
+    for (long at = part * some.count / parts; at < (part + 1) * some.count / parts; at += LINE)
+        __builtin_prefetch(some.begin + at, 0, 2);
 }
 
 /* A pass over a chunk, for a row kh of the kernel: grads of 8 channels, the pairs of 16 input channels. */
 static void pass(const layer *of, const chunk *some, long kh, const number *grads, const number *images, float *out) {
-    const long row = of->pairs * PAIR, block = block_of_images(of);
+    const long row = of->pairs * PAIR;
+    const number *const columns[3] = {images, at_column(of, images, 1), at_column(of, images, 2)};
     const long begin = kh == 0 && some->top == 0 ? 1 : some->top; /* the rows that meet a row of the input */
     const long end = least(some->bottom, upwards(of->height - kh + 1, of->stride));
     __m512 sums[OUTPUTS][3] = {0};
     for (long image = 0; image < some->count; image++)
         for (long y = begin - some->top; y < end - some->top; y++) {
             const number *grad = grads + (image * of->strip + y) * row;
-            const number *first = images + (image * input_rows(of) + of->stride * y + kh) * row;
+            const long line = (image * input_rows(of) + of->stride * y + kh) * (row + PAIR);
             for (long at = 0; at < row; at += PAIR) {
                 __m512bh factors[3];
-                for (int kw = 0; kw < 3; kw++) factors[kw] = (__m512bh)_mm512_load_si512(first + kw * block + at);
+                for (int kw = 0; kw < 3; kw++) factors[kw] = (__m512bh)_mm512_load_si512(columns[kw] + line + at);
                 for (int o = 0; o < OUTPUTS; o++) {
                     int pair;
                     memcpy(&pair, grad + at + 2 * o, sizeof pair);
@@ -132,12 +163,15 @@ static void pass(const layer *of, const chunk *some, long kh, const number *grad
         }
 }
 
-static void add_chunk(const layer *of, const chunk *some, const number *grads, const number *images, float *to) {
-    for (long i = 0; i < of->in; i += SIDE)
-        for (long o = 0; o < of->out; o += OUTPUTS)
-            for (long kh = 0; kh < 3; kh++)
-                pass(of, some, kh, grads + o / SIDE * block_of_grads(of) + o % SIDE * 2,
-                     images + i / SIDE * 3 * block_of_images(of), to + (o * 9 + kh * 3) * of->in + i);
+static void add_chunk(const layer *of, const chunk *some, const number *grads, const number *images,
+                      const span next[2], float *to) {
+    const long passes = of->in / SIDE * (of->out / OUTPUTS) * 3;
+    for (long at = 0; at < passes; at++) {
+        const long kh = at % 3, o = at / 3 % (of->out / OUTPUTS) * OUTPUTS, i = at / (3 * (of->out / OUTPUTS)) * SIDE;
+        for (int each = 0; each < 2; each++) fetch(next[each], at, passes);
+        pass(of, some, kh, grads + o / SIDE * block_of_grads(of) + o % SIDE * 2,
+             images + i / SIDE * copies(of) * block_of_images(of), to + (o * 9 + kh * 3) * of->in + i);
+    }
 }
 
 /* A thread's chunks, added up at the beginning of its scratch. */
@@ -148,7 +182,9 @@ static void add_chunks(const layer *of, const number *images, const number *grad
         const chunk some = chunk_at(of, index);
         pair_grads(of, &some, grads, pairs);
         pair_images(of, &some, images, of_images);
-        add_chunk(of, &some, pairs, of_images, scratch);
+        const chunk next = chunk_at(of, least(index + 1, end - 1));
+        const span soon[2] = {images_of(of, &next, images), grads_of(of, &next, grads)};
+        add_chunk(of, &some, pairs, of_images, soon, scratch);
     }
 }
 

@@ -221,7 +221,7 @@ def test_without_a_compiler_everything_is_pytorchs_to_the_bit(
         (torch.bfloat16, 1, "weight_gradient_bf16_tiles", "_tile_dpbf16ps(4, 6, 7)", "_tile_dpbf16ps(3, 6, 7)"),
         (torch.bfloat16, 1, "weight_gradient_bf16_tiles", "XCOMP_PERM = 0x1023", "XCOMP_PERM = 0x7777"),
         (torch.bfloat16, 1, "weight_gradient_bf16_pairs", "factors[kw], both", "factors[0], both"),
-        (torch.bfloat16, 2, "weight_gradient_bf16_pairs", "of->stride * y + kh) * row", "y + kh) * row"),
+        (torch.bfloat16, 2, "weight_gradient_bf16_pairs", "of->stride * y + kh) * (row", "y + kh) * (row"),
     ],
     ids=["float32", "tiles", "tiles are refused", "pairs", "pairs, stride 2"],
 )
