@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from model.fused_batch_norm import DTYPES, fused_batch_norm, fused_kernels, fused_scaling
+from model.fused_batch_norm import DTYPES, Running, fused_batch_norm, fused_kernels, fused_scaling
 from model.kernels.kernels import suits
 
 __all__ = ["BatchNorm2d", "norm_relu", "shortcut_from"]
@@ -47,9 +47,11 @@ class BatchNorm2d(nn.BatchNorm2d):
         """
         if self._can_be_fused(images, skip):
             if self.training:
+                assert self.running_mean is not None
+                assert self.running_var is not None
+                running = Running(self.running_mean, self.running_var, self._share_of_next())
                 given = images, self.weight, self.bias, skip
-                output, twin, *statistics = fused_batch_norm(*given, eps=self.eps, relu=relu)
-                self._follow(images, *statistics)
+                output, twin = fused_batch_norm(*given, eps=self.eps, relu=relu, running=running)
                 setattr(output, _TWIN, twin)
                 return output
             if not torch.is_grad_enabled():
@@ -79,15 +81,19 @@ class BatchNorm2d(nn.BatchNorm2d):
         shift = self.bias.double() - self.running_mean.double() * scale
         return scale.float(), shift.float()
 
+    def _share_of_next(self) -> float:
+        """Count a batch; by how much the running statistics move towards its own."""
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked.add_(1)
+        return 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+
     def _follow(self, images: Tensor, mean: Tensor, var: Tensor) -> None:
         """Move the running statistics towards a batch's mean and biased variance."""
         values = images.numel() // self.num_features
         assert self.running_mean is not None
         assert self.running_var is not None
-        assert self.num_batches_tracked is not None
         with torch.no_grad():
-            self.num_batches_tracked.add_(1)
-            share = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+            share = self._share_of_next()
             # `.data`: PyTorch's own BatchNorm, of a smaller batch in the same step, has put the statistics aside for a
             # backward pass that never reads them; it must not see that they have moved
             self.running_mean.data.lerp_(mean, share)

@@ -39,7 +39,7 @@ def _are_right(functions: ctypes.CDLL, dtype: torch.dtype) -> bool:
         leaves = [tensor.clone().requires_grad_() for tensor in given]
         images, skip = leaves[0], leaves[3]
         if fused:
-            outputs = _FusedBatchNorm.apply(*leaves, _Given(functions, 1e-5, relu=True))[:2]
+            outputs = _FusedBatchNorm.apply(*leaves, _Given(functions, 1e-5, True, None))
         else:
             normalised = F.batch_norm(images.float(), None, None, leaves[1], leaves[2], training=True)
             outputs = (F.relu(normalised + skip),) * 2
@@ -64,14 +64,28 @@ def fused_kernels(dtype: torch.dtype) -> ctypes.CDLL | None:
     return kernels("batch_norm", *DTYPES[dtype]) if UNITS in units else None
 
 
-def fused_batch_norm(
-    images: Tensor, weight: Tensor, bias: Tensor, skip: Tensor | None, *, eps: float, relu: bool
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Normalised images [B, C, H, W] twice, and the batch's mean and biased variance [C].
+class Running(NamedTuple):
+    """Running statistics [C], which move by `share` towards a batch's mean and unbiased variance."""
 
-    The second is the first in the same memory. Where both are used, their gradients come back apart and are added in a
-    pass over the memory that is made anyway. Everything is computed in float32, and rounded to the images' dtype once,
-    at the end. There must be `fused_kernels`.
+    mean: Tensor
+    var: Tensor
+    share: float
+
+
+def fused_batch_norm(
+    images: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    skip: Tensor | None,
+    *,
+    eps: float,
+    relu: bool,
+    running: Running | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Normalised images [B, C, H, W] twice: the second is the first in the same memory.
+
+    Where both are used, their gradients come back apart and are added in a pass over the memory that is made anyway.
+    Everything is computed in float32, and rounded to the images' dtype once, at the end. There must be `fused_kernels`.
 
     Args:
         images: float32 or bfloat16, channels last; C a multiple of `model.kernels.kernels.LANES`.
@@ -79,12 +93,12 @@ def fused_batch_norm(
         skip: added before ReLU, of the images' shape and dtype.
         eps: added to the variance.
         relu: whether ReLU follows.
+        running: changed in place.
     """
     functions = fused_kernels(images.dtype)
     assert functions is not None
-    found: tuple[Tensor, Tensor, Tensor, Tensor] = _FusedBatchNorm.apply(
-        images, weight, bias, skip, _Given(functions, eps, relu)
-    )
+    given = _Given(functions, eps, relu, running)
+    found: tuple[Tensor, Tensor] = _FusedBatchNorm.apply(images, weight, bias, skip, given)
     return found
 
 
@@ -109,27 +123,28 @@ class _Given(NamedTuple):
     functions: ctypes.CDLL
     eps: float
     relu: bool
+    running: Running | None
 
 
 class _FusedBatchNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, bias: Tensor, *others: Any) -> tuple[Tensor, ...]:
-        """Output [B, C, H, W] twice, mean and variance [C]."""
+        """Output [B, C, H, W] twice."""
         skip, given = others
         channels, sizes = images.size(1), _sizes(images)
         output = torch.empty_like(images)
         sums = torch.zeros(sizes[-1], 2, channels, dtype=torch.float64)
-        of_channels, inverse_std = torch.empty(4, channels), torch.empty(channels, dtype=torch.float64)
+        of_channels, inverse_std = torch.empty(3, channels), torch.empty(channels, dtype=torch.float64)
+        running_mean, running_var, share = given.running or (None, None, 0.0)
         added = None if skip is None else skip.contiguous(memory_format=torch.channels_last)
         through = torch.empty(images.numel() // 8, dtype=torch.uint8) if given.relu else None  # a bit for each value
-        tensors = images, added, output, through, weight, bias, sums, of_channels, inverse_std
-        call(given.functions, "forward", *tensors, given.eps, int(given.relu), *sizes)
-        mean, var, *_ = of_channels.unbind()
-        ctx.save_for_backward(images, weight, mean, inverse_std, through)
+        learnt = weight, bias, running_mean, running_var
+        tensors = images, added, output, through, *learnt, sums, of_channels, inverse_std
+        call(given.functions, "forward", *tensors, share, given.eps, int(given.relu), *sizes)
+        ctx.save_for_backward(images, weight, of_channels, inverse_std, through)  # the mean comes first
         ctx.functions, ctx.has_skip = given.functions, skip is not None
-        ctx.mark_non_differentiable(mean, var)
         ctx.set_materialize_grads(False)
-        return output, output.detach(), mean, var
+        return output, output.detach()
 
     @staticmethod
     @once_differentiable

@@ -164,18 +164,22 @@ static double over_threads(const double *sums, long which, long channel, long ch
 }
 
 /* outputs = ReLU(weight * (images - mean) / sqrt(var + eps) + bias + skip); skip may be NULL.
-   of_channels [4, channels]: mean, biased variance, and two rows to work in. inverse_std [channels]. */
+   The running statistics move by `share` towards the batch's mean and unbiased variance; without them they are NULL.
+   of_channels [3, channels]: the mean, and two rows to work in. inverse_std [channels]. */
 void forward(const number *images, const number *skip, number *outputs, bits *through, const float *weight,
-             const float *bias, double *sums, float *of_channels, double *inverse_std, double eps, long relu, long values, long channels,
-             long threads) {
-    float *scale = of_channels + 2 * channels, *shift = of_channels + 3 * channels;
+             const float *bias, float *running_mean, float *running_var, double *sums, float *of_channels,
+             double *inverse_std, double share, double eps, long relu, long values, long channels, long threads) {
+    float *scale = of_channels + channels, *shift = of_channels + 2 * channels;
     add_up(NULL, NULL, images, NULL, NULL, NULL, sums, values, channels, threads);
     for (long c = 0; c < channels; c++) {
         const double mean = over_threads(sums, 0, c, channels, threads) / values;
         const double var = over_threads(sums, 1, c, channels, threads) / values - mean * mean;
         inverse_std[c] = 1 / sqrt(var + eps);
         of_channels[c] = mean;
-        of_channels[channels + c] = var;
+        if (running_mean != NULL) {
+            running_mean[c] += share * (mean - running_mean[c]);
+            running_var[c] += share * (var * values / (values - 1) - running_var[c]);
+        }
         scale[c] = weight[c] * inverse_std[c];
         shift[c] = bias[c] - mean * weight[c] * inverse_std[c];
     }

@@ -53,6 +53,17 @@ def test_another_source_is_compiled_anew(source: Path, cache: Path) -> None:
 
 
 @needs_compiler
+def test_with_another_header_beside_it_a_source_is_compiled_anew(source: Path) -> None:
+    header = source.with_name("factor.h")
+    source.write_text('#include "factor.h"\nlong factor(void) { return FACTOR; }\n')
+    found = []
+    for factor in (3, 5):
+        header.write_text(f"#define FACTOR {factor}\n")
+        found.append(load_c(source))
+    assert [functions and functions.factor() for functions in found] == [3, 5]
+
+
+@needs_compiler
 def test_a_macro_is_part_of_what_is_compiled(source: Path, cache: Path) -> None:
     source.write_text("long factor(void) { return FACTOR; }\n")
     found = [load_c(source, f"FACTOR={factor}") for factor in (3, 5)]
