@@ -199,8 +199,9 @@ int permitted(void) {
     return syscall(SYS_arch_prctl, ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA) == 0;
 }
 
-/* Bytes that each thread needs. */
-int scratch_bytes(long batch, long height, long width, long in, long out, long threads) {
+/* Bytes that each thread needs; stride is 1. */
+int scratch_bytes(long batch, long height, long width, long in, long out, long stride, long threads) {
+    (void)stride;
     const layer of = layer_of(batch, height, width, in, out, threads);
     return scratch_of_thread(&of);
 }
@@ -231,9 +232,10 @@ static void add_rows(const layer *of, const number *images, const number *grads,
     }
 }
 
-/* in and out are multiples of 16; result [out, 3, 3, in]; scratch [threads] is aligned to 64 bytes. */
+/* in and out are multiples of 16; stride is 1; result [out, 3, 3, in]; scratch [threads] is aligned to 64 bytes. */
 void weight_gradient(const number *images, const number *grads, float *result, unsigned char *scratch, long batch,
-                     long height, long width, long in, long out, long threads) {
+                     long height, long width, long in, long out, long stride, long threads) {
+    (void)stride;
     const layer of = layer_of(batch, height, width, in, out, threads);
     const long bytes = scratch_of_thread(&of);
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
