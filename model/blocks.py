@@ -7,10 +7,12 @@ Submodules carry, and are registered in the order of, the names of published che
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from model.batch_norm import BatchNorm2d, norm_relu, shortcut_from
 from model.convolutions import Conv2d
@@ -24,6 +26,28 @@ def conv3x3(in_channels: int, out_channels: int, stride: int = 1, groups: int = 
 def conv1x1(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
     """1×1 convolution without bias (BatchNorm follows)."""
     return nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+
+
+class _Padded(torch.autograd.Function):
+    """Every `stride`-th pixel in both directions, between `before` and `after` zero channels.
+
+    The gradient lies in memory as the images do. That of a slice would lie contiguous, and turning it costs more than
+    taking it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, stride: int, before: int, after: int) -> Tensor:
+        ctx.shape, ctx.stride, ctx.before = images.shape, stride, before
+        channels_last = images.is_contiguous(memory_format=torch.channels_last)
+        ctx.memory_format = torch.channels_last if channels_last else torch.contiguous_format
+        return F.pad(images[:, :, ::stride, ::stride], (0, 0, 0, 0, before, after))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        whole = torch.empty(ctx.shape, dtype=grad.dtype, device=grad.device, memory_format=ctx.memory_format).zero_()
+        whole[:, :, :: ctx.stride, :: ctx.stride] = grad[:, ctx.before : ctx.before + ctx.shape[1]]
+        return whole, None, None, None
 
 
 class PadShortcut(nn.Module):
@@ -42,7 +66,8 @@ class PadShortcut(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, in, H, W] → [B, out, ⌈H/stride⌉, ⌈W/stride⌉]."""
-        return F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, self.before, self.after))
+        padded: Tensor = _Padded.apply(x, self.stride, self.before, self.after)
+        return padded
 
 
 class ResidualBlock(nn.Module):

@@ -78,6 +78,19 @@ def test_padding_shortcut_by_hand():
     assert torch.equal(result[0, 3], torch.zeros(2, 2))
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_the_gradient_of_a_padding_shortcut_is_the_slices_and_lies_as_the_images_do(memory_format, stride):
+    x = torch.randn(3, 4, 5, 7, requires_grad=True)  # odd sides
+    images = x.to(memory_format=memory_format)
+    result = PadShortcut(4, 9, stride)(images)
+    factors = torch.randn_like(result)
+    (found,) = torch.autograd.grad((result * factors).sum(), images)
+    (expected,) = torch.autograd.grad((x[:, :, ::stride, ::stride] * factors[:, 2:6]).sum(), x)
+    assert torch.equal(found, expected)
+    assert found.is_contiguous(memory_format=memory_format)
+
+
 def test_a_silent_residual_leaves_the_shortcut():
     block = CifarBlockA(4, 8, 2).eval()
     torch.nn.init.zeros_(block.bn2.weight)
