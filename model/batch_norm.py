@@ -85,7 +85,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         """Count a batch; by how much the running statistics move towards its own."""
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
-        return 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
+        return 1 / int(self.num_batches_tracked) if self.momentum is None else float(self.momentum)
 
     def _follow(self, images: Tensor, mean: Tensor, var: Tensor) -> None:
         """Move the running statistics towards a batch's mean and biased variance."""
