@@ -11,6 +11,7 @@ from trainer.many_runs.flags import asked_for
 from trainer.own_images.flags import add_flags, names_images
 from trainer.pretrained import add_flag, with_pretrained
 from utils.config.command_line import add_section_help, script_parser
+from utils.config.kept_schema import kept_problems
 from utils.config.overrides import add_override_flags
 from utils.config.parser import ConfigParser
 from utils.distributed.environment import launch_environment, report_once, set_visible_gpus
@@ -62,6 +63,8 @@ def main() -> None:
         several = combinations(arguments, asked) if asked is not None else []
         one = not (asked or names_images(arguments))
         parser = with_pretrained(ConfigParser.from_args(arguments), arguments) if one else None
+        for read in [parser] if parser is not None else [combination.parser for combination in several]:
+            read.validate(kept_problems)
         set_visible_gpus(arguments.device)
     if asked is not None:
         with interrupts_end_at_once():

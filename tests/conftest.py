@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.scripts.command_line import Shell
+from utils.config import kept_schema
 
 STARTING = {"subprocess", "in_own_process", "in_processes"}
 """Names that a file imports which starts processes."""
@@ -62,6 +63,14 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
     """No test of this process looks at what is left when the power fails; those that kill processes start their own."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _hints_of_tests_are_not_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A test may add classes to those that a configuration names: no other process is to learn of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kept_schema, "cache_folder", lambda: tmp_path_factory.getbasetemp() / "cache")
         yield
 
 

@@ -17,10 +17,11 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Concatenate, ParamSpec
+
+from utils.files.cache_folder import cache_folder, keep_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -48,7 +49,7 @@ def load_c(source: Path, *definitions: str) -> ctypes.CDLL | None:
     flags = (*_FLAGS, *(f"-D{definition}" for definition in definitions))
     try:
         key = _key(compiler, source, flags)
-        kept = _cache_folder() / f"{source.stem}-{key}.so"
+        kept = cache_folder() / f"{source.stem}-{key}.so"
         if not kept.is_file():
             return _compile(compiler, flags, source, kept)
         return ctypes.CDLL(str(kept), mode=os.RTLD_NOW)
@@ -121,10 +122,6 @@ def _processor() -> bytes:
     return next((line for line in lines if line.startswith((b"flags", b"Features"))), b"")
 
 
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "balpoe"
-
-
 def _compile(compiler: list[str], flags: Sequence[str], source: Path, kept: Path) -> ctypes.CDLL:
     """Compile and load, and keep the file where its folder can be written to."""
     with tempfile.TemporaryDirectory() as folder:
@@ -133,18 +130,5 @@ def _compile(compiler: list[str], flags: Sequence[str], source: Path, kept: Path
         for arguments in ([*flags, "-c", str(source), "-o", str(compiled)], ["-shared", compiled, "-o", library]):
             subprocess.run([*compiler, *arguments], capture_output=True, check=True, timeout=_LONGEST)
         functions = ctypes.CDLL(str(library), mode=os.RTLD_NOW)
-        _keep(library, kept)
+        keep_whole(kept, library.read_bytes())
         return functions
-
-
-def _keep(library: Path, kept: Path) -> None:
-    """Put a compiled file where the next process finds it whole; nowhere where that can't be written to."""
-    beside = kept.with_name(f".{kept.name}.{os.getpid()}")
-    try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(library, beside)
-        beside.replace(kept)
-    except OSError as error:
-        _logger.debug("%s can't be kept: %s", kept, error)
-        with suppress(OSError):
-            beside.unlink()

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
-from trainer.config.run_config import run_config
+from trainer.config.run_config import RunConfig, run_config
 from trainer.many_runs.combinations import Combination
 from trainer.many_runs.flags import Asked
 from trainer.many_runs.here import Here, shares_of, visible_gpus
@@ -19,6 +19,7 @@ from trainer.many_runs.on_slurm import OnSlurm
 from trainer.many_runs.places import Place
 from trainer.many_runs.planned_run import FILES, PlannedRun
 from trainer.many_runs.sameness import what_is_trained
+from utils.config.kept_schema import keep
 from utils.config.parser import ConfigParser
 from utils.errors import UserError
 from utils.files.locks import take_lock
@@ -59,6 +60,7 @@ def planned(combinations: Sequence[Combination], *, log_config: str | None = Non
     Raises:
         UserError: one is wrong, or two would train the same.
     """
+    keep(RunConfig)
     runs, labels = [], dict[Hashable, str]()
     for combination in combinations:
         config = run_config(combination.parser)

@@ -6,11 +6,26 @@ import importlib
 import inspect
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass, field, is_dataclass
 from functools import cache
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 _TYPING_ONLY = {"Callable": Callable, "Iterable": Iterable, "Sequence": Sequence}  # torch has them for checkers only
+
+
+@dataclass(frozen=True)
+class Argument:
+    """One argument of a constructor.
+
+    Attributes:
+        annotation: its type hint.
+        required: whether the configuration must give it.
+        default: what it is where it is not given.
+    """
+
+    annotation: Any
+    required: bool
+    default: Any = inspect.Parameter.empty
 
 
 @dataclass(frozen=True)
@@ -41,7 +56,7 @@ class Component:
     extras: type | None = None
     default: str = ""
 
-    def choices(self) -> dict[str, type]:
+    def choices(self) -> dict[str, Any]:
         """Name → class of everything that `type` may name."""
         base = self.base
         if isinstance(base, str):
@@ -56,6 +71,41 @@ class Component:
         }
 
 
+@dataclass(frozen=True, eq=False)
+class Described:
+    """Stands for a class in a type hint: what `fields_of` says of it, known without importing it.
+
+    Attributes:
+        fields: name → argument of its constructor.
+    """
+
+    fields: Mapping[str, Argument]
+
+
+@dataclass(frozen=True, eq=False)
+class DescribedComponent(Component):
+    """Stands for a component, as `Described` does for a class.
+
+    Attributes:
+        described: name → what stands for the class of that name.
+        further: name → key beside `type` and `args`.
+    """
+
+    described: Mapping[str, Described] = field(default_factory=dict)
+    further: Mapping[str, Argument] = field(default_factory=dict)
+
+    __eq__, __hash__ = object.__eq__, object.__hash__  # by identity: it may hold itself
+
+    def choices(self) -> dict[str, Any]:
+        """Name → what stands for the class."""
+        return dict(self.described)
+
+
+def has_fields(annotation: Any) -> bool:
+    """Whether a type hint is a dataclass, or stands for a class."""
+    return is_dataclass(annotation) and isinstance(annotation, type | Described)
+
+
 def component_of(annotation: Any) -> Component | None:
     """The `Component` that a type hint is marked with, itself or one of a union's options; None where there is none."""
     if get_origin(annotation) is Annotated:
@@ -65,27 +115,14 @@ def component_of(annotation: Any) -> Component | None:
     return None
 
 
-@dataclass(frozen=True)
-class Argument:
-    """One argument of a constructor.
-
-    Attributes:
-        annotation: its type hint.
-        required: whether the configuration must give it.
-        default: what it is where it is not given.
-    """
-
-    annotation: Any
-    required: bool
-    default: Any = inspect.Parameter.empty
-
-
 @cache
-def fields_of(constructor: Callable[..., Any]) -> Mapping[str, Argument]:
+def fields_of(constructor: Callable[..., Any] | Described) -> Mapping[str, Argument]:
     """Name → argument of a class or function, in the order of its signature; `self` left out.
 
     A class whose constructor takes `**kwargs` hands them on, so its base class's arguments are its own, too.
     """
+    if isinstance(constructor, Described):
+        return constructor.fields
     try:
         target = constructor if is_dataclass(constructor) or not inspect.isclass(constructor) else constructor.__init__
         hints = get_type_hints(target, localns=_TYPING_ONLY, include_extras=True)
@@ -108,4 +145,6 @@ def fields_of(constructor: Callable[..., Any]) -> Mapping[str, Argument]:
 
 def extras_of(component: Component) -> Mapping[str, Argument]:
     """Name → key that a section may have beside `type` and `args`."""
+    if isinstance(component, DescribedComponent):
+        return component.further
     return {} if component.extras is None else fields_of(component.extras)

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from utils.config.components import Argument, Component, OneOf, component_of, extras_of, fields_of
+from utils.config.components import Argument, Component, OneOf, component_of, extras_of, fields_of, has_fields
 from utils.config.origins import Origins
 from utils.config.ranges import Range
 from utils.config.sections import SET_BY_PROGRAM, Section
@@ -40,7 +40,7 @@ def problems(value: Any, annotation: Any, path: str) -> list[Problem]:  # noqa: 
             if isinstance(mark, Range) and not (_is_plain(value, base) and mark.admits(value)):
                 return [mismatch(value, annotation, path)]
         return problems(value, base, path)
-    if is_dataclass(annotation) and isinstance(annotation, type):
+    if has_fields(annotation):
         return list(_section_problems(value, fields_of(annotation), path))
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
