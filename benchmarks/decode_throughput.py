@@ -59,11 +59,11 @@ def write_photos(folder: Path, size: tuple[int, int], count: int) -> Path:
     return listed
 
 
-def plain_transform() -> Callable[[Image.Image], Tensor]:
-    """A Pillow image → the network's input [3, 224, 224]."""
+def plain_transform(side: int = 224) -> Callable[[Image.Image], Tensor]:
+    """A Pillow image → the network's input [3, side, side]."""
     return transforms.Compose(
         [
-            transforms.RandomResizedCrop(224),
+            transforms.RandomResizedCrop(side),
             transforms.RandomHorizontalFlip(),
             transforms.ColorJitter(0.4, 0.4, 0.4, 0),
             transforms.ToTensor(),
@@ -72,8 +72,8 @@ def plain_transform() -> Callable[[Image.Image], Tensor]:
     )
 
 
-def plain_pipeline(paths: list[Path]) -> Callable[[], None]:
-    transform = plain_transform()
+def plain_pipeline(paths: list[Path], side: int = 224) -> Callable[[], None]:
+    transform = plain_transform(side)
 
     def run() -> None:
         for path in paths:

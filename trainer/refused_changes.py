@@ -13,7 +13,7 @@ _BEGINS_FROM = {"Rprop": ("lr",), "Adagrad": ("initial_accumulator_value",), "AS
 _SAME_ORDER = (
     *("num_workers", "worker_timeout", "verify", "on_bad_image"),
     *("randaugm", "trivialaugm", "cutout", "color_jitter", "image_size", "mean", "std"),
-    *("value_range", "apply_exif", "cache", "cache_side", "cache_format"),
+    *("value_range", "apply_exif", "reduced_decoding", "cache", "cache_side", "cache_format"),
     *("test_txt", "val_txt", "eval_txt", "test_imb_factor", "reverse"),
 )
 """Arguments of data loaders that leave it as it is which training image comes when."""

@@ -43,7 +43,9 @@ from utils.errors import UserError, printable, run_main
 
 _LOADER = Component((module_data,), base=BaseDataLoader, injected=frozenset({"seed"}))
 _SHOWN = 10  # lines
-_KEYS = {"folder": "cache", "side": "cache_side", "format": "cache_format", "data_dir": "data_dir"}
+_KEYS = {"folder": "cache", "side": "cache_side", "format": "cache_format"} | {
+    name: name for name in ("data_dir", "reduced_decoding")
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -56,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--side", type=positive_integer, metavar="PIXELS", help="instead of data_loader.args.cache_side; default: 256")
     add("--format", choices=get_args(Format), help="instead of data_loader.args.cache_format; default: jpeg")
     add("--data_dir", metavar="DIR", help="instead of data_loader.args.data_dir")
+    add("--reduced_decoding", action="store_const", const=True, help="sets data_loader.args.reduced_decoding")
     add("--workers", type=int, default=os.cpu_count() or 1, metavar="N", help="processes; default: all cores")
     return parser
 
@@ -77,6 +80,7 @@ def main() -> None:
         for line in built.reasons[:_SHOWN]:
             print(f"  {printable(line)}")
         keys = {"cache": loader.cache, "cache_side": loader.cache_side, "cache_format": loader.cache_format}
+        keys |= {"reduced_decoding": "true"} if loader.reduced_decoding else {}
         settings = (shlex.quote(f"{path}.args.{key}={value}") for key, value in keys.items())
         print(f"train from it with {' '.join(f'--set {setting}' for setting in settings)}")
     if left_out:
@@ -87,7 +91,7 @@ def _told(loader: FileDataLoader, built: Built) -> str:
     """What has been built, in a line."""
     told = f"{built.stored:,} of {built.images:,} images, {built.bytes / 1e9:.2f} GB"
     before = f"; {built.kept:,} of them were there and are as they should be" if built.kept else ""
-    return f"{built.path}: {told} (shorter side {loader.cache_side}, {loader.cache_format}){before}"
+    return f"{built.path}: {told} ({loader.cache_kind}){before}"
 
 
 def _cached_loaders(config: ConfigParser) -> Iterator[tuple[str, FileDataLoader]]:

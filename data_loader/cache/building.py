@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -22,7 +23,7 @@ from torch.utils.data import DataLoader, Dataset
 from data_loader.cache.layout import LEFT_OUT, RECORD, STORED, CacheFiles, CacheKind, check_of, described
 from data_loader.cache.reading import read_finished
 from data_loader.cache.sources import changed_sources
-from data_loader.cache.stored_form import stored_form
+from data_loader.cache.stored_form import shrinkage_to, stored_form
 from data_loader.datasets.contents import stat_files
 from data_loader.datasets.decoding import ImageReader, UnreadableImageError, read_file
 from data_loader.file_loader import FileDataLoader
@@ -101,7 +102,8 @@ class _Sources(Dataset[_Made]):
         record["size"], record["time"] = stat_files([path])[0]  # before it is read: a change while it is will show
         try:
             content = read_file(path)
-            image = self.reader.decode(content, path).pixels
+            shrinkage = partial(shrinkage_to, self.kind.side) if self.kind.reduced_decoding else None
+            image = self.reader.decode(content, path, shrinkage=shrinkage).pixels
             seen, stored = stored_form(image, content, side=self.kind.side, form=self.kind.format)
         except UnreadableImageError as error:
             record["state"] = LEFT_OUT

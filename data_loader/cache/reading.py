@@ -103,7 +103,7 @@ def read_finished(files: CacheFiles, kind: CacheKind, count: int) -> np.ndarray:
     """
     if not files.description.is_file():
         begun = files.records.exists()
-        told = f"holds no {'finished ' * begun}cache of these images (shorter side {kind.side}, {kind.format})"
+        told = f"holds no {'finished ' * begun}cache of these images ({kind})"
         remedy = f"{BUILD} {'finishes' if begun else 'builds'} it"
         raise UserError(f"{files.folder}: {told} ({_KEY}): {remedy}")
     content = read_regular_file(files.records, "cache's file of records", if_missing=f" ({_KEY}): {_MEND}")

@@ -17,6 +17,11 @@ _QUALITY = 95
 _JPEG = b"\xff\xd8"
 
 
+def shrinkage_to(side: int, height: int, width: int) -> float:
+    """How many times smaller, each way, `shrunk` makes an image of height × width."""
+    return max(1.0, min(height, width) / side)
+
+
 def shrunk(image: Tensor, side: int) -> Tensor:
     """An image [3, h, w] with the shorter side brought down to `side` pixels; as it is where it is no longer."""
     height, width = image.shape[1:]

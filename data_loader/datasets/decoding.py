@@ -17,11 +17,12 @@ from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from data_loader.datasets.orientation import orientation_of, upright
+from data_loader.datasets.orientation import orientation_of, turns_sides, upright
 from data_loader.datasets.pixel_values import Depth, ValueRange, open_picture, pixels_of
 from utils.errors import UserError, reason_of
 from utils.files.reading import read_at_most, regular_file
@@ -33,6 +34,11 @@ MOST_BYTES = 1 << 30
 MOST_PIXELS = 178_956_970
 """Of an image: Pillow's limit, beyond which it takes a file for an attack."""
 
+Shrinkage = Callable[[int, int], float]
+"""Height and width of an image → how many times smaller, each way, it will be made anyway."""
+
+_REDUCTIONS = (8, 4, 2)  # parts that libjpeg can decode an image at
+_SPARE = 2  # what is decoded smaller keeps so many times the pixels, each way, that are wanted in the end
 _STANDALONE_MARKERS = frozenset((0x01, *range(0xD0, 0xD9)))  # JPEG markers without a length
 _NOT_A_FRAME = frozenset((0xC4, 0xC8, 0xCC))  # among 0xC0 … 0xCF, the frame headers
 _METADATA = 0xE1  # EXIF or XMP
@@ -57,7 +63,12 @@ class DecodedImage(NamedTuple):
 
 
 def decode(
-    content: bytearray, path: str, *, value_range: ValueRange | None = None, apply_exif: bool = False
+    content: bytearray,
+    path: str,
+    *,
+    value_range: ValueRange | None = None,
+    apply_exif: bool = False,
+    shrinkage: Shrinkage | None = None,
 ) -> DecodedImage:
     """Decode an image file's content.
 
@@ -66,6 +77,8 @@ def decode(
         path: the file, for the message.
         value_range: of images deeper than 8 bits, what becomes 0 and 255; None: the range of their type.
         apply_exif: turn and mirror as the file's EXIF orientation says. A TIFF's own orientation always holds.
+        shrinkage: a JPEG is decoded at a half, quarter or eighth of its size where it keeps twice the pixels, each way,
+            that are left after this much shrinking; None: at its size.
 
     Raises:
         UnreadableImageError: it is truncated, no image, or can't be decoded rightly.
@@ -73,7 +86,8 @@ def decode(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's of metadata and transparency, torchvision's of its future
         try:
-            return _decode_plain_jpeg(content, apply_exif) or _decode_with_pillow(content, value_range, apply_exif)
+            plain = _decode_plain_jpeg(content, apply_exif, shrinkage)
+            return plain or _decode_with_pillow(content, value_range, apply_exif)
         except Exception as error:  # a damaged file raises nearly anything
             unknown = isinstance(error, Image.UnidentifiedImageError)
             reason = "not an image that Pillow knows" if unknown else reason_of(error)
@@ -122,17 +136,17 @@ class ImageReader:
     def __post_init__(self) -> None:
         jpeg_decoder()  # imported here, once, and not by each worker
 
-    def __call__(self, path: str) -> Tensor:
-        """The pixels [3, H, W] of a file; how deep images are scaled is said once a run."""
-        image = self.decode(read_file(path), path)
+    def __call__(self, path: str, *, shrinkage: Shrinkage | None = None) -> Tensor:
+        """The pixels [3, H, W] of a file, see `decode`; how deep images are scaled is said once a run."""
+        image = self.decode(read_file(path), path, shrinkage=shrinkage)
         if image.depth is not None and not self._reported[0]:
             self._reported[0] = True
             _log.info("%s: %s", path, self.scaling_of(image))
         return image.pixels
 
-    def decode(self, content: bytearray, path: str) -> DecodedImage:
+    def decode(self, content: bytearray, path: str, *, shrinkage: Shrinkage | None = None) -> DecodedImage:
         """The image that a file's content holds."""
-        return decode(content, path, value_range=self.value_range, apply_exif=self.apply_exif)
+        return decode(content, path, value_range=self.value_range, apply_exif=self.apply_exif, shrinkage=shrinkage)
 
     def scaling_of(self, image: DecodedImage) -> str:
         """How an image of more than 8 bits is brought to 8, in one line."""
@@ -157,7 +171,7 @@ def jpeg_decoder() -> Callable[[Tensor], Tensor] | None:
     return partial(decode_image, mode=ImageReadMode.RGB)
 
 
-def _decode_plain_jpeg(content: bytearray, apply_exif: bool) -> DecodedImage | None:
+def _decode_plain_jpeg(content: bytearray, apply_exif: bool, shrinkage: Shrinkage | None = None) -> DecodedImage | None:
     """A JPEG of 8 bits with one or three components; None for all others: every decoder reads CMYK differently."""
     header = _jpeg_header(content)
     decoder = jpeg_decoder()
@@ -165,14 +179,33 @@ def _decode_plain_jpeg(content: bytearray, apply_exif: bool) -> DecodedImage | N
         return None
     if header.height * header.width > MOST_PIXELS:
         raise ValueError(f"{header.width} × {header.height} pixels; at most {MOST_PIXELS:,} are read")
-    try:
-        pixels = decoder(torch.frombuffer(content, dtype=torch.uint8))
-    except RuntimeError:
-        return None  # Pillow has the last word on what can't be read
+    orientation = 1
     if apply_exif and header.has_metadata:
         with open_picture(content) as picture:
-            pixels = upright(pixels, orientation_of(picture))
-    return DecodedImage(pixels, "8-bit grey" if header.components == 1 else "8-bit colour", None)
+            orientation = orientation_of(picture)
+    if shrinkage is not None and (parts := _reduction(header, orientation, shrinkage)) > 1:
+        pixels = _reduced(content, parts)
+    else:
+        try:
+            pixels = decoder(torch.frombuffer(content, dtype=torch.uint8))
+        except RuntimeError:
+            return None  # Pillow has the last word on what can't be read
+    kind = "8-bit grey" if header.components == 1 else "8-bit colour"
+    return DecodedImage(pixels if orientation == 1 else upright(pixels, orientation), kind, None)
+
+
+def _reduction(header: _JpegHeader, orientation: int, shrinkage: Shrinkage) -> int:
+    """How many times smaller a JPEG may be decoded: 1, 2, 4 or 8."""
+    sides = (header.width, header.height) if turns_sides(orientation) else (header.height, header.width)
+    spare = shrinkage(*sides) / _SPARE
+    return next((parts for parts in _REDUCTIONS if parts <= spare), 1)
+
+
+def _reduced(content: bytearray, parts: int) -> Tensor:
+    """A JPEG's pixels [3, ⌈H/parts⌉, ⌈W/parts⌉], decoded at this part of its size."""
+    with open_picture(content) as picture:
+        picture.draft(None, (max(1, picture.width // parts), max(1, picture.height // parts)))
+        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
 
 
 class _JpegHeader(NamedTuple):

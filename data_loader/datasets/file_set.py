@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import torch
@@ -35,6 +35,7 @@ class FileSet(ImageSet):
         reader: what decodes a file.
         unreadable_images: what is done with unreadable images; without it such an image is an error.
         cache: where the images are, decoded and shrunk; without it, and what it doesn't have, is read from the files.
+        reduced_decoding: files are decoded no larger than the crop needs, see `decoding.decode`.
     """
 
     root: str
@@ -44,6 +45,7 @@ class FileSet(ImageSet):
     reader: ImageReader = field(default_factory=ImageReader)
     unreadable_images: UnreadableImagePolicy | None = None
     cache: ImageCache | None = None
+    reduced_decoding: bool = False
 
     reads_files = True
 
@@ -95,11 +97,20 @@ class FileSet(ImageSet):
     def subset(self, indices: np.ndarray) -> FileSet:
         """The images at `indices`, in that order."""
         paths, targets = self.paths[indices], self.targets[indices]
-        return replace(self, paths=paths, targets=targets, unreadable_images=None, cache=None)
+        return replace(self, paths=paths, targets=targets, unreadable_images=None, cache=None, reduced_decoding=False)
 
-    def for_training(self, crop: Crop, *, seed: int, on_bad_image: str, cache: ImageCache | None = None) -> FileSet:
+    def for_training(
+        self,
+        crop: Crop,
+        *,
+        seed: int,
+        on_bad_image: str,
+        cache: ImageCache | None = None,
+        reduced_decoding: bool = False,
+    ) -> FileSet:
         """The same images cut by `crop`; unreadable ones are an "error", or to "skip": others replace them."""
-        return replace(self, crop=crop, unreadable_images=self._policy(on_bad_image, seed), cache=cache)
+        policy = self._policy(on_bad_image, seed)
+        return replace(self, crop=crop, unreadable_images=policy, cache=cache, reduced_decoding=reduced_decoding)
 
     def for_evaluation(self, *, on_bad_image: str) -> FileSet:
         """The same images; unreadable ones are an "error", or to "skip": they are black, and listed as `unreadable`."""
@@ -115,21 +126,26 @@ class FileSet(ImageSet):
         none_so_far = torch.zeros(len(self), dtype=torch.bool)
         return UnreadableImagePolicy(seed, none_so_far) if on_bad_image == "skip" else None
 
-    def _read_whole(self, index: int) -> Tensor:
-        """The image `index`, [3, h, w]: from the cache where it is there, else from its file."""
+    def _read_uncropped(self, index: int, params: np.ndarray) -> Tensor:
+        """The image `index`, [3, h, w], for a crop by these params: from the cache where it is there, else its file."""
         cached = self.cache.read(index) if self.cache is not None else None
-        return self.reader(self.path(index)) if cached is None else cached
+        if cached is not None:
+            return cached
+        shrinkage = partial(self.crop.shrinkage, params=params) if self.reduced_decoding else None
+        return self.reader(self.path(index), shrinkage=shrinkage)
 
     def _read_cropped(self, sample_id: np.ndarray, params: np.ndarray) -> tuple[int, Tensor]:
         """Index and pixels [3, S, S] of the image of a sample id [3], or of its replacement, cropped by its params."""
         index = int(sample_id[1])
         try:
-            image = self._read_whole(index)
+            image = self._read_uncropped(index, params)
         except UnreadableImageError as error:
-            index, image = self._replacement(sample_id, error)
+            index, image = self._replacement(sample_id, params, error)
         return index, self.crop(image, params)
 
-    def _replacement(self, sample_id: np.ndarray, error: UnreadableImageError) -> tuple[int, Tensor]:
+    def _replacement(
+        self, sample_id: np.ndarray, params: np.ndarray, error: UnreadableImageError
+    ) -> tuple[int, Tensor]:
         """Index and pixels of the image that replaces the one of a sample id [3], which raised `error`."""
         if self.unreadable_images is None:
             raise UserError(
@@ -141,7 +157,7 @@ class FileSet(ImageSet):
             return int(sample_id[1]), torch.zeros((3, self.crop.size, self.crop.size), dtype=torch.uint8)
         for index in self.unreadable_images.candidates(sample_id, self.targets):
             try:
-                return index, self._read_whole(index)
+                return index, self._read_uncropped(index, params)
             except UnreadableImageError:
                 continue
         raise UserError(f"{self.root}: not one of {len(self)} images can be read (data_loader.args.data_dir)")

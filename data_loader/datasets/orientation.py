@@ -20,6 +20,11 @@ def orientation_of(picture: Image.Image) -> int:
     return orientation if orientation in range(1, 9) else 1
 
 
+def turns_sides(orientation: int) -> bool:
+    """Whether height becomes width."""
+    return _QUARTERS.get(orientation, 0) % 2 == 1
+
+
 def upright(image: Tensor, orientation: int) -> Tensor:
     """An image [3, h, w] that a file holds in an orientation, as it is to be seen: [3, h, w] or [3, w, h]."""
     if orientation in _MIRRORED:

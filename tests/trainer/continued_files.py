@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -90,14 +91,33 @@ class DataSets:
     @cached_property
     def microscope(self) -> dict[str, Any]:
         """Images of 16 bits with values from 200 to 3,500, in files that say that they lie on their side."""
-        section, lying = self.folders, Image.Exif()
+        lying = Image.Exif()
         lying[0x0112] = 6
-        root = Path(shutil.copytree(section["args"]["data_dir"], self.folder / "microscope"))
+
+        def rewrite(picture: Image.Image, path: Path) -> None:
+            values = 200 + np.array(picture.convert("L")).astype(np.uint16) * 12
+            Image.fromarray(values).save(path.with_suffix(".png"), exif=lying)
+
+        return self._rewritten("microscope", rewrite)
+
+    @cached_property
+    def photographs(self) -> dict[str, Any]:
+        """JPEGs that are large against the network's images."""
+
+        def rewrite(picture: Image.Image, path: Path) -> None:
+            picture.convert("RGB").resize((240, 180)).save(path.with_suffix(".jpg"))
+
+        return self._rewritten("photographs", rewrite)
+
+    def _rewritten(self, name: str, rewrite: Callable[[Image.Image, Path], None]) -> dict[str, Any]:
+        """The images of `folders` in other files, which `rewrite` writes, told a picture and its old path."""
+        section = self.folders
+        root = Path(shutil.copytree(section["args"]["data_dir"], self.folder / name))
         for path in root.glob("*/*.*"):
             with Image.open(path) as picture:
-                values = 200 + np.array(picture.convert("L")).astype(np.uint16) * 12
+                picture.load()
             path.unlink()
-            Image.fromarray(values).save(path.with_suffix(".png"), exif=lying)
+            rewrite(picture, path)
         return {**section, "args": {**section["args"], "data_dir": str(root)}}
 
 

@@ -16,6 +16,7 @@ from trainer.own_images.network import SMALL, ChosenNetwork
 
 _FEW_VALIDATED = 100  # images: below, an accuracy moves in steps of more than a point
 _MANY = 5000  # training images
+_LARGE = 4  # times the network's side: of photographs of this size libjpeg decodes no more than is needed
 _PRESENTED = 8000  # images, over all epochs, that a small set is shown
 _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 100
 _PRESENTED_PRETRAINED, _FEWEST_EPOCHS_PRETRAINED = 2000, 10  # fine-tuning takes a third of the time
@@ -131,6 +132,7 @@ def _images(at: Circumstances) -> list[Choice]:
     if at.side < side:
         side, why = max(at.side, 32), "no larger than the images are"
     many = sum(at.class_counts) >= _MANY
+    reduced = Choice(f"{place}.reduced_decoding", True, "large JPEGs are decoded no larger than their crops need")
     return [
         Choice(f"{place}.image_size", side, f"pixels; {why}. Larger shows more detail, and takes longer by its square"),
         Choice(
@@ -141,6 +143,7 @@ def _images(at: Circumstances) -> list[Choice]:
             8 if many else 0,
             "" if many else "so few images are read sooner than processes for it have started",
         ),
+        *([reduced] if at.side >= _LARGE * side else []),
     ]
 
 
