@@ -45,17 +45,8 @@ class BatchNorm2d(nn.BatchNorm2d):
             skip: added to the outcome, of the same shape.
             relu: whether ReLU is applied to the sum.
         """
-        if self._can_be_fused(images, skip):
-            if self.training:
-                assert self.running_mean is not None
-                assert self.running_var is not None
-                running = Running(self.running_mean, self.running_var, self._share_of_next())
-                given = images, self.weight, self.bias, skip
-                output, twin = fused_batch_norm(*given, eps=self.eps, relu=relu, running=running)
-                setattr(output, _TWIN, twin)
-                return output
-            if not torch.is_grad_enabled():
-                return fused_scaling(images, *self._scale_and_shift(), skip, relu=relu)
+        if (self.training or not torch.is_grad_enabled()) and self._can_be_fused(images, skip):
+            return self._fused(images, skip, relu=relu)
         if self.training and self._loses_digits(images):
             output, *statistics = _ChannelsLastBatchNorm.apply(images, self.weight, self.bias, self.eps)
             self._follow(images, *statistics)
@@ -72,6 +63,17 @@ class BatchNorm2d(nn.BatchNorm2d):
             and (skip is None or skip.dtype == images.dtype)
             and fused_kernels(images.dtype) is not None
         )
+
+    def _fused(self, images: Tensor, skip: Tensor | None, *, relu: bool) -> Tensor:
+        """`forward` by the functions in C."""
+        if not self.training:
+            return fused_scaling(images, *self._scale_and_shift(), skip, relu=relu)
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        running = Running(self.running_mean, self.running_var, self._share_of_next())
+        output, twin = fused_batch_norm(images, self.weight, self.bias, skip, eps=self.eps, relu=relu, running=running)
+        setattr(output, _TWIN, twin)
+        return output
 
     def _scale_and_shift(self) -> tuple[Tensor, Tensor]:
         """What the running statistics come to, for each channel: computed in float64, [C] in float32."""

@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from utils.files.cache_folder import cache_folder, keep_whole
 
@@ -30,6 +30,7 @@ _FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-fPIC")
 _COMPILERS = ("cc", "gcc", "clang")
 _P = ParamSpec("_P")
 _Load = Callable[_P, ctypes.CDLL | None]
+_C_TYPES = {int: ctypes.c_long, bool: ctypes.c_long, float: ctypes.c_double}
 _LONGEST = 120.0  # seconds for a compiler
 _logger = logging.getLogger(__name__)
 
@@ -79,16 +80,15 @@ def tried(is_right: Callable[Concatenate[ctypes.CDLL, _P], bool]) -> Callable[[_
 
 def call(functions: ctypes.CDLL, name: str, *arguments: Tensor | float | None) -> int:
     """A function's answer, given tensors (None: there is none), whole numbers (long) and others (double)."""
-    answer: int = getattr(functions, name)(*map(_as_c, arguments))
+    function = getattr(functions, name)
+    if function.argtypes is None:  # of the first call: a function's arguments are of the same kinds in all
+        function.argtypes = [_C_TYPES.get(type(value), ctypes.c_void_p) for value in arguments]
+    answer: int = function(*[value if type(value) in _C_TYPES else _address(value) for value in arguments])
     return answer
 
 
-def _as_c(value: Tensor | float | None) -> ctypes.c_void_p | ctypes.c_long | ctypes.c_double:
-    if isinstance(value, int):
-        return ctypes.c_long(value)
-    if isinstance(value, float):
-        return ctypes.c_double(value)
-    return ctypes.c_void_p(None if value is None else value.data_ptr())
+def _address(value: Any) -> int | None:
+    return None if value is None else value.data_ptr()
 
 
 def _compiler() -> list[str] | None:

@@ -10,11 +10,11 @@
 #include <math.h>
 #include <stddef.h>
 
+#include "least.h"
+
 typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 enum { ROWS = 256, AT_ONCE = 4 };
-
-static long least(long a, long b) { return a < b ? a : b; }
 
 static vector load_floats(const float *from) { return *(const vector *)from; }
 

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "least.h"
+
 typedef float vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 enum { STRIP_BYTES = 16384 };
@@ -37,8 +39,6 @@ enum { STRIP_BYTES = 16384 };
 
 DEFINE_PASS(pass_of_16, 2, 2)
 DEFINE_PASS(pass_of_8, 1, 4)
-
-static long least(long a, long b) { return a < b ? a : b; }
 
 /* Rows y - 1 ... y + rows of an image, with a border of zeros: padded [rows + 2, W + 2, I]. */
 static void copy_padded(const float *image, float *padded, long y, long rows, long height, long width, long in) {

@@ -12,6 +12,7 @@
    stride 1 the third copy is the first, a pair further. Rows above and below an image are left out. What a pass adds up
    is one chunk: sums stay short, which keeps their digits. Meanwhile it fetches a part of the next one's numbers. */
 
+#include "least.h"
 #include "thread_sums.h"
 
 #include <immintrin.h>
@@ -20,8 +21,6 @@
 typedef unsigned short number; /* bfloat16: the upper half of a float */
 
 enum { SIDE = 16, PAIR = 2 * SIDE, OUTPUTS = 8, CHUNK = 1024 }; /* the last: output pixels */
-
-static long least(long a, long b) { return a < b ? a : b; }
 
 static long upwards(long value, long unit) { return (value + unit - 1) / unit; }
 

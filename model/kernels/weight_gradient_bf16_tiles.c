@@ -9,6 +9,7 @@
    A tile product adds up 32 pixels: grads [16 channels, 32 pixels] times images [16 pairs of pixels, 16 channels, 2].
    Odd shifts break the pairs, so there are two copies of the images, from even and from odd pixels on. */
 
+#include "least.h"
 #include "thread_sums.h"
 
 #include <immintrin.h>
@@ -20,8 +21,6 @@
 typedef unsigned short number; /* bfloat16: the upper half of a float */
 
 enum { SIDE = 16, DEPTH = 32, TILE = SIDE * DEPTH, LEAST_CHUNK = 1024 };
-
-static long least(long a, long b) { return a < b ? a : b; }
 
 static long up(long value, long unit) { return (value + unit - 1) / unit * unit; }
 

@@ -1,0 +1,1 @@
+static inline long least(long a, long b) { return a < b ? a : b; }
