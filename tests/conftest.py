@@ -70,7 +70,7 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 def _hints_of_tests_are_not_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """A test may add classes to those that a configuration names: no other process is to learn of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kept_schema, "cache_folder", lambda: tmp_path_factory.getbasetemp() / "cache")
+        patch.setattr(kept_schema, "kept_file", lambda name: tmp_path_factory.getbasetemp() / "cache" / name)
         yield
 
 

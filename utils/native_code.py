@@ -21,7 +21,7 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
-from utils.files.cache_folder import cache_folder, keep_whole
+from utils.files.cache_folder import keep_whole, kept_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,8 +50,8 @@ def load_c(source: Path, *definitions: str) -> ctypes.CDLL | None:
     flags = (*_FLAGS, *(f"-D{definition}" for definition in definitions))
     try:
         key = _key(compiler, source, flags)
-        kept = cache_folder() / f"{source.stem}-{key}.so"
-        if not kept.is_file():
+        kept = kept_file(f"{source.stem}-{key}.so")
+        if kept is None or not kept.is_file():
             return _compile(compiler, flags, source, kept)
         return ctypes.CDLL(str(kept), mode=os.RTLD_NOW)
     except (OSError, subprocess.SubprocessError) as error:
@@ -122,13 +122,14 @@ def _processor() -> bytes:
     return next((line for line in lines if line.startswith((b"flags", b"Features"))), b"")
 
 
-def _compile(compiler: list[str], flags: Sequence[str], source: Path, kept: Path) -> ctypes.CDLL:
-    """Compile and load, and keep the file where its folder can be written to."""
+def _compile(compiler: list[str], flags: Sequence[str], source: Path, kept: Path | None) -> ctypes.CDLL:
+    """Compile and load, and keep the file where there is a place for it that can be written to."""
     with tempfile.TemporaryDirectory() as folder:
-        compiled, library = Path(folder, "compiled.o"), Path(folder, kept.name)
+        compiled, library = Path(folder, "compiled.o"), Path(folder, "compiled.so")
         # in two steps: linked with -fopenmp, it would bring threads of its own
         for arguments in ([*flags, "-c", str(source), "-o", str(compiled)], ["-shared", compiled, "-o", library]):
             subprocess.run([*compiler, *arguments], capture_output=True, check=True, timeout=_LONGEST)
         functions = ctypes.CDLL(str(library), mode=os.RTLD_NOW)
-        keep_whole(kept, library.read_bytes())
+        if kept is not None:
+            keep_whole(kept, library.read_bytes())
         return functions

@@ -192,7 +192,7 @@ def test_a_wrong_configuration_is_refused_at_its_path(
 
 def test_several_mistakes_are_several_lines(shell: Shell, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them; those that PyTorch isn't needed for first, once it is known without it what there may be."""
-    monkeypatch.setattr(kept_schema, "cache_folder", lambda: place / "cache")
+    monkeypatch.setattr(kept_schema, "kept_file", lambda name: place / "cache" / name)
     (place / "wrong.json").write_text(json.dumps(small_config(trainer__epochs=0, name=3, loss__args__tau_list=[1])))
     for expected in ({"trainer.epochs", "name", "loss.args.tau_list"}, {"trainer.epochs", "name"}):
         ended = shell("train.py", "-c", "wrong.json")

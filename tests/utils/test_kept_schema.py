@@ -26,7 +26,7 @@ MUTANTS = 300
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache folder of the test's own."""
     found = tmp_path / "cache"
-    monkeypatch.setattr(kept_schema, "cache_folder", lambda: found)
+    monkeypatch.setattr(kept_schema, "kept_file", lambda name: found / name)
     return found
 
 
@@ -70,13 +70,17 @@ def test_a_file_that_holds_something_else_is_written_anew(folder: Path, content:
     assert kept_problems(WRONG) != []
 
 
-@pytest.mark.parametrize("change", ["longer", "newer", "gone"])
-def test_hints_of_a_changed_file_are_no_longer_used(
+@pytest.mark.parametrize("change", ["longer", "newer", "gone", "another"])
+def test_hints_of_changed_files_are_no_longer_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    source = tmp_path / "a_loss.py"
+    """Nor those from before another file came: a new class is a file, and no other need name it."""
+    losses = tmp_path / "losses"
+    losses.mkdir()
+    source = losses / "a_loss.py"
     source.write_text("class Loss: ...")
-    os.utime(source, (1, 1))
+    for path in (source, losses):
+        os.utime(path, (1, 1))
     module = types.ModuleType("a_loss")
     module.__file__ = str(source)
     monkeypatch.setattr(kept_schema, "_ROOT", tmp_path)
@@ -88,6 +92,8 @@ def test_hints_of_a_changed_file_are_no_longer_used(
         os.utime(source, (1, 1))
     elif change == "newer":
         os.utime(source, (2, 2))
+    elif change == "another":
+        (losses / "another_loss.py").write_text("class AnotherLoss: ...")
     else:
         source.unlink()
     assert kept_problems(WRONG) == []
@@ -98,6 +104,12 @@ def test_where_nothing_can_be_kept_nothing_happens(folder: Path) -> None:
     keep(RunConfig)
     assert kept_problems(WRONG) == []
     assert folder.read_text() == "a file in the folder's place"
+
+
+def test_without_a_home_folder_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_schema, "kept_file", lambda name: None)
+    keep(RunConfig)
+    assert kept_problems(WRONG) == []
 
 
 def test_train_tells_a_mistake_without_torch_once_a_run_was_checked(tmp_path: Path) -> None:

@@ -73,6 +73,20 @@ def test_a_macro_is_part_of_what_is_compiled(source: Path, cache: Path) -> None:
 
 
 @needs_compiler
+def test_without_a_home_folder_it_is_used_and_not_kept(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user is a number that the system has no name for."""
+
+    def no_home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", no_home)
+    functions = load_c(source)
+    assert functions is not None
+    assert functions.twice(5) == 10
+
+
+@needs_compiler
 def test_where_it_cant_be_kept_it_is_used_all_the_same(source: Path, cache: Path) -> None:
     cache.write_text("a file where the folder should be")
     functions = load_c(source)

@@ -22,7 +22,7 @@ from utils.config.components import Argument, Component, Described, DescribedCom
 from utils.config.schema import problems
 from utils.config.wording import LISTS
 from utils.errors import Problem
-from utils.files.cache_folder import cache_folder, keep_whole
+from utils.files.cache_folder import keep_whole, kept_file
 
 _ROOT = Path(__file__).parents[2]
 _LIBRARIES = ("torch.version", "torchvision.version")
@@ -41,11 +41,11 @@ class _Kept(NamedTuple):
     """What is kept.
 
     Attributes:
-        files: each file that the hints come from, as it was.
+        stamps: of each file and folder that the hints come from, as it was.
         config: stands for the configuration's class.
     """
 
-    files: dict[str, _Stamp]
+    stamps: dict[str, _Stamp]
     config: Described
 
 
@@ -55,7 +55,8 @@ def kept_problems(config: Any) -> list[Problem]:
     Args:
         config: as it was read.
     """
-    kept = _read()
+    place = kept_file(_name())
+    kept = None if place is None else _read(place)
     return [] if kept is None else problems(config, kept.config, "")
 
 
@@ -64,39 +65,40 @@ def keep(config: type) -> None:
 
     Nothing is told where that can't be.
     """
-    if _read() is not None:
+    place = kept_file(_name())
+    if place is None or _read(place) is not None:
         return
     described = _Describer().fields(config)
-    modules = [module for name, module in sorted(sys.modules.items()) if _may_change(name, module)]
-    files = {str(module.__file__): _stamp(str(module.__file__)) for module in modules}
-    keep_whole(_place(), pickle.dumps(_Kept(files, described)))
+    stamps = {str(path): _stamp(path) for path in _sources()}
+    keep_whole(place, pickle.dumps(_Kept(stamps, described)))
 
 
-def _place() -> Path:
-    """The file, one for each copy of the project and each Python."""
+def _name() -> str:
+    """The file's, one for each copy of the project and each Python."""
     what = f"{_ROOT} {sys.version} {sys.prefix}"
-    return cache_folder() / f"configuration-{sha256(os.fsencode(what)).hexdigest()[:24]}.pickle"
+    return f"configuration-{sha256(os.fsencode(what)).hexdigest()[:24]}.pickle"
 
 
-def _read() -> _Kept | None:
-    """What is kept, where it still holds."""
+def _read(place: Path) -> _Kept | None:
+    """What is kept there, where it still holds."""
     try:
-        kept = pickle.loads(_place().read_bytes())
-        current = isinstance(kept, _Kept) and all(_stamp(file) == stamp for file, stamp in kept.files.items())
+        kept = pickle.loads(place.read_bytes())
+        current = isinstance(kept, _Kept) and all(_stamp(path) == stamp for path, stamp in kept.stamps.items())
     except Exception:  # whatever is wrong with it, it isn't needed
         return None
     return kept if current else None
 
 
-def _stamp(file: str) -> _Stamp:
-    found = os.stat(file)
+def _stamp(path: str | Path) -> _Stamp:
+    found = os.stat(path)
     return _Stamp(found.st_mtime_ns, found.st_size)
 
 
-def _may_change(name: str, module: types.ModuleType) -> bool:
-    """Whether a module is this project's own, or tells a library's version."""
-    path = Path(getattr(module, "__file__", None) or "/")
-    return name in _LIBRARIES or (path.is_relative_to(_ROOT) and not path.is_relative_to(sys.prefix))
+def _sources() -> set[Path]:
+    """This project's files that are imported, their folders (a new file there may be a new class), and versions."""
+    files = {name: Path(getattr(module, "__file__", None) or "/") for name, module in list(sys.modules.items())}
+    own = {path for path in files.values() if path.is_relative_to(_ROOT) and not path.is_relative_to(sys.prefix)}
+    return own | {path.parent for path in own} | {files[name] for name in _LIBRARIES if name in files}
 
 
 class _Describer:

@@ -10,13 +10,17 @@ from pathlib import Path
 _logger = logging.getLogger(__name__)
 
 
-def cache_folder() -> Path:
-    """Where this project's files in it lie; the folder need not be there."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "balpoe"
+def kept_file(name: str) -> Path | None:
+    """Where a file of this name is kept, if it is; None where the user has no home folder, as in some containers."""
+    try:
+        caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    except RuntimeError:
+        return None
+    return Path(caches) / "balpoe" / name
 
 
 def keep_whole(kept: Path, content: bytes) -> None:
-    """Put a file where the next process finds it whole; nowhere where that can't be written to."""
+    """Keep a file so that the next process finds it whole; nothing happens where that can't be written to."""
     beside = kept.with_name(f".{kept.name}.{os.getpid()}")
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)
