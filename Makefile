@@ -31,6 +31,7 @@ lint: $(INSTALLED_DEV)
 bench: $(INSTALLED)
 	$(RUN) -m benchmarks.speed --out saved/bench/speed.json
 	$(RUN) -m benchmarks.decode_throughput --out saved/bench/decode_throughput.json
+	$(RUN) -m benchmarks.reduced_decoding --threads 1 --out saved/bench/reduced_decoding.json
 
 bench-gpu: $(INSTALLED)
 	$(RUN) -m benchmarks.gpu --out saved/bench/gpu.json

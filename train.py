@@ -11,9 +11,9 @@ from trainer.many_runs.flags import asked_for
 from trainer.own_images.flags import add_flags, names_images
 from trainer.pretrained import add_flag, with_pretrained
 from utils.config.command_line import add_section_help, script_parser
-from utils.config.kept_schema import kept_problems
 from utils.config.overrides import add_override_flags
 from utils.config.parser import ConfigParser
+from utils.config.schema_cache import cached_problems
 from utils.distributed.environment import launch_environment, report_once, set_visible_gpus
 from utils.errors import run_main
 from utils.signals import interrupts_end_at_once
@@ -64,7 +64,7 @@ def main() -> None:
         one = not (asked or names_images(arguments))
         parser = with_pretrained(ConfigParser.from_args(arguments), arguments) if one else None
         for read in [parser] if parser is not None else [combination.parser for combination in several]:
-            read.validate(kept_problems)
+            read.validate(cached_problems)
         set_visible_gpus(arguments.device)
     if asked is not None:
         with interrupts_end_at_once():

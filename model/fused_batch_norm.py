@@ -97,7 +97,7 @@ def fused_batch_norm(
     """
     functions = fused_kernels(images.dtype)
     assert functions is not None
-    given = _Given(functions, eps, relu, running)
+    given = _Given(functions, float(eps), relu, running)
     found: tuple[Tensor, Tensor] = _FusedBatchNorm.apply(images, weight, bias, skip, given)
     return found
 

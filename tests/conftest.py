@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from tests.scripts.command_line import Shell
-from utils.config import kept_schema
+from utils.config import schema_cache
 
 STARTING = {"subprocess", "in_own_process", "in_processes"}
 """Names that a file imports which starts processes."""
@@ -67,10 +67,10 @@ def _no_waiting_for_the_disk() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _hints_of_tests_are_not_kept(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A test may add classes to those that a configuration names: no other process is to learn of them."""
+def _no_cached_schema() -> Iterator[None]:
+    """A test may add classes to those that a configuration names: no other test or process is to learn of them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kept_schema, "kept_file", lambda name: tmp_path_factory.getbasetemp() / "cache" / name)
+        patch.setattr(schema_cache, "cached_file", lambda name: None)
         yield
 
 

@@ -13,8 +13,8 @@ from trainer.one_at_a_time import one_at_a_time
 from trainer.report.automatic import report_by_itself
 from trainer.run import train_run, verbosity
 from utils.allocator import keep_freed_memory
-from utils.config.kept_schema import keep
 from utils.config.parser import ConfigParser
+from utils.config.schema_cache import cache_schema
 from utils.distributed.context import process_group
 from utils.distributed.device import choose_device
 from utils.distributed.environment import LaunchEnvironment, report_once
@@ -48,8 +48,7 @@ def launch(
         the exit code.
     """
     with report_once(environment):
-        if environment.is_main:
-            keep(RunConfig)
+        cache_schema(RunConfig)
         config = run_config(parser)
         parser.config["seed"] = config.seed  # the run's folder says it, whether it was given or not
     processes = processes_to_start(config.trainer.parallel, config.n_gpu, environment)

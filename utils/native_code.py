@@ -21,7 +21,7 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
-from utils.files.cache_folder import keep_whole, kept_file
+from utils.files.cache_folder import cached_file, write_cached
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,7 +30,7 @@ _FLAGS = ("-O3", "-march=native", "-ffp-contract=fast", "-fopenmp", "-fPIC")
 _COMPILERS = ("cc", "gcc", "clang")
 _P = ParamSpec("_P")
 _Load = Callable[_P, ctypes.CDLL | None]
-_C_TYPES = {int: ctypes.c_long, bool: ctypes.c_long, float: ctypes.c_double}
+_NUMBERS = (int, float, type(None))
 _LONGEST = 120.0  # seconds for a compiler
 _logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def load_c(source: Path, *definitions: str) -> ctypes.CDLL | None:
     flags = (*_FLAGS, *(f"-D{definition}" for definition in definitions))
     try:
         key = _key(compiler, source, flags)
-        kept = kept_file(f"{source.stem}-{key}.so")
+        kept = cached_file(f"{source.stem}-{key}.so")
         if kept is None or not kept.is_file():
             return _compile(compiler, flags, source, kept)
         return ctypes.CDLL(str(kept), mode=os.RTLD_NOW)
@@ -79,16 +79,21 @@ def tried(is_right: Callable[Concatenate[ctypes.CDLL, _P], bool]) -> Callable[[_
 
 
 def call(functions: ctypes.CDLL, name: str, *arguments: Tensor | float | None) -> int:
-    """A function's answer, given tensors (None: there is none), whole numbers (long) and others (double)."""
+    """A function's answer, given tensors (None: there is none), whole numbers (long) and others (double).
+
+    Which argument is of which kind, its first call says for all.
+    """
     function = getattr(functions, name)
-    if function.argtypes is None:  # of the first call: a function's arguments are of the same kinds in all
-        function.argtypes = [_C_TYPES.get(type(value), ctypes.c_void_p) for value in arguments]
-    answer: int = function(*[value if type(value) in _C_TYPES else _address(value) for value in arguments])
+    if function.argtypes is None:
+        function.argtypes = [_c_type(value) for value in arguments]
+    answer: int = function(*[value if isinstance(value, _NUMBERS) else value.data_ptr() for value in arguments])
     return answer
 
 
-def _address(value: Any) -> int | None:
-    return None if value is None else value.data_ptr()
+def _c_type(value: Tensor | float | None) -> Any:
+    if isinstance(value, int):
+        return ctypes.c_long
+    return ctypes.c_double if isinstance(value, float) else ctypes.c_void_p
 
 
 def _compiler() -> list[str] | None:
@@ -131,5 +136,5 @@ def _compile(compiler: list[str], flags: Sequence[str], source: Path, kept: Path
             subprocess.run([*compiler, *arguments], capture_output=True, check=True, timeout=_LONGEST)
         functions = ctypes.CDLL(str(library), mode=os.RTLD_NOW)
         if kept is not None:
-            keep_whole(kept, library.read_bytes())
+            write_cached(kept, library.read_bytes())
         return functions

@@ -43,9 +43,14 @@ from utils.errors import UserError, printable, run_main
 
 _LOADER = Component((module_data,), base=BaseDataLoader, injected=frozenset({"seed"}))
 _SHOWN = 10  # lines
-_KEYS = {"folder": "cache", "side": "cache_side", "format": "cache_format"} | {
-    name: name for name in ("data_dir", "reduced_decoding")
+_KEYS = {
+    "folder": "cache",
+    "side": "cache_side",
+    "format": "cache_format",
+    "data_dir": "data_dir",
+    "reduced_decoding": "reduced_decoding",
 }
+"""Flag → argument of the loader."""
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -52,7 +52,7 @@ class CacheKind:
         format: "jpeg" of quality 95, or "raw" pixels.
         value_range: see `decoding.decode`.
         apply_exif: likewise.
-        reduced_decoding: JPEGs are decoded no larger than twice `side` where they can be.
+        reduced_decoding: JPEGs are decoded at a part of their size where that has twice the pixels, each way.
     """
 
     side: int
@@ -63,12 +63,15 @@ class CacheKind:
 
     def __str__(self) -> str:
         """In words."""
-        return f"shorter side {self.side}, {self.format}{', reduced decoding' * self.reduced_decoding}"
+        reduced = ", reduced decoding" if self.reduced_decoding else ""
+        return f"shorter side {self.side}, {self.format}{reduced}"
 
-    def told(self) -> dict[str, object]:
+    def as_json(self) -> dict[str, object]:
         """As a fingerprint and a description have it; `reduced_decoding` is younger than the first caches."""
-        every = asdict(self)
-        return every if self.reduced_decoding else {name: every[name] for name in every if name != "reduced_decoding"}
+        content = asdict(self)
+        if not self.reduced_decoding:
+            del content["reduced_decoding"]
+        return content
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class CacheFiles:
     @classmethod
     def of(cls, folder: Path, kind: CacheKind, names: Sequence[bytes]) -> CacheFiles:
         """Those of the images of these names, sorted and each once, whatever folder they lie in."""
-        told = json.dumps([VERSION, kind.told()], sort_keys=True).encode()
+        told = json.dumps([VERSION, kind.as_json()], sort_keys=True).encode()
         return cls(folder, hashlib.sha256(b"\0".join([told, *names])).hexdigest()[:16])
 
     @property
@@ -126,7 +129,7 @@ def described(kind: CacheKind, records: np.ndarray, data_bytes: int) -> dict[str
         "images": len(records),
         "bytes": data_bytes,
         "records_sha256": hashlib.sha256(records.tobytes()).hexdigest(),
-        **kind.told(),
+        **kind.as_json(),
     }
 
 

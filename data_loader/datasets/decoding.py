@@ -174,8 +174,7 @@ def jpeg_decoder() -> Callable[[Tensor], Tensor] | None:
 def _decode_plain_jpeg(content: bytearray, apply_exif: bool, shrinkage: Shrinkage | None = None) -> DecodedImage | None:
     """A JPEG of 8 bits with one or three components; None for all others: every decoder reads CMYK differently."""
     header = _jpeg_header(content)
-    decoder = jpeg_decoder()
-    if decoder is None or header is None or header.precision != 8 or header.components not in (1, 3):
+    if header is None or header.precision != 8 or header.components not in (1, 3):
         return None
     if header.height * header.width > MOST_PIXELS:
         raise ValueError(f"{header.width} × {header.height} pixels; at most {MOST_PIXELS:,} are read")
@@ -183,15 +182,25 @@ def _decode_plain_jpeg(content: bytearray, apply_exif: bool, shrinkage: Shrinkag
     if apply_exif and header.has_metadata:
         with open_picture(content) as picture:
             orientation = orientation_of(picture)
-    if shrinkage is not None and (parts := _reduction(header, orientation, shrinkage)) > 1:
-        pixels = _reduced(content, parts)
-    else:
-        try:
-            pixels = decoder(torch.frombuffer(content, dtype=torch.uint8))
-        except RuntimeError:
-            return None  # Pillow has the last word on what can't be read
+    parts = 1 if shrinkage is None else _reduction(header, orientation, shrinkage)
+    pixels = _decoded_at_part(content, parts) if parts > 1 else None
+    if pixels is None:
+        pixels = _decoded_whole(content)
+    if pixels is None:
+        return None
     kind = "8-bit grey" if header.components == 1 else "8-bit colour"
     return DecodedImage(pixels if orientation == 1 else upright(pixels, orientation), kind, None)
+
+
+def _decoded_whole(content: bytearray) -> Tensor | None:
+    """A JPEG's pixels [3, H, W] by torchvision's decoder; None where it can't: Pillow has the last word on that."""
+    decoder = jpeg_decoder()
+    if decoder is None:
+        return None
+    try:
+        return decoder(torch.frombuffer(content, dtype=torch.uint8))
+    except RuntimeError:
+        return None
 
 
 def _reduction(header: _JpegHeader, orientation: int, shrinkage: Shrinkage) -> int:
@@ -201,11 +210,14 @@ def _reduction(header: _JpegHeader, orientation: int, shrinkage: Shrinkage) -> i
     return next((parts for parts in _REDUCTIONS if parts <= spare), 1)
 
 
-def _reduced(content: bytearray, parts: int) -> Tensor:
-    """A JPEG's pixels [3, ⌈H/parts⌉, ⌈W/parts⌉], decoded at this part of its size."""
-    with open_picture(content) as picture:
-        picture.draft(None, (max(1, picture.width // parts), max(1, picture.height // parts)))
-        return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+def _decoded_at_part(content: bytearray, parts: int) -> Tensor | None:
+    """A JPEG's pixels [3, ⌈H/parts⌉, ⌈W/parts⌉] by Pillow, at this part of its size; None where Pillow can't."""
+    try:
+        with open_picture(content) as picture:
+            picture.draft(None, (max(1, picture.width // parts), max(1, picture.height // parts)))
+            return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+    except Exception:  # as of any damaged file; whether it can be read must not depend on the crop
+        return None
 
 
 class _JpegHeader(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 
@@ -16,7 +16,7 @@ from data_loader.cache.reading import ImageCache
 from data_loader.datasets.contents import Contents, contents_of_files, file_digests
 from data_loader.datasets.decoding import ImageReader, UnreadableImageError
 from data_loader.datasets.image_sets import ImageSet
-from data_loader.transforms.crops import Crop
+from data_loader.transforms.crops import Crop, RandomResizedCrop
 from utils.errors import UserError
 from utils.random_streams import Stream, uniforms
 
@@ -35,7 +35,8 @@ class FileSet(ImageSet):
         reader: what decodes a file.
         unreadable_images: what is done with unreadable images; without it such an image is an error.
         cache: where the images are, decoded and shrunk; without it, and what it doesn't have, is read from the files.
-        reduced_decoding: files are decoded no larger than the crop needs, see `decoding.decode`.
+        shrinkage: height, width and params → how many times smaller the crop by these params is made: files are
+            decoded no larger than it needs, see `decoding.decode`; None: whole.
     """
 
     root: str
@@ -45,7 +46,7 @@ class FileSet(ImageSet):
     reader: ImageReader = field(default_factory=ImageReader)
     unreadable_images: UnreadableImagePolicy | None = None
     cache: ImageCache | None = None
-    reduced_decoding: bool = False
+    shrinkage: Callable[..., float] | None = None
 
     reads_files = True
 
@@ -97,11 +98,11 @@ class FileSet(ImageSet):
     def subset(self, indices: np.ndarray) -> FileSet:
         """The images at `indices`, in that order."""
         paths, targets = self.paths[indices], self.targets[indices]
-        return replace(self, paths=paths, targets=targets, unreadable_images=None, cache=None, reduced_decoding=False)
+        return replace(self, paths=paths, targets=targets, unreadable_images=None, cache=None, shrinkage=None)
 
     def for_training(
         self,
-        crop: Crop,
+        crop: RandomResizedCrop,
         *,
         seed: int,
         on_bad_image: str,
@@ -109,8 +110,8 @@ class FileSet(ImageSet):
         reduced_decoding: bool = False,
     ) -> FileSet:
         """The same images cut by `crop`; unreadable ones are an "error", or to "skip": others replace them."""
-        policy = self._policy(on_bad_image, seed)
-        return replace(self, crop=crop, unreadable_images=policy, cache=cache, reduced_decoding=reduced_decoding)
+        policy, shrinkage = self._policy(on_bad_image, seed), crop.shrinkage if reduced_decoding else None
+        return replace(self, crop=crop, unreadable_images=policy, cache=cache, shrinkage=shrinkage)
 
     def for_evaluation(self, *, on_bad_image: str) -> FileSet:
         """The same images; unreadable ones are an "error", or to "skip": they are black, and listed as `unreadable`."""
@@ -131,7 +132,7 @@ class FileSet(ImageSet):
         cached = self.cache.read(index) if self.cache is not None else None
         if cached is not None:
             return cached
-        shrinkage = partial(self.crop.shrinkage, params=params) if self.reduced_decoding else None
+        shrinkage = None if self.shrinkage is None else partial(self.shrinkage, params=params)
         return self.reader(self.path(index), shrinkage=shrinkage)
 
     def _read_cropped(self, sample_id: np.ndarray, params: np.ndarray) -> tuple[int, Tensor]:

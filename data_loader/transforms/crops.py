@@ -40,10 +40,6 @@ class Crop(Protocol):
         """The random numbers of a batch with sample_ids [B, 3]: shape [B, n]."""
         ...
 
-    def shrinkage(self, height: int, width: int, *, params: np.ndarray) -> float:
-        """How many times smaller, each way, what is cut out of an image of h × w is made, at least."""
-        ...
-
     def __call__(self, image: Tensor, params: np.ndarray) -> Tensor:
         """A uint8 image [3, h, w] and its params [n] → uint8 [3, S, S]."""
         ...
@@ -88,7 +84,7 @@ class RandomResizedCrop:
         return Box((height - crop_height) // 2, (width - crop_width) // 2, crop_height, crop_width)
 
     def shrinkage(self, height: int, width: int, *, params: np.ndarray) -> float:
-        """Of the shorter side of the crop."""
+        """How many times smaller, each way, the crop out of an image of `height` × `width` is made, at least."""
         box = self.box(height, width, params)
         return min(box.height, box.width) / self.size
 
@@ -114,10 +110,6 @@ class CentreCrop:
     def make_params(self, sample_ids: np.ndarray) -> np.ndarray:
         """Nothing here is random: shape [B, 0]."""
         return np.empty((len(sample_ids), 0))
-
-    def shrinkage(self, height: int, width: int, *, params: np.ndarray) -> float:
-        """Of the image's shorter side."""
-        return min(height, width) / self.resized
 
     def __call__(self, image: Tensor, params: np.ndarray) -> Tensor:
         """A uint8 image [3, h, w] → its middle, uint8 [3, S, S]."""

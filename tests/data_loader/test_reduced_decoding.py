@@ -17,11 +17,11 @@ from torch import Tensor
 from data_loader.cache.layout import CacheFiles, CacheKind
 from data_loader.cache.stored_form import shrinkage_to
 from data_loader.data_loaders.image_folders import ImageFolderDataLoader
+from data_loader.datasets import decoding
 from data_loader.datasets.decoding import Shrinkage, UnreadableImageError, decode, read_file
-from data_loader.transforms.crops import CentreCrop, RandomResizedCrop
+from data_loader.transforms.crops import RandomResizedCrop
 from tests.data_loader.cached_trees import built, cached, loader_of, records_of
 
-NO_PARAMS = np.empty(0)
 HEIGHT, WIDTH = 427, 640  # of scikit-learn's photograph
 
 
@@ -74,11 +74,12 @@ def test_a_reduced_picture_is_the_mean_of_the_pixels_that_it_stands_for(
     assert distance(found.roll(1, 2), means) > 2 * distance(found, means)  # a pixel aside is another picture
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_it_is_turned_as_it_would_be_and_its_upright_sides_count(tmp_path: Path, orientation: int) -> None:
+def test_it_is_turned_as_it_would_be_and_its_upright_sides_count(tmp_path: Path, orientation: int, mode: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    path = saved(tmp_path / "a.jpg", exif=exif)
+    path = saved(tmp_path / "a.jpg", mode, exif=exif)
     upright = (HEIGHT, WIDTH) if orientation < 5 else (WIDTH, HEIGHT)
     asked = []
 
@@ -110,8 +111,37 @@ def test_a_truncated_file_is_refused_as_it_is_otherwise(tmp_path: Path, part: fl
             read(path, shrinkage)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_what_pillow_can_not_open_is_decoded_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    """Whether a file can be read must not depend on the crop; of some JPEGs torchvision's decoder alone makes sense."""
+    path = saved(tmp_path / "a.jpg", mode)
+    whole = read(path)
+
+    def refuse(content: bytearray) -> Image.Image:
+        raise KeyError("a tag that Pillow expects")
+
+    monkeypatch.setattr(decoding, "open_picture", refuse)
+    assert torch.equal(read(path, times(16)), whole)
+
+
+def test_it_needs_no_decoder_of_torchvisions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = saved(tmp_path / "a.jpg")
+    expected = read(path, times(8))
+    monkeypatch.setattr(decoding, "jpeg_decoder", lambda: None)
+    assert torch.equal(read(path, times(8)), expected)
+    assert read(path).shape == (3, HEIGHT, WIDTH)
+
+
+def test_a_cameras_jpeg_with_a_preview_in_it_is_reduced_too(tmp_path: Path) -> None:
+    path, preview = tmp_path / "a.jpg", photo().resize((64, 43))
+    photo().save(path, "MPO", save_all=True, append_images=[preview])
+    with Image.open(path) as picture:
+        assert picture.format == "MPO"
+    plain = saved(tmp_path / "b.jpg")
+    assert distance(read(str(path), times(8)), read(plain, times(8))) < 1
+
+
 def test_crops_say_how_much_smaller_they_make_what_they_cut_out() -> None:
-    assert CentreCrop(224, 256).shrinkage(1024, 2048, params=NO_PARAMS) == 4
     crop = RandomResizedCrop(seed=1, size=50)
     (params,) = crop.make_params(np.zeros((1, 3), np.int64))
     box = crop.box(600, 800, params)
@@ -148,6 +178,25 @@ def test_training_sees_the_same_crops_and_evaluation_the_same_pixels(tmp_path: P
         assert distance(one, other) < 0.25 * distance(one, one.roll(1, 3))  # of the crop a pixel aside
     tested = [cropped(loader.of_split("test")) for loader in (plain, reduced)]
     assert torch.equal(*tested)
+
+
+def test_workers_read_the_same(tmp_path: Path) -> None:
+    root = photographs(tmp_path / "images")
+    none, one = (
+        [batch.images for batch in loader_of(root, reduced_decoding=True, num_workers=workers).epoch(1)]
+        for workers in (0, 1)
+    )
+    assert len(none) == len(one) > 1
+    assert all(torch.equal(*pair) for pair in zip(none, one, strict=True))
+
+
+def test_an_image_that_stands_in_for_a_broken_one_is_reduced_too(tmp_path: Path) -> None:
+    root = photographs(tmp_path / "images")
+    broken = root / "train" / "a" / "0.jpg"
+    broken.write_bytes(broken.read_bytes()[:1000])
+    plain, reduced = (cropped(loader_of(root, reduced_decoding=value, on_bad_image="skip")) for value in (False, True))
+    assert not torch.equal(plain[0], reduced[0])
+    assert distance(plain[0], reduced[0]) < 0.25 * distance(plain[0], plain[0].roll(1, 2))
 
 
 def test_crops_that_would_lose_pixels_are_cut_out_of_the_whole_image(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import torch
 
 from tests.scripts.command_line import ROOT, Ended, Shell, files_below, in_own_process
 from tests.trainer.small_runs import run, small_config
-from utils.config import kept_schema
+from utils.config import schema_cache
 
 CIFAR = ROOT / "configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json"
 FASHION = ROOT / "configs/fashion_mnist/config_fashion_mnist_ir100_bs-experts.json"
@@ -192,7 +192,8 @@ def test_a_wrong_configuration_is_refused_at_its_path(
 
 def test_several_mistakes_are_several_lines(shell: Shell, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """All of them; those that PyTorch isn't needed for first, once it is known without it what there may be."""
-    monkeypatch.setattr(kept_schema, "kept_file", lambda name: place / "cache" / name)
+    monkeypatch.setattr(schema_cache, "cached_file", lambda name: place / "cache" / name)
+    monkeypatch.setattr(schema_cache, "_CLOCKS_DIFFER", -(10**18))  # however new this checkout is
     (place / "wrong.json").write_text(json.dumps(small_config(trainer__epochs=0, name=3, loss__args__tau_list=[1])))
     for expected in ({"trainer.epochs", "name", "loss.args.tau_list"}, {"trainer.epochs", "name"}):
         ended = shell("train.py", "-c", "wrong.json")

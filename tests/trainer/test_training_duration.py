@@ -15,11 +15,20 @@ def test_reading_counts_where_the_network_waits_for_it(workers: int, seconds: fl
     """100 images in steps of 10 that take 2 s: 20 s; 15 images to validate are a third of one and a half steps."""
     sizes = {"batch": 10, "trained": 100, "validated": 15}
     read = 6.0 / 115
-    assert seconds_of_epoch(step=2.0, read=read, workers=workers, **sizes) == pytest.approx(seconds)
+    found = seconds_of_epoch(step=2.0, read=read, read_trained=read, workers=workers, **sizes)
+    assert found == pytest.approx(seconds)
+
+
+def test_images_to_train_on_may_be_read_faster_than_those_to_validate_on() -> None:
+    """100 · 0.1 s and 15 · 0.4 s beside no time at all for the network."""
+    sizes = {"batch": 10, "trained": 100, "validated": 15}
+    found = seconds_of_epoch(step=0.0, read=0.4, read_trained=0.1, workers=0, **sizes)
+    assert found == pytest.approx(10 + 6)
 
 
 def test_where_reading_takes_longer_workers_decide() -> None:
-    assert seconds_of_epoch(step=0.1, read=1.0, batch=10, trained=100, validated=0, workers=2) == 100.0
+    reads = {"read": 1.0, "read_trained": 1.0}
+    assert seconds_of_epoch(step=0.1, **reads, batch=10, trained=100, validated=0, workers=2) == 100.0
 
 
 @pytest.mark.parametrize(

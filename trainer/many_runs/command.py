@@ -19,8 +19,8 @@ from trainer.many_runs.on_slurm import OnSlurm
 from trainer.many_runs.places import Place
 from trainer.many_runs.planned_run import FILES, PlannedRun
 from trainer.many_runs.sameness import what_is_trained
-from utils.config.kept_schema import keep
 from utils.config.parser import ConfigParser
+from utils.config.schema_cache import cache_schema
 from utils.errors import UserError
 from utils.files.locks import take_lock
 from utils.signals import RunStopped, StopSignals
@@ -60,7 +60,7 @@ def planned(combinations: Sequence[Combination], *, log_config: str | None = Non
     Raises:
         UserError: one is wrong, or two would train the same.
     """
-    keep(RunConfig)
+    cache_schema(RunConfig)
     runs, labels = [], dict[Hashable, str]()
     for combination in combinations:
         config = run_config(combination.parser)

@@ -16,7 +16,7 @@ from trainer.own_images.network import SMALL, ChosenNetwork
 
 _FEW_VALIDATED = 100  # images: below, an accuracy moves in steps of more than a point
 _MANY = 5000  # training images
-_LARGE = 4  # times the network's side: of photographs of this size libjpeg decodes no more than is needed
+_LARGE = 4  # times the network's side: from there on libjpeg can decode the largest crops at half of their size
 _PRESENTED = 8000  # images, over all epochs, that a small set is shown
 _FEWEST_EPOCHS, _MOST_EPOCHS = 20, 100
 _PRESENTED_PRETRAINED, _FEWEST_EPOCHS_PRETRAINED = 2000, 10  # fine-tuning takes a third of the time
@@ -143,7 +143,7 @@ def _images(at: Circumstances) -> list[Choice]:
             8 if many else 0,
             "" if many else "so few images are read sooner than processes for it have started",
         ),
-        *([reduced] if at.side >= _LARGE * side else []),
+        *([reduced] if at.side >= _LARGE * side and f"{place}.cache" not in at.given else []),
     ]
 
 

@@ -17,6 +17,7 @@ import torch
 from base.run_folder import BEST_NAME
 from data_loader.check import build_loader
 from data_loader.data_loaders.image_folders import ImageFolderDataLoader
+from data_loader.datasets.file_set import FileSet
 from data_loader.datasets.folder_walk import FolderWalk
 from data_loader.datasets.split_folders import find_split_folders
 from data_loader.folder_inspection import inspect_folder
@@ -26,7 +27,7 @@ from trainer.evaluation.results import RAW
 from trainer.evaluation.scripts import evaluation_parser
 from trainer.launch import launch
 from trainer.own_images.choices import Choice, Circumstances, choices, nested, reading
-from trainer.own_images.duration import in_words, seconds_of_epoch, seconds_of_step
+from trainer.own_images.duration import in_words, reduced_share, seconds_of_epoch, seconds_of_step
 from trainer.own_images.network import choose_network
 from trainer.own_images.verdict import verdict
 from trainer.pretrained import wanted_source
@@ -64,12 +65,14 @@ class Plan:
         parser: the configuration.
         lines: what was found in the folder, and what was chosen and why.
         reading: seconds that reading an image took.
+        reading_trained: the same of one to train on.
         images: training and validation images.
     """
 
     parser: ConfigParser
     lines: list[str]
     reading: float
+    reading_trained: float
     images: tuple[int, int]
 
     def duration(self, config: RunConfig, device: torch.device, *, processes: int) -> str:
@@ -81,6 +84,7 @@ class Plan:
         epoch = seconds_of_epoch(
             step=step,
             read=self.reading,
+            read_trained=self.reading_trained,
             batch=batch,
             trained=trained,
             validated=validated if config.trainer.validate else 0,
@@ -121,8 +125,11 @@ def configuration_for(arguments: argparse.Namespace) -> Plan:
     lines = [*found.lines(), "", "chosen, each to be changed by a flag or --set KEY=VALUE:"]
     for path, reason in reasons.items():
         lines.append(f"  {path} = {printable(str(_value_at(parser.config, path)))}: {reason}")
-    images = found.counts["train"].sum(), found.counts["validation"].sum()
-    return Plan(parser, [*lines, ""], reading, (int(images[0]), int(images[1])))
+    args, of_training = parser.config["data_loader"]["args"], loader.splits["train"]
+    assert isinstance(of_training, FileSet)
+    share = reduced_share(of_training, side=args["image_size"]) if args.get("reduced_decoding") is True else 1.0
+    images = int(found.counts["train"].sum()), int(found.counts["validation"].sum())
+    return Plan(parser, [*lines, ""], reading, reading * share, images)
 
 
 def evaluate(folder: Path, *, environment: LaunchEnvironment, log_config: str | None) -> None:

@@ -8,14 +8,18 @@ from __future__ import annotations
 import math
 import time
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from data_loader.datasets.file_set import FileSet
+from data_loader.transforms.crops import RandomResizedCrop
 from trainer.build import build_model
 from trainer.config.run_config import RunConfig
 
 _STEPS = 3  # the first one, which is slower, counts only where it takes long by itself
 _LONG = 5.0  # seconds
+_IMAGES_READ = 8
 
 
 def seconds_of_step(config: RunConfig, *, images: int, side: int, device: torch.device) -> float:
@@ -45,12 +49,36 @@ def seconds_of_step(config: RunConfig, *, images: int, side: int, device: torch.
     return seconds
 
 
-def seconds_of_epoch(*, step: float, read: float, batch: int, trained: int, validated: int, workers: int) -> float:
+def reduced_share(images: FileSet, *, side: int) -> float:
+    """What part of the seconds of reading whole images to train on remains with reduced decoding, by a few of them.
+
+    Args:
+        images: to train on.
+        side: of the network's input, pixels.
+    """
+    ids = np.zeros((min(len(images), _IMAGES_READ), 3), np.int64)
+    ids[:, 1] = np.linspace(0, len(images) - 1, len(ids))
+    seconds = []
+    for reduced in (False, True):
+        crop = RandomResizedCrop(0, side)
+        read = images.for_training(crop, seed=0, on_bad_image="skip", reduced_decoding=reduced)
+        read.read(ids[:1])
+        begun = time.perf_counter()
+        read.read(ids)
+        seconds.append(time.perf_counter() - begun)
+    whole, of_parts = seconds
+    return min(of_parts / whole, 1.0)
+
+
+def seconds_of_epoch(
+    *, step: float, read: float, read_trained: float, batch: int, trained: int, validated: int, workers: int
+) -> float:
     """Seconds of an epoch with its validation.
 
     Args:
         step: seconds of an update.
-        read: seconds of reading an image.
+        read: seconds of reading an image whole.
+        read_trained: seconds of reading an image to train on.
         batch: images of an update.
         trained: training images.
         validated: validation images.
@@ -58,7 +86,7 @@ def seconds_of_epoch(*, step: float, read: float, batch: int, trained: int, vali
     """
     # a forward pass alone is a third of an update, which goes backward through the weights and the activations, too
     computing = step * (math.ceil(trained / batch) + validated / batch / 3)
-    reading = read * (trained + validated)
+    reading = read_trained * trained + read * validated
     return max(computing, reading) if workers else computing + reading
 
 
