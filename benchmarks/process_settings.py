@@ -47,7 +47,7 @@ ENVIRONMENTS = {
     **{name: {"LD_PRELOAD": found} for name, library in ALLOCATORS.items() if (found := find_library(library))},
 }
 WAYS = (AS_RUN, GIVEN_BACK, FLUSHED, ALONE, FUSED, *ENVIRONMENTS)
-WORK = {"evaluation": (500, 32, 3), "training": (128, 32, 4), "training, digits": (32, 8, 20)}
+WORK = {"evaluation": (500, 32, 8), "training": (128, 32, 8), "training, digits": (32, 8, 60)}
 """What is done → images at once, pixels of their side, how often."""
 
 
