@@ -19,7 +19,9 @@ demo: $(INSTALLED)
 	$(RUN) test_all_cifar.py -r "$$(ls -d $(DEMO)/models/digits/*/ | sort | tail -n 1)checkpoint-epoch$(DEMO_EPOCHS).pth"
 
 # Networks in tests are too small for threads; two files are tested side by side instead, in tests/conftest.py's order.
+# Hundreds of processes are started: they read the bytecode of those before them, also where the system forbids to write it.
 test: export OMP_NUM_THREADS = 1
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(INSTALLED_DEV)
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
