@@ -62,9 +62,28 @@ static vector passed(vector values, bits through) {
 
 #define INLINE static inline __attribute__((always_inline))
 
-/* A row's part in two sums of `add_rows`. */
-INLINE void add_row(const number *grads, const number *more, const number *images, const bits *through, number *both,
-                    vector centre, long at, vector *plain, vector *weighted) {
+/* Vectors of channels at once; sums beside one another. */
+enum { COLUMNS = 64 / LANES, SUMS = 4 };
+
+/* A function over rows begin ... end for all channels, in blocks of `rows`; 64 channels at once, and what is left by
+   fewer. How many is known to the compiler, so that what belongs to channels stays in registers. */
+#define IN_BLOCKS(rows, function, ...)                                                                             \
+    do {                                                                                                           \
+        for (long from = begin; from < end; from += (rows)) {                                                      \
+            const long to = from + least((rows), end - from);                                                      \
+            long first = 0;                                                                                        \
+            for (; first + 64 <= channels; first += 64) function(__VA_ARGS__, from, to, channels, first, COLUMNS); \
+            for (; first + 4 * LANES <= channels; first += 4 * LANES)                                              \
+                function(__VA_ARGS__, from, to, channels, first, 4);                                               \
+            for (; first + 2 * LANES <= channels; first += 2 * LANES)                                              \
+                function(__VA_ARGS__, from, to, channels, first, 2);                                               \
+            for (; first < channels; first += LANES) function(__VA_ARGS__, from, to, channels, first, 1);          \
+        }                                                                                                          \
+    } while (0)
+
+/* A vector's part in two sums of `add_rows`. */
+INLINE void add_vector(const number *grads, const number *more, const number *images, const bits *through, number *both,
+                       vector centre, long at, vector *plain, vector *weighted) {
     const vector distance = load(images + at) - centre;
     vector factor = grads == NULL ? distance : load(grads + at);
     if (more != NULL) factor += load(more + at);
@@ -75,43 +94,59 @@ INLINE void add_row(const number *grads, const number *more, const number *image
 }
 
 /* With x of images and g of grads that ReLU let through, over rows begin ... end: sums[0] += g, sums[1] += g * (x - mean).
-   Without grads: sums[0] += x, sums[1] += x * x, within a block about its first row. With `more` grads, which are added
-   to the others, `both` [values, channels] become g. */
+   Without grads: sums[0] += x, sums[1] += x * x, about the first row. With `more` grads, which are added to the others,
+   `both` [values, channels] become g. Of `columns` vectors of channels, from `first` on, as all functions over rows. */
 INLINE void add_rows(const number *grads, const number *more, const number *images, const bits *through, number *both,
-                     const float *mean, double *sums, long begin, long end, long channels) {
-    for (; begin < end; begin += ROWS) {
-        const long rows = least(ROWS, end - begin);
-        for (long c = 0; c < channels; c += LANES) {
-            const long start = begin * channels + c;
-            const vector centre = grads == NULL ? load(images + start) : load_floats(mean + c);
-            vector plain[AT_ONCE] = {{0}}, weighted[AT_ONCE] = {{0}};
-            long row = 0;
-            for (; row < rows - rows % AT_ONCE; row += AT_ONCE)
-                for (int each = 0; each < AT_ONCE; each++)
-                    add_row(grads, more, images, through, both, centre, start + (row + each) * channels, plain + each,
-                            weighted + each);
-            for (; row < rows; row++)
-                add_row(grads, more, images, through, both, centre, start + row * channels, plain, weighted);
-            const vector sum = plain[0] + plain[1] + (plain[2] + plain[3]);
-            const vector weighted_sum = weighted[0] + weighted[1] + (weighted[2] + weighted[3]);
-            for (int lane = 0; lane < LANES; lane++) {
-                const double about = grads == NULL ? centre[lane] : 0;
-                sums[c + lane] += sum[lane] + rows * about;
-                sums[channels + c + lane] += weighted_sum[lane] + 2 * about * sum[lane] + rows * about * about;
+                     const float *mean, double *sums, long begin, long end, long channels, long first,
+                     const int columns) {
+    const int at_once = columns < SUMS ? SUMS / columns : 1;
+    const long rows = end - begin;
+    vector centre[COLUMNS], plain[COLUMNS] = {{0}}, weighted[COLUMNS] = {{0}};
+    for (int column = 0; column < columns; column++) {
+        const long c = first + column * LANES;
+        centre[column] = grads == NULL ? load(images + begin * channels + c) : load_floats(mean + c);
+    }
+    long row = begin;
+    for (; row + at_once <= end; row += at_once)
+        for (int each = 0; each < at_once; each++)
+            for (int column = 0; column < columns; column++) {
+                const long at = (row + each) * channels + first + column * LANES;
+                const int sum = each * columns + column;
+                add_vector(grads, more, images, through, both, centre[column], at, plain + sum, weighted + sum);
             }
+    for (; row < end; row++)
+        for (int column = 0; column < columns; column++) {
+            const long at = row * channels + first + column * LANES;
+            add_vector(grads, more, images, through, both, centre[column], at, plain + column, weighted + column);
+        }
+    for (int column = 0; column < columns; column++) {
+        for (int sum = column + columns; sum < at_once * columns; sum += columns) {
+            plain[column] += plain[sum];
+            weighted[column] += weighted[sum];
+        }
+        const long c = first + column * LANES;
+        for (int lane = 0; lane < LANES; lane++) {
+            const double about = grads == NULL ? centre[column][lane] : 0, sum = plain[column][lane];
+            sums[c + lane] += sum + rows * about;
+            sums[channels + c + lane] += weighted[column][lane] + 2 * about * sum + rows * about * about;
         }
     }
 }
 
 /* outputs = ReLU(images * scale + shift + skip); skip may be NULL, without relu there is no ReLU. `through` is written
    where there is one and it is not NULL. */
-void normalise(const number *images, const number *skip, number *outputs, bits *through, const float *scale,
-               const float *shift, long relu, long values, long channels, long threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (long row = 0; row < values; row++)
-        for (long c = 0; c < channels; c += LANES) {
-            const long at = row * channels + c;
-            vector found = load(images + at) * load_floats(scale + c) + load_floats(shift + c);
+INLINE void normalise_rows(const number *images, const number *skip, number *outputs, bits *through, const float *scale,
+                           const float *shift, long relu, long begin, long end, long channels, long first,
+                           const int columns) {
+    vector factor[COLUMNS], summand[COLUMNS];
+    for (int column = 0; column < columns; column++) {
+        factor[column] = load_floats(scale + first + column * LANES);
+        summand[column] = load_floats(shift + first + column * LANES);
+    }
+    for (long row = begin; row < end; row++)
+        for (int column = 0; column < columns; column++) {
+            const long at = row * channels + first + column * LANES;
+            vector found = load(images + at) * factor[column] + summand[column];
             if (skip != NULL) found += load(skip + at);
             if (relu) {
                 const bits above = positive(found);
@@ -122,6 +157,19 @@ void normalise(const number *images, const number *skip, number *outputs, bits *
         }
 }
 
+void normalise(const number *images, const number *skip, number *outputs, bits *through, const float *scale,
+               const float *shift, long relu, long values, long channels, long threads) {
+    const long rows = channels > 64 ? 1 : values;
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (long thread = 0; thread < threads; thread++) {
+        const long begin = thread * values / threads, end = (thread + 1) * values / threads;
+        if (skip == NULL)
+            IN_BLOCKS(rows, normalise_rows, images, NULL, outputs, through, scale, shift, relu);
+        else
+            IN_BLOCKS(rows, normalise_rows, images, skip, outputs, through, scale, shift, relu);
+    }
+}
+
 /* sums [threads, 2, channels] += what `add_rows` adds up, each thread a part of the rows. */
 static void add_up(const number *grads, const number *more, const number *images, const bits *through, number *both,
                    const float *mean, double *sums, long values, long channels, long threads) {
@@ -130,31 +178,54 @@ static void add_up(const number *grads, const number *more, const number *images
         double *of_thread = sums + thread * 2 * channels;
         const long begin = thread * values / threads, end = (thread + 1) * values / threads;
         if (grads == NULL)
-            add_rows(NULL, NULL, images, NULL, NULL, NULL, of_thread, begin, end, channels);
+            IN_BLOCKS(ROWS, add_rows, NULL, NULL, images, NULL, NULL, NULL, of_thread);
         else if (more != NULL)
-            add_rows(grads, more, images, through, both, mean, of_thread, begin, end, channels);
+            IN_BLOCKS(ROWS, add_rows, grads, more, images, through, both, mean, of_thread);
         else if (through == NULL)
-            add_rows(grads, NULL, images, NULL, NULL, mean, of_thread, begin, end, channels);
+            IN_BLOCKS(ROWS, add_rows, grads, NULL, images, NULL, NULL, mean, of_thread);
         else
-            add_rows(grads, NULL, images, through, NULL, mean, of_thread, begin, end, channels);
+            IN_BLOCKS(ROWS, add_rows, grads, NULL, images, through, NULL, mean, of_thread);
     }
 }
 
 /* of_images = a * grads + b * (images - mean) + c, of_skip = grads, with grads that ReLU let through. of_skip may be
    NULL. */
-static void gradients(const number *grads, const number *images, const bits *through, const float *mean, const float *a,
-               const float *b, const float *c, number *of_images, number *of_skip, long values, long channels,
-               long threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (long row = 0; row < values; row++)
-        for (long channel = 0; channel < channels; channel += LANES) {
-            const long at = row * channels + channel;
+INLINE void gradient_rows(const number *grads, const number *images, const bits *through, const float *mean,
+                          const float *a, const float *b, const float *c, number *of_images, number *of_skip,
+                          long begin, long end, long channels, long first, const int columns) {
+    vector centre[COLUMNS], by_grad[COLUMNS], by_distance[COLUMNS], plus[COLUMNS];
+    for (int column = 0; column < columns; column++) {
+        const long channel = first + column * LANES;
+        centre[column] = load_floats(mean + channel);
+        by_grad[column] = load_floats(a + channel);
+        by_distance[column] = load_floats(b + channel);
+        plus[column] = load_floats(c + channel);
+    }
+    for (long row = begin; row < end; row++)
+        for (int column = 0; column < columns; column++) {
+            const long at = row * channels + first + column * LANES;
             vector grad = load(grads + at);
             if (through != NULL) grad = passed(grad, through[at / LANES]);
-            const vector distance = load(images + at) - load_floats(mean + channel);
-            store(of_images + at, load_floats(a + channel) * grad + (load_floats(b + channel) * distance + load_floats(c + channel)));
+            const vector distance = load(images + at) - centre[column];
+            store(of_images + at, by_grad[column] * grad + (by_distance[column] * distance + plus[column]));
             if (of_skip != NULL) store(of_skip + at, grad);
         }
+}
+
+static void gradients(const number *grads, const number *images, const bits *through, const float *mean,
+                      const float *a, const float *b, const float *c, number *of_images, number *of_skip, long values,
+                      long channels, long threads) {
+    const long rows = channels > 64 ? 1 : values;
+#pragma omp parallel for num_threads(threads) schedule(static, 1)
+    for (long thread = 0; thread < threads; thread++) {
+        const long begin = thread * values / threads, end = (thread + 1) * values / threads;
+        if (through == NULL)
+            IN_BLOCKS(rows, gradient_rows, grads, images, NULL, mean, a, b, c, of_images, of_skip);
+        else if (of_skip == NULL)
+            IN_BLOCKS(rows, gradient_rows, grads, images, through, mean, a, b, c, of_images, NULL);
+        else
+            IN_BLOCKS(rows, gradient_rows, grads, images, through, mean, a, b, c, of_images, of_skip);
+    }
 }
 
 static double over_threads(const double *sums, long which, long channel, long channels, long threads) {
