@@ -30,6 +30,7 @@ from model.experts import ExpertModel
 from model.model import ResNet32Model
 from utils.allocator import keep_freed_memory
 from utils.config.command_line import OneLineParser, positive_integer
+from utils.errors import run_main
 from utils.files.writing import write_text
 from utils.reporting.tables import table
 
@@ -109,7 +110,7 @@ def main() -> None:
         for way in WAYS:
             command = [sys.executable, "-m", "benchmarks.process_settings", "--only", way, "--precision", precision]
             environment = {**os.environ, **ENVIRONMENTS.get(way, {})}
-            told = subprocess.run(command, env=environment, capture_output=True, check=True).stdout
+            told = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
             for what, rate in json.loads(told).items():
                 rates[what][way].append(rate)
     rows = []
@@ -129,4 +130,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)
