@@ -63,8 +63,8 @@ def main() -> None:
         several = combinations(arguments, asked) if asked is not None else []
         one = not (asked or names_images(arguments))
         parser = with_pretrained(ConfigParser.from_args(arguments), arguments) if one else None
-        for read in [parser] if parser is not None else [combination.parser for combination in several]:
-            read.validate(cached_problems)
+        for configuration in [parser] if parser is not None else [combination.parser for combination in several]:
+            configuration.validate(cached_problems)
         set_visible_gpus(arguments.device)
     if asked is not None:
         with interrupts_end_at_once():

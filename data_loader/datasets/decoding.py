@@ -171,7 +171,7 @@ def jpeg_decoder() -> Callable[[Tensor], Tensor] | None:
     return partial(decode_image, mode=ImageReadMode.RGB)
 
 
-def _decode_plain_jpeg(content: bytearray, apply_exif: bool, shrinkage: Shrinkage | None = None) -> DecodedImage | None:
+def _decode_plain_jpeg(content: bytearray, apply_exif: bool, shrinkage: Shrinkage | None) -> DecodedImage | None:
     """A JPEG of 8 bits with one or three components; None for all others: every decoder reads CMYK differently."""
     header = _jpeg_header(content)
     if header is None or header.precision != 8 or header.components not in (1, 3):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-import tempfile
-from contextlib import suppress
 from pathlib import Path
+
+from utils.errors import UserError
+from utils.files.writing import write_bytes
 
 _logger = logging.getLogger(__name__)
 
@@ -22,15 +23,7 @@ def cached_file(name: str) -> Path | None:
 
 def write_cached(path: Path, content: bytes) -> None:
     """Write a cached file so that other processes find it whole; nothing happens where it can't be written."""
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-            temporary = Path(file.name)
-            file.write(content)
-        temporary.replace(path)
-    except OSError as error:
-        _logger.debug("%s isn't cached: %s", path, error)
-        if temporary is not None:
-            with suppress(OSError):
-                temporary.unlink()
+        write_bytes(path, content)
+    except UserError as error:
+        _logger.debug("isn't cached: %s", error)
