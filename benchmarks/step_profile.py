@@ -19,20 +19,18 @@ from utils.config.command_line import OneLineParser
 from utils.reporting.tables import table
 
 KINDS = {
+    "convolutions, gradients": ("convolution_backward", "_Conv3x3Backward"),
     "convolutions, forward": ("mkldnn_convolution", "_Conv3x3"),
-    "convolutions, gradient of the images": ("convolution_backward",),
-    "convolutions, gradient of the weights": ("_Conv3x3Backward",),
     "batch normalisation, shortcut, ReLU": ("batch_norm", "BatchNorm", "addcmul_", "threshold", "clamp_min_", "relu_"),
     "optimiser": ("Optimizer.step", "_foreach"),
 }
-"""What an operation's name contains; the first that fits. The strided convolutions' gradients are with the images'."""
+"""What an operation's name contains; the first that fits."""
 STEPS = 4
 
 
 def kind_of(name: str) -> str:
     """Of an operation, by its name in the profile."""
-    found = [kind for kind, parts in KINDS.items() for part in parts if part in name]
-    return "convolutions, gradient of the weights" if "_Conv3x3Backward" in name else found[0] if found else "the rest"
+    return next((kind for kind, parts in KINDS.items() if any(part in name for part in parts)), "the rest")
 
 
 def main() -> None:

@@ -1,57 +1,47 @@
-"""3×3 convolutions whose weight gradient is computed by a kernel of our own where PyTorch's is slow.
+"""3×3 convolutions that are computed by kernels of our own where PyTorch's are slow.
 
 Shapes: `B` batch, `I` and `O` input and output channels.
 
-- float32, on processors with AVX2 and without AVX-512: oneDNN's weight gradient of channels-last images reaches 55 to
-  70 % of the speed of matrix products, and takes a third of a ResNet-32's step. `kernels/weight_gradient.c` does 1.4 to
-  1.6 times as much (single layers, one after the other).
-- bfloat16 by autocast, on processors with units for it. `kernels/weight_gradient_bf16_tiles.c`, for AMX, is 1.5 to 2.9
-  times as fast as oneDNN in a ResNet-32's layers (16 to 64 channels), which makes a step 1.16 times as fast.
-  `kernels/weight_gradient_bf16_pairs.c`, for AVX-512's products, is 1.2 to 1.4 times as fast, with a stride of 2 twice,
-  which makes a step 1.18 times as fast. The gradient stays in float32, where PyTorch rounds it to bfloat16.
-
-Sums are at least as exact as oneDNN's. Output and gradient of the images are PyTorch's to the bit. A kernel is
-compiled at its first use; without a compiler, PyTorch computes everything.
+Which those are, on which processors, and what is won: `model.kernels.convolution` for outputs and gradients of the
+images, `model.kernels.weight_gradient`. What no kernel computes is PyTorch's to the bit. A kernel is compiled at its
+first use; without a compiler, PyTorch computes everything.
 """
 
 from __future__ import annotations
 
-import ctypes
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from model.kernels.kernels import LANES, UNITS, kernels, suits
-from utils.native_code import call, tried
+from model.kernels.convolution import aten_gradients, convolve, image_gradient, is_written
+from model.kernels.kernels import LANES, suits
+from model.kernels.weight_gradient import weight_gradient, weight_kernel
 
-__all__ = ["Conv2d", "weight_gradient"]
+__all__ = ["Conv2d"]
 
 _LEAST_PIXELS = 512  # B·H·W: below, calling costs more than is won
 _GEOMETRY = ((3, 3), (1, 1), (1, 1), 1, "zeros")
 _STRIDES = ((1, 1), (2, 2))
-_aten = torch.ops.aten
 
 
 class Conv2d(nn.Conv2d):
-    """`torch.nn.Conv2d` with the faster weight gradient where there is one."""
+    """`torch.nn.Conv2d` by the faster kernels where there are any."""
 
     def forward(self, images: Tensor) -> Tensor:
         """[B, I, H, W] → [B, O, H', W']."""
-        if self._has_kernel(images) and _kernel(images.dtype, self.stride[0]) is not None:
+        if self._is_suited(images) and self._has_kernel(images):
             output: Tensor = _Conv3x3.apply(images, self.weight, self.stride[0])
             return output
         return super().forward(images)
 
-    def _has_kernel(self, images: Tensor) -> bool:
-        """Whether a kernel is for such a convolution and such images."""
+    def _is_suited(self, images: Tensor) -> bool:
+        """Whether kernels are for such a convolution and such images."""
         geometry = (self.kernel_size, self.padding, self.dilation, self.groups, self.padding_mode)
         return (
             suits(images, torch.float32, torch.bfloat16)
             and images.dtype == (torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
-            and torch.is_grad_enabled()
-            and self.weight.requires_grad
             and self.weight.dtype == torch.float32
             and geometry == _GEOMETRY
             and self.stride in _STRIDES
@@ -60,107 +50,36 @@ class Conv2d(nn.Conv2d):
             and images.numel() >= _LEAST_PIXELS * self.in_channels
         )
 
+    def _has_kernel(self, images: Tensor) -> bool:
+        """Whether there is one for anything that will be computed."""
+        stride = self.stride[0]
+        if is_written(images, self.out_channels, stride):
+            return True
+        return torch.is_grad_enabled() and self.weight.requires_grad and weight_kernel(images.dtype, stride) is not None
+
 
 class _Conv3x3(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, stride: int) -> Tensor:
-        weight = weight.to(images.dtype)
         ctx.save_for_backward(images, weight)
         ctx.stride = stride
-        output: Tensor = torch.conv2d(images, weight, stride=stride, padding=1)
-        return output
+        return convolve(images, weight, stride)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
         images, weight = ctx.saved_tensors
         of_images, of_weight, _ = ctx.needs_input_grad
-        wanted = (True, False, False)
-        grad_images = _aten_backward(images, weight, grad, wanted, ctx.stride)[0] if of_images else None
-        return grad_images, weight_gradient(images, grad, ctx.stride) if of_weight else None, None
+        grad = grad.contiguous(memory_format=torch.channels_last)
+        return (
+            image_gradient(images, weight, grad, ctx.stride) if of_images else None,
+            _weight_gradient(images, weight, grad, ctx.stride) if of_weight else None,
+            None,
+        )
 
 
-def _aten_backward(
-    images: Tensor, weight: Tensor, grad: Tensor, wanted: tuple[bool, bool, bool], stride: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """PyTorch's own gradients, of those that are wanted: of the images, the weight, a bias."""
-    ones = [1, 1]
-    found: tuple[Tensor, Tensor, Tensor] = _aten.convolution_backward(
-        grad, images, weight, None, [stride, stride], ones, ones, False, [0, 0], 1, wanted
-    )
-    return found
-
-
-def weight_gradient(images: Tensor, grad: Tensor, stride: int = 1) -> Tensor:
-    """Gradient of the weight [O, I, 3, 3] of a convolution with padding 1, by the kernel for its dtype.
-
-    Args:
-        images: what went in, [B, I, H, W], float32 or bfloat16, channels last; I a multiple of
-            `model.kernels.kernels.LANES`.
-        grad: of what came out, [B, O, ⌈H/stride⌉, ⌈W/stride⌉], of the same dtype; O a multiple of it, too.
-        stride: 1; for bfloat16 also 2.
-
-    Raises:
-        MemoryError: there is none for a thread's strip of an image.
-        RuntimeError: there is no kernel.
-    """
-    kernel = _kernel(images.dtype, stride)
-    if kernel is None:
-        raise RuntimeError("there is no kernel for weight gradients on this machine")
-    return _call(kernel, images, grad, stride)
-
-
-def _call(kernel: ctypes.CDLL, images: Tensor, grad: Tensor, stride: int) -> Tensor:
-    grad = grad.contiguous(memory_format=torch.channels_last)
-    float32 = images.dtype == torch.float32
-    total = _in_float32(kernel, images, grad) if float32 else _in_bfloat16(kernel, images, grad, stride)
-    return total.contiguous(memory_format=torch.channels_last)
-
-
-def _in_float32(kernel: ctypes.CDLL, images: Tensor, grad: Tensor) -> Tensor:
-    batch, in_channels, height, width = images.shape
-    out_channels = grad.size(1)
-    threads = min(torch.get_num_threads(), batch)
-    sums = torch.zeros(threads, 3, 3, in_channels, out_channels)
-    sizes = batch, height, width, in_channels, out_channels, threads
-    if call(kernel, "weight_gradient", images, grad, sums, *sizes):
-        raise MemoryError("there is no memory for the weight gradient's strip of an image")
-    return sums.sum(dim=0).permute(3, 2, 0, 1)  # [threads, 3, 3, I, O] → [O, I, 3, 3]
-
-
-def _in_bfloat16(kernel: ctypes.CDLL, images: Tensor, grad: Tensor, stride: int) -> Tensor:
-    batch, in_channels, height, width = images.shape
-    out_channels = grad.size(1)
-    threads = min(torch.get_num_threads(), batch * (grad.size(2) + 1))
-    sizes = batch, height, width, in_channels, out_channels, stride, threads
-    scratch = torch.empty(threads, call(kernel, "scratch_bytes", *sizes), dtype=torch.uint8)
-    result = torch.empty(out_channels, 3, 3, in_channels, dtype=torch.float32)
-    call(kernel, "weight_gradient", images, grad, result, scratch, *sizes)
-    return result.permute(0, 3, 1, 2)  # [O, 3, 3, I] → [O, I, 3, 3]
-
-
-def _is_right(kernel: ctypes.CDLL, dtype: torch.dtype, stride: int) -> bool:
-    """Whether it computes what PyTorch does: a compiler may be wrong, too, and the system may refuse tiles."""
-    if hasattr(kernel, "permitted") and not call(kernel, "permitted"):
-        return False
-    images = torch.arange(2 * 48 * 5 * 6, dtype=torch.float32).reshape(2, 48, 5, 6).sin()
-    grad = images[..., ::stride, ::stride].cos()
-    images, grad = (values.to(dtype).contiguous(memory_format=torch.channels_last) for values in (images, grad))
-    weight = torch.zeros(48, 48, 3, 3)
-    plain = _aten_backward(images.float(), weight, grad.float(), (False, True, False), stride)[1]
-    return torch.allclose(_call(kernel, images, grad, stride), plain, rtol=1e-4, atol=1e-4)
-
-
-@tried(_is_right)
-def _kernel(dtype: torch.dtype, stride: int) -> ctypes.CDLL | None:
-    """The compiled kernel for images of this dtype and a stride, tried on a small batch.
-
-    None where it can't be had, and where oneDNN's is as fast or none has been measured: in float32 with AVX-512 or with
-    a stride, in bfloat16 without units for it, and with a stride where they are AMX.
-    """
-    if dtype == torch.float32:
-        return kernels("weight_gradient") if UNITS == "AVX2" and stride == 1 else None
-    units = torch.cpu.get_capabilities() if UNITS == "AVX512" else {}
-    if units.get("amx_bf16", False):
-        return kernels("weight_gradient_bf16_tiles") if stride == 1 else None
-    return kernels("weight_gradient_bf16_pairs") if units.get("avx512_bf16", False) else None
+def _weight_gradient(images: Tensor, weight: Tensor, grad: Tensor, stride: int) -> Tensor:
+    """By the kernel where there is one, else by PyTorch."""
+    if weight_kernel(images.dtype, stride) is not None:
+        return weight_gradient(images, grad, stride)
+    return aten_gradients(images, weight.to(images.dtype), grad, (False, True, False), stride)[1].float()

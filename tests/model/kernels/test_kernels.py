@@ -21,6 +21,7 @@ VARIANTS = [
     ("model/kernels/weight_gradient.c", *_NARROW),
     ("model/kernels/weight_gradient_bf16_tiles.c", *_WIDE),
     ("model/kernels/weight_gradient_bf16_pairs.c", *_WIDE),
+    ("model/kernels/convolution_bf16_pairs.c", *_WIDE),
     ("data_loader/transforms/colour.c", "haswell"),
     ("data_loader/transforms/planes.c", "haswell"),
 ]
