@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import signal
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from tests.scripts.command_line import Shell
+from trainer.trainer import Trainer
 from utils.config import schema_cache
 
 STARTING = {"subprocess", "in_own_process", "in_processes"}
@@ -27,6 +29,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return STARTING.isdisjoint(names), -tests[item.path]
 
     items.sort(key=place)
+
+
+def pytest_collection_finish() -> None:
+    """What has been imported stays: the garbage collector needn't look at it again and again, nor so often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +81,18 @@ def _no_cached_schema() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(schema_cache, "cached_file", lambda name: None)
         yield
+
+
+@pytest.fixture
+def pictures() -> None:
+    """For tests of a run's pictures: they are drawn."""
+
+
+@pytest.fixture(autouse=True)
+def _no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing one takes a tenth of a second, and hundreds of small runs would."""
+    if "pictures" not in request.fixturenames:
+        monkeypatch.setattr(Trainer, "_confusion", lambda _: None)
 
 
 @pytest.fixture

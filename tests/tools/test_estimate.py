@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from model.costs import MEMORY_MODES, NetworkCosts, saved_bytes
 from model.experts import ExpertModel
 from tests.scripts.command_line import ROOT, Ended
 from tools import estimate, recipe_costs
-from tools.recipe_costs import costs_of_network, image_side, images_at_once, optimizer_copies
+from tools.recipe_costs import image_side, images_at_once, optimizer_copies
 from utils.config.parser import ConfigParser
 from utils.errors import run_main
 
@@ -29,6 +30,20 @@ IMAGENET = RECIPES / "config_imagenet_lt_resnet50_bs-experts.json"
 FLOAT = 4  # bytes
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _counted_once() -> Iterator[None]:
+    """Counting takes a second, and several tests look at the same network."""
+    count, known = recipe_costs.costs_of_network, dict[str, NetworkCosts]()
+
+    def remembered(config: ConfigParser, side: int) -> NetworkCosts:
+        key = json.dumps([config["arch"], side], sort_keys=True)
+        return known[key] if key in known else known.setdefault(key, count(config, side))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe_costs, "costs_of_network", remembered)
+        yield
+
+
 def recipe(path: Path = CIFAR, **overrides: Any) -> ConfigParser:
     """A published recipe; `trainer__epochs=3` sets a key."""
     given = {key.replace("__", "."): (value, "the test") for key, value in overrides.items()}
@@ -36,7 +51,7 @@ def recipe(path: Path = CIFAR, **overrides: Any) -> ConfigParser:
 
 
 def one_linear_expert() -> NetworkCosts:
-    return costs_of_network(recipe(arch__args__num_experts=1, arch__args__use_norm=False), 32)
+    return recipe_costs.costs_of_network(recipe(arch__args__num_experts=1, arch__args__use_norm=False), 32)
 
 
 def small_estimate(gpus: list[int], **overrides: Any) -> dict[str, Any]:
@@ -56,7 +71,7 @@ def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *a
 
 
 def test_parameters_and_operations_of_the_contract() -> None:
-    costs = costs_of_network(recipe(), 32)
+    costs = recipe_costs.costs_of_network(recipe(), 32)
     assert costs.parameters == 1_362_064
     assert costs.forward / 1e9 == pytest.approx(0.317, abs=5e-4)
 
@@ -86,7 +101,7 @@ def test_the_largest_block_of_resnet50_by_hand() -> None:
     In half precision it is the largest still, though the weights' copies make later blocks larger for few images.
     """
     config = recipe(IMAGENET)
-    kept = costs_of_network(config, 224).activations
+    kept = recipe_costs.costs_of_network(config, 224).activations
     values = (4 * 64 + 3 * 256) * 56 * 56
     assert (kept["fp32 chk."].recomputed, kept["bf16 chk."].recomputed) == (4 * values, 2 * values)
 
@@ -96,7 +111,7 @@ def test_the_largest_block_of_resnet50_by_hand() -> None:
 def test_real_tensors_need_what_was_counted_without_them(name: str, mode: str) -> None:
     arguments = {"num_classes": 5, "num_experts": 2, "use_norm": True}
     config = ConfigParser({"arch": {"type": name, "args": arguments}}, source="the test")
-    counted = costs_of_network(config, 32).activations[mode]
+    counted = recipe_costs.costs_of_network(config, 32).activations[mode]
     network: ExpertModel = getattr(networks, name)(**arguments)
     three, seven = (saved_bytes(network, torch.randn(count, 3, 32, 32), mode)[0] for count in (3, 7))
     assert seven - three == 4 * counted.per_image  # a straight line through other numbers of images than were counted
@@ -109,7 +124,7 @@ def test_real_tensors_need_what_was_counted_without_them(name: str, mode: str) -
 @pytest.mark.parametrize("path", [CIFAR, IMAGENET], ids=["CIFAR", "ImageNet"])
 def test_half_precision_halves_and_checkpointing_lowers(path: Path) -> None:
     config = recipe(path)
-    kept = costs_of_network(config, image_side(config)).activations
+    kept = recipe_costs.costs_of_network(config, image_side(config)).activations
     for suffix in ("", " chk."):
         assert kept[f"bf16{suffix}"].per_image / kept[f"fp32{suffix}"].per_image == pytest.approx(0.5, abs=0.03)
     for precision in ("fp32", "bf16"):
@@ -119,7 +134,7 @@ def test_half_precision_halves_and_checkpointing_lowers(path: Path) -> None:
 
 @pytest.mark.parametrize("checkpoints", [False, True])
 def test_operations_of_a_training_step_are_those_that_a_real_one_takes(checkpoints: bool) -> None:
-    expected = costs_of_network(recipe(), 32).training(checkpoints=checkpoints)
+    expected = recipe_costs.costs_of_network(recipe(), 32).training(checkpoints=checkpoints)
     network = networks.ResNet32Model(num_classes=100, num_experts=3, use_norm=True)
     network.backbone.checkpoints_activations = checkpoints
     with FlopCounterMode(display=False) as counter:
@@ -142,7 +157,7 @@ def test_optimiser_state_is_what_the_optimiser_holds(kind: str, arguments: dict[
 
 def test_a_gpus_memory_is_weights_gradients_state_and_its_images() -> None:
     (row,) = small_estimate([4])["on"]
-    costs = costs_of_network(recipe(), 32)
+    costs = recipe_costs.costs_of_network(recipe(), 32)
     buffers = costs.weight_bytes - FLOAT * costs.parameters
     kept = costs.activations["fp32"]
     expected = 3 * FLOAT * costs.parameters + buffers + kept.fixed + 128 // 4 * kept.per_image

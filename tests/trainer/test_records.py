@@ -20,7 +20,7 @@ from utils.errors import UserError
 from utils.reporting.plots import confusion_figure
 from utils.reporting.tensorboard import Recorder
 
-pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+pytestmark = pytest.mark.usefixtures("_shallow_throughout", "pictures")
 
 
 def events(folder: Path) -> EventAccumulator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -42,8 +43,18 @@ def _name_is_one_folder(config: RunConfig) -> list[Problem]:
 
 
 def _arch_can_be_built(config: RunConfig) -> list[Problem]:
+    key = ARCH.choices().get(config.arch.type), json.dumps(config.arch.args, sort_keys=True, default=repr)
+    if key in _built:
+        return []
     with without_storage():
-        return _trial("arch", lambda: build(config.arch, ARCH, context={}, path="arch"))
+        found = _trial("arch", lambda: build(config.arch, ARCH, context={}, path="arch"))
+    if not found:
+        _built.add(key)
+    return found
+
+
+_built: set[tuple[type | None, str]] = set()
+"""Networks, by class and arguments, that have been built: a process may look at many configurations of the same."""
 
 
 def _optimizer_and_schedule_can_be_built(config: RunConfig) -> list[Problem]:
