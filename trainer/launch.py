@@ -19,6 +19,7 @@ from utils.distributed.context import process_group
 from utils.distributed.device import choose_device
 from utils.distributed.environment import LaunchEnvironment, report_once
 from utils.distributed.launch import start_processes
+from utils.late_compiler import import_compiler_late
 from utils.reporting.logger import set_up_logging
 from utils.reporting.tensorboard import require_wandb
 
@@ -47,6 +48,7 @@ def launch(
     Returns:
         the exit code.
     """
+    import_compiler_late()
     with report_once(environment):
         cache_schema(RunConfig)
         config = run_config(parser)
