@@ -41,6 +41,8 @@ class Conv2d(nn.Conv2d):
         geometry = (self.kernel_size, self.padding, self.dilation, self.groups, self.padding_mode)
         return (
             suits(images, torch.float32, torch.bfloat16)
+            and images.size(1) == self.in_channels
+            and self.weight.device == images.device
             and images.dtype == (torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else torch.float32)
             and self.weight.dtype == torch.float32
             and geometry == _GEOMETRY
@@ -51,7 +53,7 @@ class Conv2d(nn.Conv2d):
         )
 
     def _has_kernel(self, images: Tensor) -> bool:
-        """Whether there is one for anything that will be computed."""
+        """Whether there is one for the output, or for the weight's gradient where that is wanted."""
         stride = self.stride[0]
         if is_written(images, self.out_channels, stride):
             return True
@@ -61,6 +63,7 @@ class Conv2d(nn.Conv2d):
 class _Conv3x3(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor, weight: Tensor, stride: int) -> Tensor:
+        weight = weight.to(images.dtype)
         ctx.save_for_backward(images, weight)
         ctx.stride = stride
         return convolve(images, weight, stride)
@@ -82,4 +85,4 @@ def _weight_gradient(images: Tensor, weight: Tensor, grad: Tensor, stride: int) 
     """By the kernel where there is one, else by PyTorch."""
     if weight_kernel(images.dtype, stride) is not None:
         return weight_gradient(images, grad, stride)
-    return aten_gradients(images, weight.to(images.dtype), grad, (False, True, False), stride)[1].float()
+    return aten_gradients(images, weight, grad, (False, True, False), stride)[1].float()

@@ -1,7 +1,7 @@
 """PyTorch's compiler, imported where something is compiled and not before.
 
-PyTorch's optimisers import it (`torch._dynamo`) to say that their steps aren't to be compiled: a third of the time that
-a short training takes to its first step.
+PyTorch's optimisers import it (`torch._dynamo`) to say that their methods aren't to be compiled: a third of the time
+that a short training takes to its first step.
 """
 
 from __future__ import annotations
@@ -9,8 +9,12 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable
+from functools import cache
 from types import ModuleType
 from typing import Any, TypeVar
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 __all__ = ["import_compiler_late"]
 
@@ -18,17 +22,26 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 _NAME = "torch._dynamo"
 
 
+@cache
 def import_compiler_late() -> None:
-    """Let a stand-in say what the optimisers want to say; asked for anything else, it imports the compiler.
+    """Keep optimisers from importing the compiler. Whoever else asks for it gets it; one that is there stays.
 
-    To be called by a process that trains, before it makes an optimiser. Where the compiler has been imported nothing
-    happens.
+    To be called by a process that trains, before it makes an optimiser. A stand-in is there while optimisers take a
+    step, and once while the methods are called that PyTorch asks about only the first time.
     """
-    sys.modules.setdefault(_NAME, _StandIn(_NAME))
+    _stand_in()
+    try:
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+        optimizer.zero_grad()
+        optimizer.load_state_dict(optimizer.state_dict())
+    finally:
+        _withdraw()
+    register_optimizer_step_pre_hook(_stand_in)
+    register_optimizer_step_post_hook(_withdraw)
 
 
 class _StandIn(ModuleType):
-    """What the compiler's functions do where nothing is compiled."""
+    """What the compiler's functions do for optimisers where nothing is compiled."""
 
     @staticmethod
     def disable(function: _Function, *_: Any, **__: Any) -> _Function:
@@ -40,8 +53,19 @@ class _StandIn(ModuleType):
         """The end of what is compiled as one."""
 
     def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("__") and attribute != "__path__":  # what Python's tools look for in all modules
+        if attribute.startswith("__"):  # what Python's tools look for in all modules
             raise AttributeError(attribute)
-        if sys.modules.get(self.__name__) is self:
-            del sys.modules[self.__name__]
-        return getattr(importlib.import_module(self.__name__), attribute)
+        _withdraw()
+        return getattr(importlib.import_module(_NAME), attribute)
+
+
+_STAND_IN = _StandIn(_NAME)
+
+
+def _stand_in(*_: object) -> None:
+    sys.modules.setdefault(_NAME, _STAND_IN)
+
+
+def _withdraw(*_: object) -> None:
+    if sys.modules.get(_NAME) is _STAND_IN:
+        del sys.modules[_NAME]

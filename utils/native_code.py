@@ -50,10 +50,10 @@ def load_c(source: Path, *definitions: str) -> ctypes.CDLL | None:
     flags = (*_FLAGS, *(f"-D{definition}" for definition in definitions))
     try:
         key = _key(compiler, source, flags)
-        kept = cached_file(f"{source.stem}-{key}.so")
-        if kept is None or not kept.is_file():
-            return _compile(compiler, flags, source, kept)
-        return ctypes.CDLL(str(kept), mode=os.RTLD_NOW)
+        cached = cached_file(f"{source.stem}-{key}.so")
+        if cached is None or not cached.is_file():
+            return _compile(compiler, flags, source, cached)
+        return ctypes.CDLL(str(cached), mode=os.RTLD_NOW)
     except (OSError, subprocess.SubprocessError) as error:
         _logger.debug("%s isn't used: %s", source.name, error)
         return None
@@ -127,7 +127,7 @@ def _processor() -> bytes:
     return next((line for line in lines if line.startswith((b"flags", b"Features"))), b"")
 
 
-def _compile(compiler: list[str], flags: Sequence[str], source: Path, kept: Path | None) -> ctypes.CDLL:
+def _compile(compiler: list[str], flags: Sequence[str], source: Path, cached: Path | None) -> ctypes.CDLL:
     """Compile and load, and keep the file where there is a place for it that can be written to."""
     with tempfile.TemporaryDirectory() as folder:
         compiled, library = Path(folder, "compiled.o"), Path(folder, "compiled.so")
@@ -135,6 +135,6 @@ def _compile(compiler: list[str], flags: Sequence[str], source: Path, kept: Path
         for arguments in ([*flags, "-c", str(source), "-o", str(compiled)], ["-shared", compiled, "-o", library]):
             subprocess.run([*compiler, *arguments], capture_output=True, check=True, timeout=_LONGEST)
         functions = ctypes.CDLL(str(library), mode=os.RTLD_NOW)
-        if kept is not None:
-            write_cached(kept, library.read_bytes())
+        if cached is not None:
+            write_cached(cached, library.read_bytes())
         return functions

@@ -22,7 +22,6 @@ def import_everything() -> None:
     for name in ("data_loader.check", "data_loader.lists.__main__", "sklearn.datasets", "matplotlib.pyplot", "train"):
         __import__(name)
     __import__("torch.utils.tensorboard")
-    __import__("torch._dynamo")  # torch imports it for the first optimiser
 
 
 def run(command: str, flags: list[str]) -> None:

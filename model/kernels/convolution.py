@@ -42,14 +42,14 @@ def convolve(images: Tensor, weight: Tensor, stride: int) -> Tensor:
 
     Args:
         images: [B, I, H, W], channels last; I a multiple of `model.kernels.kernels.LANES`.
-        weight: [O, I, 3, 3], float32, rounded to the images' dtype first; O a multiple of it, too.
+        weight: [O, I, 3, 3], of the images' dtype; O a multiple of it, too.
         stride: 1 or 2.
     """
     batch, _, height, width = images.shape
     written = batch, weight.size(0), _strided(height, stride), _strided(width, stride)
     kernel = _kernel_for(images, weight.size(0), written[3], 1)
     if kernel is None:
-        return torch.conv2d(images, weight.to(images.dtype), stride=stride, padding=1)
+        return torch.conv2d(images, weight, stride=stride, padding=1)
     return _written(partial(call, kernel, "convolve"), images, weight, written, stride)
 
 
@@ -62,7 +62,7 @@ def image_gradient(images: Tensor, weight: Tensor, grad: Tensor, stride: int) ->
     """
     kernel = _kernel_for(images, weight.size(0), images.size(3), stride)
     if kernel is None:
-        return aten_gradients(images, weight.to(images.dtype), grad, (True, False, False), stride)[0]
+        return aten_gradients(images, weight, grad, (True, False, False), stride)[0]
     return _written(partial(call, kernel, "image_gradient"), grad, weight, images.shape, stride)
 
 
@@ -81,10 +81,15 @@ def _strided(side: int, stride: int) -> int:
     return (side - 1) // stride + 1
 
 
+def _has_tiles(width: int, met: int) -> bool:
+    """Whether the kernel can write rows of a width, `met` pixels of which each pixel that is read belongs to."""
+    return width % 8 == 0 or width % (7 * met) == 0
+
+
 def _kernel_for(images: Tensor, out_channels: int, width: int, met: int) -> ctypes.CDLL | None:
-    """The kernel, where it is for so many channels, and for writing rows of such a width, `met` pixels by each read."""
-    fits = width % 8 == 0 or width % (7 * met) == 0
-    return _kernel(images.dtype) if fits and max(images.size(1), out_channels) <= _MOST_CHANNELS else None
+    """The kernel, where it is for so many channels and for writing such rows."""
+    few = max(images.size(1), out_channels) <= _MOST_CHANNELS
+    return _kernel(images.dtype) if few and _has_tiles(width, met) else None
 
 
 def _written(function: _Function, read: Tensor, weight: Tensor, shape: Sequence[int], stride: int) -> Tensor:
@@ -99,21 +104,26 @@ def _written(function: _Function, read: Tensor, weight: Tensor, shape: Sequence[
 
 
 def _is_right(kernel: ctypes.CDLL, dtype: torch.dtype) -> bool:
-    """Whether it computes what PyTorch does: a compiler may be wrong, too."""
-    images = torch.arange(2 * 32 * 6 * 16, dtype=torch.float32).reshape(2, 32, 6, 16).sin()
-    weight = torch.arange(48 * 32 * 9, dtype=torch.float32).reshape(48, 32, 3, 3).cos()
+    """Whether it computes what PyTorch does: a compiler may be wrong, too. Each width has a tile of its own."""
+    return all(_computes(kernel, dtype, width, stride) for width in (7, 8, 14, 28, 32) for stride in (1, 2))
+
+
+def _computes(kernel: ctypes.CDLL, dtype: torch.dtype, width: int, stride: int) -> bool:
+    """Whether it does for images of a width, as far as it is for them."""
+    images = torch.arange(2 * 16 * 3 * width, dtype=torch.float32).reshape(2, 16, 3, width).sin()
+    weight = torch.arange(32 * 16 * 9, dtype=torch.float32).reshape(32, 16, 3, 3).cos()
     images, weight = (values.to(dtype).contiguous(memory_format=torch.channels_last) for values in (images, weight))
-    for stride in (1, 2):
-        with torch.autocast("cpu", enabled=False):
-            plain = torch.conv2d(images.float(), weight.float(), stride=stride, padding=1)
-        grad = plain.sin().to(dtype).contiguous(memory_format=torch.channels_last)
+    with torch.autocast("cpu", enabled=False):
+        plain = torch.conv2d(images.float(), weight.float(), stride=stride, padding=1)
+    grad = plain.sin().to(dtype).contiguous(memory_format=torch.channels_last)
+    found = []
+    if _has_tiles(plain.size(3), 1):
+        found.append((_written(partial(call, kernel, "convolve"), images, weight, plain.shape, stride), plain))
+    if _has_tiles(width, stride):
         plain_grad = aten_gradients(images.float(), weight.float(), grad.float(), (True, False, False), stride)[0]
-        found = _written(partial(call, kernel, "convolve"), images, weight.float(), plain.shape, stride)
-        found_grad = _written(partial(call, kernel, "image_gradient"), grad, weight.float(), images.shape, stride)
-        for ours, theirs in ((found, plain), (found_grad, plain_grad)):
-            if not torch.allclose(ours.float(), theirs, rtol=2**-8, atol=1e-3):
-                return False
-    return True
+        ours = _written(partial(call, kernel, "image_gradient"), grad, weight, images.shape, stride)
+        found.append((ours, plain_grad))
+    return all(torch.allclose(ours.float(), theirs, rtol=2**-8, atol=1e-3) for ours, theirs in found)
 
 
 @tried(_is_right)

@@ -1,7 +1,7 @@
 /* 3x3 convolutions (padding 1, stride 1 or 2) of bfloat16 images in channels-last memory, and the gradients of their
    images, by AVX-512's products of pairs.
 
-   images [B, H, W, I], outputs [B, H', W', O], weight [O, 3, 3, I] as float, rounded to bfloat16
+   images [B, H, W, I], outputs [B, H', W', O], weight [O, 3, 3, I]
    outputs[y, x, o] = sum over kh, kw, i of images[stride * y + kh - 1, stride * x + kw - 1, i] * weight[o, kh, kw, i]
    The gradient is the same sum, read from what was written: of all outputs that a pixel meets. With stride 1 that is a
    convolution by the weight turned around.
@@ -27,23 +27,31 @@ typedef struct {
     long batch, height, width, in, rows, columns, out, stride;
 } layer;
 
+/* The pairs of two channels that are read, for sixteen that are written. weight [O, 3, 3, I], here I are read. */
+static __m512i pairs_of_inputs(const number *weight, long to_next_output) {
+    const __m512i each = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_i32gather_epi32(_mm512_mullo_epi32(each, _mm512_set1_epi32(to_next_output)), weight, sizeof(number));
+}
+
+/* Here O are read. */
+static __m512i pairs_of_outputs(const number *weight, long to_next_output) {
+    const __m512i low = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)weight));
+    const __m512i high = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(weight + to_next_output)));
+    return _mm512_or_si512(low, _mm512_slli_epi32(high, 16));
+}
+
 /* weight [O, 3, 3, I] -> packed [out / 16, 3 kh, in / 2, 3 kw, 16, 2], where `in` channels are read and `out` written:
    I and O, or O and I where `turned`; with stride 1 `turned` also reverses kh and kw. */
-static void pack(const layer *of, const float *weight, number *packed, int turned) {
-    const long taps = turned ? of->out : of->in, to_next_out = turned ? 1 : 9 * taps, to_next_in = turned ? 9 * taps : 1;
-    const __m512i each = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i lanes = _mm512_mullo_epi32(each, _mm512_set1_epi32(to_next_out));
+static void pack(const layer *of, const number *weight, number *packed, int turned) {
+    const long inputs = turned ? of->out : of->in, to_next_output = 9 * inputs;
     for (long block = 0; block < of->out; block += SIDE)
         for (long kh = 0; kh < 3; kh++)
             for (long i = 0; i < of->in; i += 2)
                 for (long kw = 0; kw < 3; kw++, packed += PAIRS) {
                     const long tap = turned && of->stride == 1 ? 8 - (kh * 3 + kw) : kh * 3 + kw;
-                    const float *from = weight + block * to_next_out + tap * taps + i * to_next_in;
-                    const __m512 first = _mm512_i32gather_ps(lanes, from, 4);
-                    const __m512 second = _mm512_i32gather_ps(lanes, from + to_next_in, 4);
-                    const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(first));
-                    const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(second));
-                    _mm512_storeu_si512(packed, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+                    const number *from = weight + tap * inputs;
+                    _mm512_storeu_si512(packed, turned ? pairs_of_outputs(from + i * to_next_output + block, to_next_output)
+                                                       : pairs_of_inputs(from + block * to_next_output + i, to_next_output));
                 }
 }
 
@@ -131,7 +139,7 @@ static void write_rows(const layer *of, const number *images, const number *weig
         }
 }
 
-static void write_all(const layer *of, const number *images, const float *weight, number *outputs, number *packed,
+static void write_all(const layer *of, const number *images, const number *weight, number *outputs, number *packed,
                       int turned, long threads) {
     const long rows = of->batch * of->rows;
     pack(of, weight, packed, turned);
@@ -145,7 +153,7 @@ static void write_all(const layer *of, const number *images, const float *weight
 
 /* Height and width are the images'; in and out are multiples of 16; the written width, here the outputs', is a multiple
    of 7 or 8. packed: 9 * in * out numbers to work in. */
-void convolve(const number *images, const float *weight, number *outputs, number *packed, long batch, long height,
+void convolve(const number *images, const number *weight, number *outputs, number *packed, long batch, long height,
               long width, long in, long out, long stride, long threads) {
     const layer of = {batch, height, width, in, (height - 1) / stride + 1, (width - 1) / stride + 1, out, stride};
     write_all(&of, images, weight, outputs, packed, 0, threads);
@@ -153,7 +161,7 @@ void convolve(const number *images, const float *weight, number *outputs, number
 
 /* The same of the gradient; grads [B, H', W', O] of what was written. `width` is the written one here. With stride 2 it
    must be a multiple of 8 or 14. */
-void image_gradient(const number *grads, const float *weight, number *of_images, number *packed, long batch,
+void image_gradient(const number *grads, const number *weight, number *of_images, number *packed, long batch,
                     long height, long width, long in, long out, long stride, long threads) {
     const layer of = {batch, (height - 1) / stride + 1, (width - 1) / stride + 1, out, height, width, in, stride};
     write_all(&of, grads, weight, of_images, packed, 1, threads);

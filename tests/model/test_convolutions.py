@@ -85,6 +85,46 @@ def test_only_what_learns_gets_a_gradient(frozen: str, dtype: torch.dtype) -> No
     assert all(values is not None and torch.equal(values, both[name]) for name, values in found.items())
 
 
+def test_a_weight_may_change_between_forward_and_backward_pass(dtype: torch.dtype) -> None:
+    """As with PyTorch's in half precision, which keeps a copy; in float32 it says so."""
+    images, grad = randn(4, 16, 16, 16, dtype=dtype), randn(4, 32, 16, 16, seed=1, dtype=dtype)
+    layer = _pair(16, 32)[0]
+    expected = _gradients(layer, images, grad)["images"]
+    images.requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+        output = layer(images)
+    with torch.no_grad():
+        layer.weight.mul_(2)
+    if dtype == torch.float32:
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            output.backward(grad)
+        return
+    output.backward(grad)
+    assert images.grad is not None
+    assert torch.equal(images.grad, expected)
+
+
+@pytest.mark.parametrize("channels", [8, 16, 48])
+def test_images_of_another_number_of_channels_are_refused(channels: int, dtype: torch.dtype) -> None:
+    layer = _pair(32, 32)[0]
+    with (
+        torch.autocast("cpu", dtype=torch.bfloat16, enabled=dtype == torch.bfloat16),
+        pytest.raises(RuntimeError, match="channels"),
+    ):
+        layer(randn(4, channels, 16, 16, dtype=dtype))
+
+
+def test_without_a_kernel_for_it_the_weights_gradient_is_pytorchs(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images, grad = randn(4, 16, 16, 16, dtype=dtype), randn(4, 32, 16, 16, seed=1, dtype=dtype)
+    layers = _pair(16, 32)
+    monkeypatch.setattr(convolutions, "weight_kernel", lambda *_: None)
+    ours, plain = (_gradients(layer, images, grad)["weight"] for layer in layers)
+    assert ours.dtype == torch.float32
+    assert torch.equal(ours, plain)
+
+
 @pytest.mark.parametrize(
     ("options", "images"),
     [

@@ -99,12 +99,12 @@ with contextlib.redirect_stdout(io.StringIO()):
     except SystemExit as ended:
         assert ended.code == 0
 """
-EVALUATING = """
+EVALUATING = f"""
 from pathlib import Path
 import trainer.evaluation.commands
 from trainer.config.run_config import find_problems
 from utils.config.json_files import read_configuration
-config, _ = read_configuration(Path("small.json"))
+config, _ = read_configuration(Path("{ROOT}/configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json"))
 assert find_problems(config, trained=True) == []
 """
 NEEDED_BY_NONE = f"\nprint([name for name in {DEAR} if name in sys.modules], 'pandas' in sys.modules)"

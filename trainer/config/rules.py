@@ -247,7 +247,7 @@ RULES: tuple[tuple[set[str], Callable[[RunConfig], list[Problem] | Iterator[Prob
 )
 """The sections that a rule reads, and the rule."""
 TRAINING_RULES = (({"optimizer", "lr_scheduler", "trainer"}, _optimizer_and_schedule_can_be_built),)
-"""More of them, of what a trained network doesn't need; an optimiser takes a second to import and to try."""
+"""More of them, of what a trained network doesn't need."""
 
 
 def _trial(path: str, build_it: Callable[[], object]) -> list[Problem]:

@@ -78,7 +78,7 @@ def _by_float64(images: Tensor, weight: Tensor, grad: Tensor, stride: int) -> tu
 
 def _found(images: Tensor, weight: Tensor, grad: Tensor, stride: int) -> tuple[Tensor, Tensor]:
     """In bfloat16, by what is tested."""
-    images, grad = images.bfloat16(), grad.bfloat16()
+    images, weight, grad = images.bfloat16(), weight.bfloat16(), grad.bfloat16()
     return convolve(images, weight, stride), image_gradient(images, weight, grad, stride)
 
 
@@ -108,12 +108,10 @@ def test_the_only_error_is_that_of_rounding_to_bfloat16(shape: tuple[int, ...]) 
 
 @pytest.mark.usefixtures("kernel")
 @pytest.mark.parametrize("shape", [shape for shape, _ in CASES[:6]], ids=str)
-def test_the_weight_is_rounded_to_the_nearest(shape: tuple[int, ...]) -> None:
+def test_the_weight_may_lie_in_memory_as_it_likes(shape: tuple[int, ...]) -> None:
     images, weight, grad = _inputs(shape, randn)
-    rounded = _found(images, weight.bfloat16().float(), grad, shape[-1])
-    contiguous = _found(images, weight.contiguous(), grad, shape[-1])
-    for found in (_found(images, weight, grad, shape[-1]), contiguous):
-        assert all(map(torch.equal, found, rounded))
+    found, expected = (_found(images, values, grad, shape[-1]) for values in (weight.contiguous(), weight))
+    assert all(map(torch.equal, found, expected))
 
 
 @pytest.mark.usefixtures("kernel")
