@@ -49,9 +49,10 @@ static void pack(const layer *of, const number *weight, number *packed, int turn
             for (long i = 0; i < of->in; i += 2)
                 for (long kw = 0; kw < 3; kw++, packed += PAIRS) {
                     const long tap = turned && of->stride == 1 ? 8 - (kh * 3 + kw) : kh * 3 + kw;
-                    const number *from = weight + tap * inputs;
-                    _mm512_storeu_si512(packed, turned ? pairs_of_outputs(from + i * to_next_output + block, to_next_output)
-                                                       : pairs_of_inputs(from + block * to_next_output + i, to_next_output));
+                    const long output = turned ? i : block, input = turned ? block : i;
+                    const number *from = weight + output * to_next_output + tap * inputs + input;
+                    const __m512i pairs = (turned ? pairs_of_outputs : pairs_of_inputs)(from, to_next_output);
+                    _mm512_storeu_si512(packed, pairs);
                 }
 }
 
