@@ -16,7 +16,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from model.kernels.kernels import UNITS, kernels
+from model.kernels.kernels import bfloat16_units, kernels
 from utils.native_code import call, tried
 
 __all__ = ["aten_gradients", "convolve", "image_gradient", "is_written"]
@@ -132,8 +132,5 @@ def _kernel(dtype: torch.dtype) -> ctypes.CDLL | None:
 
     Where the processor has AMX, PyTorch's convolutions use it.
     """
-    if dtype != torch.bfloat16 or UNITS != "AVX512":
-        return None
-    units = torch.cpu.get_capabilities()
-    has_pairs = units.get("avx512_bf16", False) and not units.get("amx_bf16", False)
-    return kernels("convolution_bf16_pairs") if has_pairs else None
+    is_faster = dtype == torch.bfloat16 and bfloat16_units() == "pairs"
+    return kernels("convolution_bf16_pairs") if is_faster else None

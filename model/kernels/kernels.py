@@ -14,6 +14,7 @@ UNITS = torch.backends.cpu.get_cpu_capability()
 """The widest units of this processor: "AVX2", "AVX512" or others."""
 LANES = 16 if UNITS == "AVX512" else 8
 """float32 numbers in a register: channels are multiples of it."""
+_BFLOAT16 = {"amx_bf16": "tiles", "avx512_bf16": "pairs"}  # the faster first
 _FOLDER = Path(__file__).parent
 
 
@@ -25,6 +26,12 @@ def kernels(name: str, *definitions: str) -> ctypes.CDLL | None:
         definitions: of its macros, besides LANES: "NAME" or "NAME=VALUE".
     """
     return load_c(_FOLDER / f"{name}.c", f"LANES={LANES}", *definitions)
+
+
+def bfloat16_units() -> str:
+    """The units for products of bfloat16 that PyTorch uses on this processor: "tiles" (AMX), "pairs" or ""."""
+    units = torch.cpu.get_capabilities() if UNITS == "AVX512" else {}
+    return next((kind for name, kind in _BFLOAT16.items() if units.get(name, False)), "")
 
 
 def suits(images: Tensor, *dtypes: torch.dtype) -> bool:

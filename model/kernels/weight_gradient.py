@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from model.kernels.convolution import aten_gradients
-from model.kernels.kernels import UNITS, kernels
+from model.kernels.kernels import UNITS, bfloat16_units, kernels
 from utils.native_code import call, tried
 
 __all__ = ["weight_gradient", "weight_kernel"]
@@ -96,7 +96,6 @@ def weight_kernel(dtype: torch.dtype, stride: int) -> ctypes.CDLL | None:
     """
     if dtype == torch.float32:
         return kernels("weight_gradient") if UNITS == "AVX2" and stride == 1 else None
-    units = torch.cpu.get_capabilities() if UNITS == "AVX512" else {}
-    if units.get("amx_bf16", False):
-        return kernels("weight_gradient_bf16_tiles") if stride == 1 else None
-    return kernels("weight_gradient_bf16_pairs") if units.get("avx512_bf16", False) else None
+    units = bfloat16_units()
+    is_faster = units == "pairs" or (units == "tiles" and stride == 1)
+    return kernels(f"weight_gradient_bf16_{units}") if is_faster else None
