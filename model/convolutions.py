@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from model.kernels.convolution import aten_gradients, convolve, image_gradient, is_written
+from model.kernels.convolution import convolve, image_gradient, is_written
 from model.kernels.kernels import LANES, suits
 from model.kernels.weight_gradient import weight_gradient, weight_kernel
 
@@ -76,13 +76,6 @@ class _Conv3x3(torch.autograd.Function):
         grad = grad.contiguous(memory_format=torch.channels_last)
         return (
             image_gradient(images, weight, grad, ctx.stride) if of_images else None,
-            _weight_gradient(images, weight, grad, ctx.stride) if of_weight else None,
+            weight_gradient(images, weight, grad, ctx.stride) if of_weight else None,
             None,
         )
-
-
-def _weight_gradient(images: Tensor, weight: Tensor, grad: Tensor, stride: int) -> Tensor:
-    """By the kernel where there is one, else by PyTorch."""
-    if weight_kernel(images.dtype, stride) is not None:
-        return weight_gradient(images, grad, stride)
-    return aten_gradients(images, weight, grad, (False, True, False), stride)[1].float()

@@ -27,23 +27,22 @@ from utils.native_code import call, tried
 __all__ = ["weight_gradient", "weight_kernel"]
 
 
-def weight_gradient(images: Tensor, grad: Tensor, stride: int = 1) -> Tensor:
-    """Gradient of the weight [O, I, 3, 3] of a convolution with padding 1, by the kernel for its dtype.
+def weight_gradient(images: Tensor, weight: Tensor, grad: Tensor, stride: int = 1) -> Tensor:
+    """Gradient of the weight, [O, I, 3, 3] in float32, by the kernel where there is one, else by PyTorch.
 
     Args:
         images: what went in, [B, I, H, W], float32 or bfloat16, channels last; I a multiple of
             `model.kernels.kernels.LANES`.
-        grad: of what came out, [B, O, ⌈H/stride⌉, ⌈W/stride⌉], of the same dtype, channels last, too; O a multiple of
-            it.
-        stride: 1; for bfloat16 also 2.
+        weight: [O, I, 3, 3], of the images' dtype; O a multiple of it, too. Only its shape matters.
+        grad: of what came out, [B, O, ⌈H/stride⌉, ⌈W/stride⌉], of the images' dtype, channels last.
+        stride: 1 or 2.
 
     Raises:
         MemoryError: there is none for a thread's strip of an image.
-        RuntimeError: there is no kernel.
     """
     kernel = weight_kernel(images.dtype, stride)
     if kernel is None:
-        raise RuntimeError("there is no kernel for weight gradients on this machine")
+        return aten_gradients(images, weight, grad, (False, True, False), stride)[1].float()
     return _call(kernel, images, grad, stride)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from model import convolutions
 from model.convolutions import Conv2d
 from model.kernels import convolution
+from model.kernels import weight_gradient as weight_gradients
 from model.kernels.weight_gradient import weight_gradient, weight_kernel
 from model.model import ResNet32Model
 from tests.model.kernels.cases import randn
@@ -119,7 +120,7 @@ def test_without_a_kernel_for_it_the_weights_gradient_is_pytorchs(
 ) -> None:
     images, grad = randn(4, 16, 16, 16, dtype=dtype), randn(4, 32, 16, 16, seed=1, dtype=dtype)
     layers = _pair(16, 32)
-    monkeypatch.setattr(convolutions, "weight_kernel", lambda *_: None)
+    monkeypatch.setattr(weight_gradients, "weight_kernel", lambda *_: None)
     ours, plain = (_gradients(layer, images, grad)["weight"] for layer in layers)
     assert ours.dtype == torch.float32
     assert torch.equal(ours, plain)

@@ -54,13 +54,18 @@ def bfloat16() -> torch.dtype:
     return _dtype_with_kernel(torch.bfloat16)
 
 
+def _weight(images: Tensor, grad: Tensor) -> Tensor:
+    """One of the right shape."""
+    return torch.zeros(grad.size(1), images.size(1), 3, 3, dtype=images.dtype)
+
+
 def _errors(images: Tensor, grad: Tensor, stride: int) -> tuple[float, float]:
     """Relative distances of the kernel's and PyTorch's float32 weight gradient of the same numbers from float64's."""
     weight = torch.zeros(grad.size(1), images.size(1), 3, 3)
     wanted = (False, True, False)
     truth = aten_gradients(images.double(), weight.double(), grad.double(), wanted, stride)[1]
     plain = aten_gradients(images.float(), weight, grad.float(), wanted, stride)[1]
-    found = weight_gradient(images, grad, stride)
+    found = weight_gradient(images, weight.to(images.dtype), grad, stride)
     assert found.dtype == torch.float32
     own, plain_error = (float((values.double() - truth).norm() / truth.norm()) for values in (found, plain))
     return own, plain_error
@@ -85,7 +90,8 @@ def test_a_single_weight_of_a_gradient_by_hand(dtype: torch.dtype) -> None:
     images, grad = torch.zeros(2, 16, 16, 17), torch.zeros(2, 32, 16, 17)
     images[1, 3, 0, 5] = 1.0
     grad[1, 25, 1, 4] = 2.0
-    found = weight_gradient(*(values.to(dtype, memory_format=torch.channels_last) for values in (images, grad)))
+    images, grad = (values.to(dtype, memory_format=torch.channels_last) for values in (images, grad))
+    found = weight_gradient(images, _weight(images, grad), grad)
     expected = torch.zeros(32, 16, 3, 3)
     expected[25, 3, 0, 2] = 2.0  # one row above, one column to the right of the output's pixel
     assert torch.equal(found, expected.to(dtype))
@@ -95,15 +101,17 @@ def test_pixels_at_the_border_meet_none_of_the_other_side_and_none_of_the_next_i
     """Ones everywhere: a weight counts the pixels whose neighbour lies in the image, the same for all images."""
     images, grad = (torch.ones(3, 16, 5, 7).to(dtype, memory_format=torch.channels_last) for _ in range(2))
     counts = 3 * torch.outer(torch.tensor([4, 5, 4]), torch.tensor([6, 7, 6]))  # kh, kw
-    assert torch.equal(weight_gradient(images, grad).float(), counts.expand(16, 16, 3, 3).to(dtype).float())
+    assert torch.equal(
+        weight_gradient(images, _weight(images, grad), grad).float(), counts.expand(16, 16, 3, 3).to(dtype).float()
+    )
 
 
 def test_the_same_gradient_twice_is_the_same_to_the_bit_whatever_was_computed_between(dtype: torch.dtype) -> None:
     """What is no number in one batch gets into its own gradient, and not into the next."""
     images, grad = randn(8, 32, 16, 16, dtype=dtype), randn(8, 32, 16, 16, seed=1, dtype=dtype)
-    first = weight_gradient(images, grad)
-    assert weight_gradient(torch.full_like(images, float("nan")), grad).isnan().all()
-    assert torch.equal(weight_gradient(images, grad), first)
+    first = weight_gradient(images, _weight(images, grad), grad)
+    assert weight_gradient(torch.full_like(images, float("nan")), _weight(images, grad), grad).isnan().all()
+    assert torch.equal(weight_gradient(images, _weight(images, grad), grad), first)
 
 
 @pytest.mark.usefixtures("threads")
@@ -117,19 +125,22 @@ def test_pytorchs_own_use_of_tiles_is_not_disturbed(bfloat16: torch.dtype) -> No
 
     expected = pytorchs()
     for _ in range(3):
-        weight_gradient(images, grad)
+        weight_gradient(images, _weight(images, grad), grad)
         assert all(map(torch.equal, pytorchs(), expected))
 
 
 @pytest.mark.parametrize("kind", DTYPES, ids=str)
-def test_without_a_compiler_there_is_none(kind: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_it_is_pytorchs(kind: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    images, grad = randn(4, 16, 16, 16, dtype=kind), randn(4, 16, 16, 16, seed=1, dtype=kind)
+    weight = _weight(images, grad)
     monkeypatch.setenv("CC", "none")
     weight_kernel.cache_clear()
     try:
-        with pytest.raises(RuntimeError, match="no kernel"):
-            weight_gradient(randn(4, 16, 16, 16, dtype=kind), randn(4, 16, 16, 16, dtype=kind))
+        found = weight_gradient(images, weight, grad)
     finally:
         weight_kernel.cache_clear()
+    assert found.dtype == torch.float32
+    assert torch.equal(found, aten_gradients(images, weight, grad, (False, True, False), 1)[1].float())
 
 
 @pytest.mark.parametrize(
