@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from tests.scripts.command_line import ROOT
+from utils.late_compiler import _StandIn
 
 PROGRAM = """
 import json, sys
@@ -50,12 +51,38 @@ import torch._dynamo.config
 torch._dynamo.config.recompile_limit = 77
 found["set"] = [torch._dynamo.eval_frame.config.recompile_limit, sys.modules["torch._dynamo"] is torch._dynamo]
 """
+TWO_PASSES = """
+import json, sys
+import torch
+import torch.distributed as dist
+from utils.late_compiler import without_compiler
+dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+found = {}
+for name, around in (("late", without_compiler), ("plain", torch.enable_grad)):
+    torch.manual_seed(1)
+    with around():
+        network = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(3, 2))
+    for _ in range(2):
+        with around():
+            loss = network(torch.ones(4, 3)).sin().sum()
+        loss.backward()
+    found[name] = [weight.grad.tolist() for weight in network.parameters()]
+    found[name + " imports"] = "torch._dynamo.eval_frame" in sys.modules
+found["mode"] = torch._dynamo.utils.get_optimize_ddp_mode()
+dist.destroy_process_group()
+print(json.dumps(found))
+"""
 USES = {COMPILING: {"compiled": [[2.0], [2.0]]}, SETTING: {"set": [77, True]}}
 
 
 def run(before: str, after: str) -> dict[str, object]:
+    return found_by(PROGRAM.format(before=before, after=after))
+
+
+def found_by(program: str) -> dict[str, object]:
+    """What a program prints, as JSON."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM.format(before=before, after=after)],
+        [sys.executable, "-c", program],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
@@ -79,3 +106,10 @@ def weights() -> object:
 def test_optimisers_take_the_same_steps_without_it_and_it_comes_when_asked_for(use: str, weights: object) -> None:
     plain = {"weights": weights, "imported by then": False, "there between steps": False}
     assert run(LATE, use) == {**plain, **USES[use]}
+
+
+def test_processes_exchange_the_same_gradients_without_it() -> None:
+    found = found_by(TWO_PASSES)
+    assert (found["late imports"], found["plain imports"]) == (False, True)
+    assert found["late"] == found["plain"]
+    assert found["mode"] == _StandIn.utils.get_optimize_ddp_mode()

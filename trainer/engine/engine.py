@@ -15,6 +15,7 @@ from trainer.engine.precision import Precision
 from trainer.methods.base import Method, StepOutput
 from utils.distributed.context import DistributedContext
 from utils.distributed.environment import LaunchEnvironment
+from utils.late_compiler import without_compiler
 
 
 class StepMeasures(NamedTuple):
@@ -80,7 +81,10 @@ class Engine:
         others = [name for name, value in tensors if id(value) not in own]
         DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(self.method, others)
         devices = [self.device] if self.device.type == "cuda" else None
-        self._synchronised = DistributedDataParallel(self.method, device_ids=devices, gradient_as_bucket_view=True)
+        with without_compiler():
+            self._synchronised = DistributedDataParallel(self.method, device_ids=devices, gradient_as_bucket_view=True)
+        # BatchNorm's statistics are each process's own until rank 0's are wanted; before each step they needn't travel
+        self._synchronised.broadcast_buffers = False
 
     def accumulate(self, batches: Mapping[str, Batch], step: Step, *, synchronised: bool = True) -> StepMeasures:
         """Add the gradients of the global batch's mean loss to the parameters'.
@@ -100,11 +104,12 @@ class Engine:
         means = [(output.logs, shard.num_counted) for shard, output in zip(shards, outputs, strict=True)]
         return StepMeasures(torch.stack(losses).sum(), means)
 
-    def add_gradients(self, part: Mapping[str, Batch], step: Step) -> StepOutput:
-        """Forward and backward pass of a micro-batch."""
+    def add_gradients(self, part: Mapping[str, Batch], step: Step, *, alone: bool = False) -> StepOutput:
+        """Forward and backward pass of a micro-batch; `alone`: without a word to other processes."""
         on_device = {name: batch.to(self.device) for name, batch in part.items()}
-        run = self.method if self._synchronised is None else self._synchronised
-        output = cast(StepOutput, run(on_device, step))
+        run = self.method if alone or self._synchronised is None else self._synchronised
+        with without_compiler():
+            output = cast(StepOutput, run(on_device, step))
         # DistributedDataParallel takes the mean over the processes, hence their number
         self.precision.backward(_weighed_loss(output, part, times=self.distributed.size))
         return output
