@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+import torch.distributed as dist
+from torch import Tensor, nn
 
 from base import Batch, BatchShard, Step
+from tests.ranks import in_processes
 from tests.trainer.small_runs import CPU, small_config, small_trainer
-from trainer.engine.memory_fit import fewest_that_fit, fit_memory
+from trainer.engine.memory_fit import fewest_that_fit, fit_memory, statistics_of_this_process
 from trainer.methods.base import StepOutput
 from trainer.trainer import Trainer
+from utils.distributed.context import DistributedContext
 
 GPU = torch.device("cuda", 0)
 
@@ -72,6 +75,35 @@ def test_any_other_error_is_no_lack_of_memory() -> None:
 
     with pytest.raises(RuntimeError, match="a bug"):
         fewest_that_fit(attempt, 8, everywhere=alone)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: out of memory\nCUDA kernel errors might be reported later"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+        RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    ],
+)
+def test_libraries_tell_a_lack_of_memory_in_words_of_their_own(error: RuntimeError) -> None:
+    def attempt(number: int) -> None:
+        if number < 4:
+            raise error
+
+    assert fewest_that_fit(attempt, 8, everywhere=alone) == 4
+
+
+def common_statistics(distributed: DistributedContext) -> list[int]:
+    """How many processes a BatchNorm asks: before, within and after a trial."""
+    layer = nn.SyncBatchNorm(3)
+    found = [dist.get_world_size(layer.process_group)]
+    with statistics_of_this_process(nn.Sequential(layer), distributed):
+        found.append(dist.get_world_size(layer.process_group))
+    return [*found, dist.get_world_size(layer.process_group)]
+
+
+def test_while_it_is_tried_no_batchnorm_waits_for_another_process() -> None:
+    assert in_processes(common_statistics, 3) == [[3, 1, 3]] * 3
 
 
 def test_what_fits_here_and_not_elsewhere_does_not_fit() -> None:
@@ -141,13 +173,14 @@ def pretend_memory(runner: Trainer, monkeypatch: pytest.MonkeyPatch, images: int
     add_gradients = engine.add_gradients
     tried: list[BatchShard] = []
 
-    def limited(part: Mapping[str, Batch], step: Step) -> StepOutput:
+    def limited(part: Mapping[str, Batch], step: Step, *, alone: bool) -> StepOutput:
+        assert alone, "a process that waits for one that has run out of memory waits for ever"
         batch = part["train"]
         assert len(batch.images) == len(batch.sample_ids) == len(batch.shard)
         tried.append(batch.shard)
         engine.device = CPU
         try:
-            output = add_gradients(part, step)  # the memory runs out late, and leaves its traces
+            output = add_gradients(part, step, alone=alone)  # the memory runs out late, and leaves its traces
             if len(batch.shard) > images:
                 raise torch.OutOfMemoryError("CUDA out of memory")
             return output

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from tests.ranks import in_processes
+from tests.scripts.command_line import ROOT
 from utils.distributed import environment
-from utils.distributed.context import Agreement, DistributedContext
+from utils.distributed.context import Agreement, DistributedContext, leaving
 from utils.distributed.device import choose_device
 from utils.distributed.environment import LaunchEnvironment, Silently, launch_environment, report_once, set_visible_gpus
 from utils.errors import UserError
@@ -60,6 +63,14 @@ def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch, g
     with pytest.raises(UserError) as caught:
         choose_device(4, DistributedContext(size=4, local_size=4))
     assert str(caught.value) == f"{told}, or set n_gpu=0 to train on the CPU"
+
+
+def test_convolutions_of_a_gpu_are_told_to_be_repeatable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+    assert choose_device(2, DistributedContext(rank=1, size=2, local_rank=1, local_size=2)) == torch.device("cuda", 1)
+    assert torch.backends.cudnn.deterministic
 
 
 def test_a_process_that_nobody_launched_is_alone() -> None:
@@ -180,3 +191,52 @@ def exchanges(distributed: DistributedContext) -> tuple[list[int], str, list[flo
 def test_plain_data_go_round() -> None:
     assert in_processes(exchanges, 3) == [([0, 10, 20], "of 0", [3.0, 6.0])] * 3
     assert exchanges(DistributedContext()) == ([0], "of 0", [1.0, 2.0])
+
+
+# -- the end ----------------------------------------------------------------------------------------------------------
+
+LEAVING = """
+import sys, time
+import torch.distributed as dist
+from utils.distributed.context import leaving
+from utils.errors import RunError, UserError, run_main
+dist.destroy_process_group = lambda: print("destroyed", flush=True) or time.sleep(0 if sys.argv[1] == "gloo" else 60)
+def main():
+    with leaving(sys.argv[1]):
+        {does}
+run_main(main)
+"""
+
+
+@pytest.mark.parametrize(
+    ("does", "code", "told"),
+    [
+        ("raise RunError('one GPU is out of memory')", 1, "error: one GPU is out of memory\n"),
+        ("raise UserError('wrong')", 2, "error: wrong\n"),
+        ("raise KeyboardInterrupt", 130, ""),
+        ("sys.exit(7)", 7, ""),
+        ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
+    ],
+)
+@pytest.mark.parametrize("backend", ["nccl", "gloo"])
+def test_after_an_error_a_process_on_a_gpu_waits_for_nobody(backend: str, does: str, code: int, told: str) -> None:
+    """NCCL's destruction hangs where another process never comes to it; here it takes longer than is waited."""
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVING.format(does=does), backend],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert done.returncode == code
+    assert done.stderr.endswith(told)
+    assert done.stdout == ("destroyed\n" if backend == "gloo" else "")
+
+
+def test_processes_that_are_done_part_in_an_orderly_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    ends: list[int] = []
+    monkeypatch.setattr(torch.distributed, "destroy_process_group", lambda: ends.append(1))
+    with leaving("nccl"):
+        assert not ends
+    assert ends == [1]

@@ -6,8 +6,10 @@ CPU (gloo), whatever the devices exchange gradients by.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
+import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -22,7 +24,7 @@ from torch import Tensor
 from torch.distributed.rendezvous import rendezvous
 
 from utils.distributed.environment import LaunchEnvironment, Silently
-from utils.errors import EarlyEnd, RunError
+from utils.errors import EXIT_INTERRUPTED, EarlyEnd, RunError
 
 _PATIENCE = timedelta(minutes=30)  # rank 0 may be downloading or reading a data set while the others wait
 _LOST = re.compile(r"[Cc]onnection (closed|reset|refused)( by \w+)?|[Bb]roken pipe|[Tt]imed out|NCCL \w+|gloo")
@@ -71,6 +73,12 @@ class DistributedContext(LaunchEnvironment):
     def receive(self, values: Tensor, source: int) -> None:
         """Fill a contiguous tensor on the CPU with what process `source` sends."""
         dist.recv(values, src=source, group=self.group)
+
+    def alone(self) -> dist.ProcessGroup:
+        """A group of this process alone; to be asked for by all of them at once."""
+        own, _ = dist.new_subgroups(1, backend="gloo")
+        assert own is not None
+        return own
 
     def copy_from_main(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite tensors on the device by those of rank 0."""
@@ -159,20 +167,51 @@ def process_group(described: LaunchEnvironment, device: torch.device) -> Iterato
     except (RuntimeError, ValueError, TimeoutError) as error:
         raise RunError(f"the other processes can't be reached through {address}: {_first_line(error)}") from None
     distributed = DistributedContext(**{**vars(described), "group": group})
+    with leaving(backend):
+        try:
+            yield distributed
+        except RuntimeError as error:
+            how = _LOST.search(str(error))
+            if how is None:
+                raise
+            if not distributed.is_main:
+                raise Silently(RunError.exit_code) from None
+            raise RunError(
+                f"another process of this run died ({how[0]}); see its own error message above; resume with -r and the "
+                "newest checkpoint"
+            ) from None
+
+
+@contextmanager
+def leaving(backend: str) -> Iterator[None]:
+    """Around what processes do together: they part in an orderly way at its end.
+
+    After an error this process may be alone with it. NCCL would wait, here or when Python ends, for what the others
+    never come to; so the process tells the error and ends at once. gloo waits for nobody.
+    """
     try:
-        yield distributed
-    except RuntimeError as error:
-        how = _LOST.search(str(error))
-        if how is None:
-            raise
-        if not distributed.is_main:
-            raise Silently(RunError.exit_code) from None
-        raise RunError(
-            f"another process of this run died ({how[0]}); see its own error message above; resume with -r and the "
-            "newest checkpoint"
-        ) from None
-    finally:
-        dist.destroy_process_group()
+        yield
+    except BaseException as error:
+        if backend == "nccl":
+            atexit.register(_end_at_once, _exit_code(error))
+        else:
+            dist.destroy_process_group()
+        raise
+    dist.destroy_process_group()
+
+
+def _exit_code(error: BaseException) -> int:
+    """With which a script ends after an error, see `utils.errors.run_main`."""
+    if isinstance(error, KeyboardInterrupt):
+        return EXIT_INTERRUPTED
+    code = error.code if isinstance(error, SystemExit) else getattr(error, "exit_code", EarlyEnd.exit_code)
+    return code if isinstance(code, int) else EarlyEnd.exit_code
+
+
+def _end_at_once(code: int) -> None:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _common_token(store: dist.Store, distributed: LaunchEnvironment) -> str:
