@@ -96,6 +96,7 @@ class Measured:
 
 def our_trainer(run: CifarRun, folder: Path, changes: Mapping[str, Any], device: torch.device) -> Trainer:
     """A trainer of the run's images and of its recipe with these changes."""
+    changes = {"trainer.checkpoint_minutes": 0, **changes}  # none within an epoch
     parser = ConfigParser(with_changes(run.trainer.metadata["config"], changes), source="a benchmark")
     typed = run_config(parser)
     folder.mkdir()
@@ -109,6 +110,7 @@ def our_way(trainer: Trainer) -> Callable[[], None]:
     epochs = count(1)
 
     def epoch() -> None:
+        torch.backends.cudnn.deterministic = True  # as `choose_device` sets it
         trainer.state.step = 0
         trainer.train_steps(next(epochs))
 
@@ -122,6 +124,7 @@ def plain_way(run: CifarRun, device: torch.device) -> Callable[[], None]:
     network.train()
 
     def epoch() -> None:
+        torch.backends.cudnn.deterministic = False  # as it is by default
         for images, targets in run.train.batches(shuffle=True):
             on_device = images.to(device), targets.to(device)
             plain_step(network, optimizer, *on_device, taus=TAUS, log_prior=log_prior)

@@ -292,7 +292,7 @@ class ImageDataLoader(BaseDataLoader):
             num_workers=workers,
             prefetch_factor=_PREFETCHED if workers else None,
             persistent_workers=workers > 0,
-            pin_memory=workers > 0 and torch.cuda.is_available(),  # by a thread
+            pin_memory=workers > 0 and self.device.type == "cuda",  # by a thread
             timeout=self.worker_timeout if workers else 0,
             multiprocessing_context=loader_processes() if workers else None,
             worker_init_fn=leave_signals_to_the_parent,

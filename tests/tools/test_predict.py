@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 
 from tests.data_loader.image_trees import truncate
@@ -80,6 +81,21 @@ def test_an_estimated_prior_is_that_of_the_images(moved: Path):
     assert len(network.class_counts) == 3
     with pytest.raises(UserError, match="has no averaged weights; there are raw"):
         TrainedNetwork.load(moved / "run" / "model.pth", weights="averaged")
+
+
+def test_a_run_of_a_gpu_is_opened_on_a_cpu_uncompiled_and_in_a_precision_that_is_not_slow_there(
+    moved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shutil.copytree(moved / "run", tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    config["trainer"] |= {"precision": "fp16", "compile": "max-autotune"}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True})
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda *_, **__: pytest.fail("it is compiled"))
+    files = [str(path) for path in sorted((moved / "new").iterdir())]
+    checkpoint = next((tmp_path / "run").glob("*.pth")).name
+    as_trained, elsewhere = (TrainedNetwork.load(folder / "run" / checkpoint) for folder in (moved, tmp_path))
+    assert np.array_equal(as_trained.expert_logits(files).logits, elsewhere.expert_logits(files).logits)
 
 
 def test_no_more_processes_read_than_there_are_cores_and_batches(moved: Path, monkeypatch: pytest.MonkeyPatch):

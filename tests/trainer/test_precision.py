@@ -16,7 +16,7 @@ from model.losses.bs_expert import BSExpertLoss
 from model.losses.cross_entropy import CrossEntropyLoss
 from tests.trainer.small_runs import CPU, TINY, run, small_config, small_trainer
 from trainer.config.run_config import find_problems
-from trainer.engine.precision import Precision, fastest_safe, slow_precision
+from trainer.engine.precision import Precision, faster_precision, fastest_safe, slow_precision
 from trainer.trainer import Trainer
 
 DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -208,7 +208,9 @@ def test_a_precision_that_a_processor_has_no_units_for_gets_advice(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert slow_precision(name, CPU) == advice
+    assert faster_precision(name, CPU) == (name if advice is None else advice.removesuffix(" there").split()[-1])
     assert slow_precision(name, torch.device("cuda")) is None
+    assert faster_precision(name, torch.device("cuda")) == name
 
 
 # -- whole runs -------------------------------------------------------------------------------------------------------

@@ -36,10 +36,15 @@ MISTAKES: dict[str, tuple[dict[str, Any], str, str]] = {
         "trainer.compile",
         "does not go with trainer.accumulate_steps auto",
     ),
+    "a compiled network in threads": (
+        {"trainer__compile": True, "trainer__parallel": "dp"},
+        "trainer.compile",
+        "true does not go with trainer.parallel dp: set ddp",
+    ),
     "graphs in threads": (
         {"trainer__compile": "reduce-overhead", "trainer__parallel": "dp"},
         "trainer.compile",
-        "does not go with trainer.parallel dp",
+        "reduce-overhead does not go with trainer.parallel dp: set ddp",
     ),
     "a fused update in half precision": (
         {"optimizer__args__fused": True, "trainer__precision": "fp16"},

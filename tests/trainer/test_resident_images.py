@@ -59,6 +59,17 @@ def test_a_step_copies_no_image(tmp_path: Path, gpu: ImaginedGPU) -> None:
     assert watcher.copies == before + 4, "and labels, crops, partners"
 
 
+@pytest.mark.usefixtures("gpu")
+def test_batches_of_workers_are_pinned_for_a_gpu_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process on the CPU of a machine with GPUs must not touch them: they may be full, or somebody else's."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for device, pinned in ((CPU, False), (GPU, True)):
+        loader = digits(randaugm=True, num_workers=1)
+        loader.prepare_views(("train",), device)
+        assert loader._torch_loader.num_workers == 1
+        assert loader._torch_loader.pin_memory is pinned
+
+
 def test_other_splits_lie_there_as_well(gpu: ImaginedGPU) -> None:
     loader = digits(validation_split=0.1)
     loader.prepare_views(("train",), GPU)

@@ -203,19 +203,18 @@ def _loaders_are_those_that_the_method_takes(config: RunConfig) -> list[Problem]
     return [Problem(joined("loaders", name), f"is missing: {takes}") for name in missing]
 
 
-def _graphs_take_whole_batches(config: RunConfig) -> list[Problem]:
-    """CUDA graphs reuse the memory of gradients from one pass to the next."""
-    options = config.trainer
-    if not options.replays_graphs:
-        return []
-    others = {"accumulate_steps": options.accumulate_steps not in (None, 1), "parallel": options.parallel == "dp"}
-    return [
-        Problem(
-            "trainer.compile", f"{options.compile} does not go with trainer.{name} {getattr(options, name)}: set true"
-        )
-        for name, excluded in others.items()
-        if excluded
-    ]
+def _what_does_not_go_with_compiling(config: RunConfig) -> list[Problem]:
+    """DataParallel's copies of a compiled network would run the original, on its GPU.
+
+    CUDA graphs reuse the memory of gradients from one pass to the next.
+    """
+    options, parts = config.trainer, config.trainer.accumulate_steps
+    found = []
+    if options.compile and options.parallel == "dp":
+        found.append(f"{str(options.compile).lower()} does not go with trainer.parallel dp: set ddp")
+    if options.replays_graphs and parts not in (None, 1):
+        found.append(f"{options.compile} does not go with trainer.accumulate_steps {parts}: set true")
+    return [Problem("trainer.compile", message) for message in found]
 
 
 def _momentum_begins_with_a_gradient(config: RunConfig) -> list[Problem]:
@@ -242,7 +241,7 @@ RULES: tuple[tuple[set[str], Callable[[RunConfig], list[Problem] | Iterator[Prob
     ({"method"}, _networks_have_names_of_their_own),
     ({"method", "initialise"}, _method_has_a_network_to_start_from),
     ({"optimizer", "trainer"}, _momentum_begins_with_a_gradient),
-    ({"trainer"}, _graphs_take_whole_batches),
+    ({"trainer"}, _what_does_not_go_with_compiling),
     ({"loaders", "method"}, _loaders_are_those_that_the_method_takes),
 )
 """The sections that a rule reads, and the rule."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from base import RunFolder, RunState, Stateful, Step
 from utils.config.parser import CONFIG_NAME
+from utils.device_copies import copies_of, copy_all
 from utils.distributed.context import DistributedContext
 from utils.errors import RunError
 from utils.files.checkpoint_names import checkpoint_name
@@ -78,7 +79,7 @@ class LossGuard:
     def before_step(self) -> None:
         """Remember what a skipped step would have to put back."""
         if self.action == "skip":
-            self._buffers = [buffer.clone() for buffer in self.network.buffers()]
+            self._buffers = copies_of(self.network.buffers())
 
     def is_finite_step(self, loss: Tensor, step: Step, rate: float, sample_ids: np.ndarray) -> bool:
         """Whether the weights may be updated.
@@ -158,9 +159,7 @@ class LossGuard:
         self.state.skipped_steps += 1
         if self.state.skipped_steps > self.max_skipped:
             raise RunError(self._report(f"the loss is {float(entry.loss)}", entry))
-        with torch.no_grad():
-            for buffer, kept in zip(self.network.buffers(), self._buffers, strict=True):
-                buffer.copy_(kept)
+        copy_all(self.network.buffers(), self._buffers)
         return False
 
     def _report(self, what: str, at: _Entry) -> str:

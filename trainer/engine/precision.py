@@ -35,15 +35,22 @@ def fastest_safe(device: torch.device) -> ConcretePrecision:
     return "bf16" if fast else "tf32"
 
 
-def slow_precision(name: PrecisionName, device: torch.device) -> str | None:
-    """What to use instead, where a precision is slower than it need be on a device; None where it is not."""
+def faster_precision(name: PrecisionName, device: torch.device) -> PrecisionName:
+    """What to use where a precision is slower than it need be on a device; the same where it is not."""
     if device.type != "cpu" or name not in _AUTOCAST:
-        return None
+        return name
     capabilities = torch.cpu.get_capabilities()
-    has_units = any(capabilities.get(unit, False) for unit in _BF16_UNITS)
+    return "bf16" if any(capabilities.get(unit, False) for unit in _BF16_UNITS) else "fp32"
+
+
+def slow_precision(name: PrecisionName, device: torch.device) -> str | None:
+    """What to tell of a precision that is slower than it need be on a device; None where it is not."""
+    faster = faster_precision(name, device)
+    if faster == name:
+        return None
     if name == "fp16":
-        return f"fp16 is very slow on a CPU; use {'bf16' if has_units else 'fp32'} there"
-    return None if has_units else "bf16 is slow on this processor, which has no units for it; use fp32"
+        return f"fp16 is very slow on a CPU; use {faster} there"
+    return f"bf16 is slow on this processor, which has no units for it; use {faster}"
 
 
 class Precision:

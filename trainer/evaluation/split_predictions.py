@@ -69,7 +69,7 @@ class SplitPredictions:
         searches = self.distributed.is_main and split.split == "test" and view == "test"
         with self.distributed.main_first():
             trained_on = self.trained.search(split) if searches else None
-        split.prepare_views((view,))
+        split.prepare_views((view,), self.device)
         computed = run_networks(
             self.config,
             self.read.content,

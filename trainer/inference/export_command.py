@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from base.base_data_loader import CPU
 from data_loader.given_images import GivenImagesLoader
 from model.calibration import softmax
 from model.deployed import DeployedModel
@@ -91,7 +92,7 @@ def export(parser: ConfigParser, arguments: argparse.Namespace) -> None:
     """
     kind = FORMATS[arguments.format]
     kind.check_packages()
-    network = TrainedNetwork.open(parser, weights=arguments.weights, plain=True)
+    network = TrainedNetwork.open(parser, weights=arguments.weights, device=CPU, plain=True)
     correction, images = _correction(network, arguments), network.images([])
     checked = check_images(network, parser, arguments.check_on, count=_CHECKED)
     out = arguments.out or network.checkpoint.with_suffix(kind.suffix)

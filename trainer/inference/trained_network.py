@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ from model.priors import mean_home
 from trainer.build import bare_network, build_model
 from trainer.config.components import method_classes
 from trainer.config.run_config import run_config
+from trainer.engine.precision import faster_precision
 from trainer.evaluation.aggregations.mean import mean_of_experts
 from trainer.evaluation.calibrations import (
     CALIBRATION_FILE,
@@ -41,6 +42,8 @@ from trainer.loaders import loader_of_checkpoint
 from trainer.weights import load_weights
 from utils.config.json_files import read_configuration
 from utils.config.parser import CONFIG_NAME, ConfigParser
+from utils.distributed.device import choose_device
+from utils.distributed.environment import LaunchEnvironment
 from utils.errors import UserError
 from utils.files.checkpoint import read_checkpoint
 
@@ -99,10 +102,12 @@ class TrainedNetwork:
     ) -> TrainedNetwork:
         """By the configuration that names the checkpoint; further arguments and errors as of `load`.
 
+        On a CPU it is uncompiled, and in a precision that is not slow there.
+
         Args:
             parser: the configuration.
             weights: which of the checkpoint's.
-            device: None: the CPU.
+            device: None: a GPU where the run asks for one and there is one, else the CPU.
             plain: in float32 and uncompiled, however the run was trained.
         """
         checkpoint = parser.resume
@@ -114,7 +119,10 @@ class TrainedNetwork:
         if weights not in states:
             raise UserError(f"{checkpoint}: has no {weights} weights; there are {', '.join(states)}")
         loader, counts = loader_of_checkpoint(config, parser, read.content)
-        place = device or torch.device("cpu")
+        place = device or choose_device(config.n_gpu, LaunchEnvironment())
+        if place.type == "cpu":
+            precision = faster_precision(config.trainer.precision, place)
+            config = replace(config, trainer=replace(config.trainer, precision=precision, compile=False))
         network = bare_network(config).to(place) if plain else build_model(config, place)
         load_weights(network, states[weights], checkpoint)
         homes = None if counts is None else home_priors(config, loader)
@@ -148,7 +156,9 @@ class TrainedNetwork:
         Raises:
             UserError: not one image can be read.
         """
-        found = predict(self.network, self.images(files), self.device)
+        loader = self.images(files)
+        loader.prepare_views(loader.views, self.device)
+        found = predict(self.network, loader, self.device)
         assert found is not None, "there is one process"
         return found
 

@@ -193,9 +193,10 @@ def reestimate_statistics(
     momenta = [layer.momentum for layer in layers]
     for layer in layers:
         layer.reset_running_stats()
-        layer.momentum = None  # torch's word for a plain mean over the batches
         layer.train()
-    for batch in images:
+    for number, batch in enumerate(images, start=1):
+        for layer in layers:
+            layer.momentum = 1 / number  # a plain mean; PyTorch's own would ask the device for the number
         network(batch)
     for layer, momentum in zip(layers, momenta, strict=True):
         layer.momentum = momentum

@@ -13,6 +13,7 @@ from trainer.engine.engine import StepMeasures
 from trainer.engine.precision import Precision
 from trainer.engine.update_rules.base import ComputeGradients, UpdateRule
 from utils.config.ranges import PositiveFloat
+from utils.device_copies import copies_of, copy_all
 
 __all__ = ["SAM"]
 
@@ -48,35 +49,33 @@ class SAM(UpdateRule):
         self, compute_gradients: ComputeGradients, is_finite: Callable[[StepMeasures], bool]
     ) -> StepMeasures | None:
         """See `UpdateRule`; what is recorded are the losses at the weights themselves."""
-        statistics = [buffer.clone() for buffer in self.network.buffers()]
+        statistics = copies_of(self.network.buffers())
         measures = compute_gradients(synchronised=not self.local)
-        weights = self._climb()
-        for buffer, before in zip(self.network.buffers(), statistics, strict=True):
-            buffer.copy_(before)
+        weights, before = self._climb()
+        copy_all(self.network.buffers(), statistics)
         climbed = compute_gradients()
-        with torch.no_grad():
-            for weight, before in weights:
-                weight.copy_(before)  # not minus the step: rounding would move the weights
+        copy_all(weights, before)  # not minus the step: rounding would move the weights
         if not is_finite(climbed):
             return None
         self.precision.update(self.optimizer)
         return measures
 
     @torch.no_grad()
-    def _climb(self) -> list[tuple[Tensor, Tensor]]:
-        """Move the weights by ρ·g/‖g‖; returns each one that has a gradient, and a copy of what it was.
+    def _climb(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Move the weights by ρ·g/‖g‖; returns those that have a gradient, and copies of what they were.
 
         Where the gradient is zero or overflows (under fp16's loss scale) they stay, and the second pass decides.
         """
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-        moved = [(weight, weight.clone()) for weight in weights if weight.grad is not None]
-        lengths = [torch.linalg.vector_norm(weight.grad) for weight, _ in moved if weight.grad is not None]
+        moved = [weight for weight in weights if weight.grad is not None]
+        before = copies_of(moved)
+        lengths = [torch.linalg.vector_norm(weight.grad) for weight in moved if weight.grad is not None]
         if not lengths:
-            return []
+            return moved, before
         length = torch.linalg.vector_norm(torch.stack(lengths))
         factor = torch.where(length.isfinite() & (length > 0), self.rho / length, torch.zeros_like(length))
-        for weight, _ in moved:
+        for weight in moved:
             if weight.grad is not None:
                 # an infinite gradient times a factor of zero is nan: it must not reach the weights
                 weight.add_(torch.where(factor > 0, weight.grad * factor, torch.zeros_like(weight)))
-        return moved
+        return moved, before
