@@ -1,7 +1,8 @@
 """PyTorch's compiler, imported where something is compiled and not before.
 
 PyTorch's optimisers and DistributedDataParallel import it (`torch._dynamo`) to say that their methods aren't to be
-compiled: a third of the time that a short training takes to its first step.
+compiled, and torchvision for an operation on boxes: more than a second, a third of the time that a short training takes
+to its first step.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any, TypeVar
 
 import torch
@@ -49,10 +50,33 @@ def without_compiler() -> Iterator[None]:
 
 
 class _StandIn(ModuleType):
-    """What the compiler's functions do for optimisers and DistributedDataParallel where nothing is compiled."""
+    """A module that gives way to the real one as soon as it is asked for more than it has."""
 
-    utils = SimpleNamespace(get_optimize_ddp_mode=lambda: "ddp_optimizer")
-    """How compiled networks are cut for DistributedDataParallel: PyTorch's default."""
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):  # what Python's tools look for in all modules
+            raise AttributeError(attribute)
+        _withdraw()
+        return getattr(importlib.import_module(self.__name__), attribute)
+
+
+class _Utilities(_StandIn):
+    """What the compiler's utilities say where nothing is compiled."""
+
+    @staticmethod
+    def get_optimize_ddp_mode() -> str:
+        """How compiled networks are cut for DistributedDataParallel: PyTorch's default."""
+        return "ddp_optimizer"
+
+    @staticmethod
+    def is_compile_supported(device_type: str) -> bool:
+        """Asked by torchvision's `roi_align` when it is called."""
+        _withdraw()
+        supported: bool = importlib.import_module(f"{_NAME}.utils").is_compile_supported(device_type)
+        return supported
+
+
+class _Compiler(_StandIn):
+    """What the compiler's functions do for optimisers and DistributedDataParallel where nothing is compiled."""
 
     @staticmethod
     def disable(function: _Function, *_: Any, **__: Any) -> _Function:
@@ -63,20 +87,18 @@ class _StandIn(ModuleType):
     def graph_break() -> None:
         """The end of what is compiled as one."""
 
-    def __getattr__(self, attribute: str) -> Any:
-        if attribute.startswith("__"):  # what Python's tools look for in all modules
-            raise AttributeError(attribute)
-        _withdraw()
-        return getattr(importlib.import_module(_NAME), attribute)
+    utils = _Utilities(f"{_NAME}.utils")
 
 
-_STAND_IN = _StandIn(_NAME)
+_STAND_INS: dict[str, ModuleType] = {_NAME: _Compiler(_NAME), _Compiler.utils.__name__: _Compiler.utils}
 
 
 def _stand_in(*_: object) -> None:
-    sys.modules.setdefault(_NAME, _STAND_IN)
+    if _NAME not in sys.modules:
+        sys.modules.update(_STAND_INS)
 
 
 def _withdraw(*_: object) -> None:
-    if sys.modules.get(_NAME) is _STAND_IN:
-        del sys.modules[_NAME]
+    for name, module in _STAND_INS.items():
+        if sys.modules.get(name) is module:
+            del sys.modules[name]

@@ -21,7 +21,8 @@ def import_everything() -> None:
         __import__(name)
     for name in ("data_loader.check", "data_loader.lists.__main__", "sklearn.datasets", "matplotlib.pyplot", "train"):
         __import__(name)
-    __import__("torch.utils.tensorboard")
+    for name in ("torch.utils.tensorboard", "torchvision", "torch._dynamo"):
+        __import__(name)
 
 
 def run(command: str, flags: list[str]) -> None:

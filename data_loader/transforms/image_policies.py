@@ -14,12 +14,14 @@ from PIL import Image
 from torch import Tensor
 
 from data_loader.transforms.batch_transforms import BatchTransform
+from utils.late_compiler import without_compiler
 from utils.random_streams import Stream, sample_seeds
 
 
 def import_torchvision() -> None:
     """Have torchvision's operations imported, which takes seconds: by who needs them, before workers are forked."""
-    import_module("torchvision.transforms")
+    with without_compiler():
+        import_module("torchvision.transforms")
 
 
 class ImagePolicy(BatchTransform):

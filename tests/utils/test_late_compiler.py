@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from tests.scripts.command_line import ROOT
-from utils.late_compiler import _StandIn
+from utils.late_compiler import _Utilities
 
 PROGRAM = """
 import json, sys
@@ -72,6 +72,19 @@ found["mode"] = torch._dynamo.utils.get_optimize_ddp_mode()
 dist.destroy_process_group()
 print(json.dumps(found))
 """
+BOXES = """
+import json, sys
+import torch
+from utils.late_compiler import without_compiler
+with without_compiler():
+    import torchvision
+found = {"imported": "torch._dynamo.eval_frame" in sys.modules}
+from torchvision.ops import roi_align
+found["mean"] = roi_align(torch.ones(1, 1, 8, 8), [torch.tensor([[1.0, 1.0, 5.0, 5.0]])], 2).tolist()
+found["asked"] = roi_align.__globals__["is_compile_supported"]("cpu")
+found["real"] = torch._dynamo.utils.is_compile_supported("cpu")
+print(json.dumps(found))
+"""
 USES = {COMPILING: {"compiled": [[2.0], [2.0]]}, SETTING: {"set": [77, True]}}
 
 
@@ -112,4 +125,11 @@ def test_processes_exchange_the_same_gradients_without_it() -> None:
     found = found_by(TWO_PASSES)
     assert (found["late imports"], found["plain imports"]) == (False, True)
     assert found["late"] == found["plain"]
-    assert found["mode"] == _StandIn.utils.get_optimize_ddp_mode()
+    assert found["mode"] == _Utilities.get_optimize_ddp_mode()
+
+
+def test_torchvision_is_imported_without_it_and_works() -> None:
+    found = found_by(BOXES)
+    assert not found["imported"]
+    assert found["mean"] == [[[[1.0, 1.0], [1.0, 1.0]]]]
+    assert found["asked"] == found["real"]
