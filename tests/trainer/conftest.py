@@ -5,17 +5,15 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-import model.model as networks
 from tests.scripts.command_line import Ended, Shell
 from tests.trainer import stub_runs
 from tests.trainer.several_runs import Several
-from tests.trainer.small_runs import small_config
+from tests.trainer.small_runs import make_shallow, small_config
 from tests.trainer.train_commands import Train
 from trainer.many_runs import loop, planned_run
 
@@ -31,14 +29,14 @@ def _convolutions_as_they_were() -> Iterator[None]:
 @pytest.fixture
 def _shallow(monkeypatch: pytest.MonkeyPatch) -> None:
     """One block of eight channels a stage."""
-    _make_shallow(monkeypatch)
+    make_shallow(monkeypatch)
 
 
 @pytest.fixture(scope="module")
 def _shallow_throughout() -> Iterator[None]:
     """The same for a whole file, whose fixtures train."""
     with pytest.MonkeyPatch.context() as patch:
-        _make_shallow(patch)
+        make_shallow(patch)
         yield
 
 
@@ -78,8 +76,3 @@ def train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: Shell) -> Trai
         return shell("train.py", *(["-c", config] if config else []), *flags)
 
     return start
-
-
-def _make_shallow(patch: pytest.MonkeyPatch) -> None:
-    architecture = replace(networks.CIFAR, blocks=(1, 1, 1), widths=(8, 8, 8))
-    patch.setattr(networks.ResNet32Model, "architecture", architecture)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
+import model.model as networks
 from base import RunFolder
 from trainer.build import build_trainer
 from trainer.config.run_config import run_config
@@ -55,6 +58,21 @@ TINY: dict[str, Any] = {
     "data_loader__args__batch_size": 8,
 }
 """Changes for fp16, whose convolutions have no fast gradient on CPUs: 20 images, batches of 8, 8 and 4."""
+
+
+_SHALLOW = replace(networks.CIFAR, blocks=(1, 1, 1), widths=(8, 8, 8))
+
+
+def make_shallow(patch: pytest.MonkeyPatch | None = None) -> None:
+    """From now on a ResNet-32 has one block of eight channels a stage: for what has nothing to do with its depth.
+
+    Args:
+        patch: takes it back; None: nobody does, in a process of its own.
+    """
+    if patch is None:
+        networks.ResNet32Model.architecture = _SHALLOW
+    else:
+        patch.setattr(networks.ResNet32Model, "architecture", _SHALLOW)
 
 
 def small_config(**changes: Any) -> dict[str, Any]:

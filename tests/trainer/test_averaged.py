@@ -20,6 +20,8 @@ from trainer.methods.averaged import EMA, SWA, reestimate_statistics
 from trainer.methods.base import Method
 from utils.distributed.context import DistributedContext
 
+pytestmark = pytest.mark.usefixtures("_shallow")
+
 ALONE = DistributedContext()
 EMA_CONFIG = {"type": "EMA", "args": {"decay": 0.9}}
 

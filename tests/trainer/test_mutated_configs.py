@@ -16,6 +16,8 @@ from trainer.config.run_config import find_problems
 from utils.config.json_files import read_json
 from utils.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("_shallow")
+
 MUTANTS = 150
 BLOCKS = 5
 

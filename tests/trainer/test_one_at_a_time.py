@@ -14,6 +14,8 @@ from trainer.one_at_a_time import lock_of
 from utils.config.parser import ConfigParser
 from utils.files.locks import take_lock
 
+pytestmark = pytest.mark.usefixtures("_shallow")
+
 
 def held_by_another() -> BaseFileLock:
     """The lock of the run that `train` trains, as if a process of its own had it."""

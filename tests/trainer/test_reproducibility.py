@@ -9,6 +9,8 @@ import torch
 
 from tests.trainer.small_runs import run, same_weights, small_config
 
+pytestmark = pytest.mark.usefixtures("_shallow")
+
 DROPOUT = {"arch__args__dropout": 0.5}
 
 

@@ -16,7 +16,7 @@ from base import Batch, Step
 from model.experts import ExpertModel
 from tests.ranks import in_processes
 from tests.trainer.normfree import without_batchnorm
-from tests.trainer.small_runs import run, same_weights, small_config, small_trainer
+from tests.trainer.small_runs import make_shallow, run, same_weights, small_config, small_trainer
 from tests.trainer.stopped_runs import assert_same_runs, run_with_stops
 from tests.trainer.toy_methods import register
 from trainer.config.run_config import RunConfig, run_config
@@ -60,6 +60,7 @@ def gradients(
 ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
     """The gradients of each step of an epoch; what of the method is not the network's, before and after."""
     with pytest.MonkeyPatch.context() as monkeypatch:
+        make_shallow(monkeypatch)
         register(monkeypatch)
         monkeypatch.setattr(trainer.build, "built_model", trainer.build.build_model, raising=False)
         monkeypatch.setattr(trainer.build, "build_model", exact)
@@ -107,6 +108,7 @@ def test_processes_have_the_gradients_of_one(tmp_path: Path, size: int, changes:
 def freeze_in_epoch_2(distributed: DistributedContext, folder: Path) -> list[dict[str, Tensor]]:
     """The network's weights after each epoch."""
     with pytest.MonkeyPatch.context() as monkeypatch:
+        make_shallow(monkeypatch)
         register(monkeypatch)
         config = small_config(**SMALL, method={"type": "FreezesTrunk"}, trainer__epochs=3)
         runner = small_trainer(folder, config, distributed=distributed)
@@ -134,6 +136,7 @@ def test_a_method_may_freeze_weights_between_epochs(tmp_path: Path) -> None:
 
 def predicted_prior(distributed: DistributedContext, folder: Path, config: Mapping[str, Any]) -> Tensor:
     with pytest.MonkeyPatch.context() as monkeypatch:
+        make_shallow(monkeypatch)
         register(monkeypatch)
         monkeypatch.setattr(trainer.build, "built_model", trainer.build.build_model, raising=False)
         monkeypatch.setattr(trainer.build, "build_model", exact)

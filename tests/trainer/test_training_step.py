@@ -18,6 +18,8 @@ from tests.trainer.small_runs import run, small_config, small_trainer
 from trainer.trainer import Trainer
 from utils.reporting.meters import RunningMeans
 
+pytestmark = pytest.mark.usefixtures("_shallow")
+
 ONE_STEP = {"trainer__epochs": 1, "data_loader__args__batch_size": 500}
 COUNTS = [int(20 * 0.1 ** (i / 9)) for i in range(10)]  # 20 images of class 0 down to 2 of class 9
 MEAN, STD = 0.306, 0.318
