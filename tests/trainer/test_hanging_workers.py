@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -29,17 +30,24 @@ def test_a_run_that_waits_for_a_hanging_worker_obeys_a_signal(tmp_path: Path, sp
 
     def hanging(sample_ids: np.ndarray) -> torch.Tensor:
         if 40 in sample_ids[:, 1]:  # an image of a later batch
-            if os.getpid() == parent:
+            if os.getpid() == parent:  # the validation split is read here, the training split by a worker
                 threading.Timer(0.2, os.kill, (parent, signal.SIGTERM)).start()
+            else:
+                (tmp_path / "hangs").touch()
             threading.Event().wait(60)
         return read(sample_ids)
 
+    def stop_once_it_hangs() -> None:
+        while not (tmp_path / "hangs").exists():
+            time.sleep(0.05)
+        time.sleep(1.0)  # the batches before it are trained on, and it is waited for
+        os.kill(parent, signal.SIGTERM)
+
     images.read = hanging  # type: ignore[method-assign]
-    stopper = threading.Timer(3.0, os.kill, (parent, signal.SIGTERM))
-    if split == "train":  # a worker reads; the validation split is read here
+    stopper = threading.Thread(target=stop_once_it_hangs, daemon=True)
+    if split == "train":
         stopper.start()
     with pytest.raises(RunStopped, match="stopped by SIGTERM; continue with"):
         trainer.train()
-    stopper.cancel()
     (checkpoint,) = (tmp_path / "run").glob("checkpoint-*.pth")
     assert differences(run(tmp_path / "run", config, resume=checkpoint), undisturbed) == []

@@ -121,6 +121,29 @@ def test_processes_without_images_of_their_own_take_part_all_the_same(tmp_path: 
         assert theirs == pytest.approx(log, rel=1e-6)  # metrics are computed in float32
 
 
+def train_after_a_trial(
+    distributed: DistributedContext, folder: Path, config: Mapping[str, Any]
+) -> list[dict[str, Tensor]]:
+    """One process tries a forward and a backward pass by itself, as when it looks for what fits into its memory."""
+    make_shallow()
+    build_exact_networks()
+    runner = small_trainer(folder, config, distributed=distributed)
+    if distributed.rank == 1:
+        batch = next(runner.loaders["train"].epoch(1, rank=1, size=distributed.size))
+        runner.engine.add_gradients({"train": batch}, Step(1, 0), alone=True)
+        runner.optimizer.zero_grad(set_to_none=True)
+    steps = watched(runner)
+    runner.train()
+    return [step.gradients for step in steps]
+
+
+def test_what_a_process_tries_alone_leaves_the_others_as_they_were(tmp_path: Path) -> None:
+    config = small_config(**SMALL)
+    (plain, _), _ = in_processes(train_and_watch, 2, tmp_path / "plain", config)
+    for gradients in in_processes(train_after_a_trial, 2, tmp_path / "tried", config):
+        torch.testing.assert_close(gradients, [step.gradients for step in plain], rtol=0, atol=0)
+
+
 # -- evaluation -------------------------------------------------------------------------------------------------------
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import subprocess
-import sys
+from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 
+from tests.forked_programs import run_forked
 from tests.ranks import in_processes
-from tests.scripts.command_line import ROOT
 from utils.distributed import environment
 from utils.distributed.context import Agreement, DistributedContext, leaving
 from utils.distributed.device import choose_device
@@ -200,38 +199,29 @@ import sys, time
 import torch.distributed as dist
 from utils.distributed.context import leaving
 from utils.errors import RunError, UserError, run_main
-dist.destroy_process_group = lambda: print("destroyed", flush=True) or time.sleep(0 if sys.argv[1] == "gloo" else 60)
+dist.destroy_process_group = lambda: print("destroyed", flush=True) or time.sleep(0 if {backend!r} == "gloo" else 60)
 def main():
-    with leaving(sys.argv[1]):
+    with leaving({backend!r}):
         {does}
 run_main(main)
 """
+ENDS = [
+    ("raise RunError('one GPU is out of memory')", 1, "error: one GPU is out of memory\n"),
+    ("raise UserError('wrong')", 2, "error: wrong\n"),
+    ("raise KeyboardInterrupt", 130, ""),
+    ("sys.exit(7)", 7, ""),
+    ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
+]
 
 
-@pytest.mark.parametrize(
-    ("does", "code", "told"),
-    [
-        ("raise RunError('one GPU is out of memory')", 1, "error: one GPU is out of memory\n"),
-        ("raise UserError('wrong')", 2, "error: wrong\n"),
-        ("raise KeyboardInterrupt", 130, ""),
-        ("sys.exit(7)", 7, ""),
-        ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
-    ],
-)
-@pytest.mark.parametrize("backend", ["nccl", "gloo"])
-def test_after_an_error_a_process_on_a_gpu_waits_for_nobody(backend: str, does: str, code: int, told: str) -> None:
-    """NCCL's destruction hangs where another process never comes to it; here it takes longer than is waited."""
-    done = subprocess.run(
-        [sys.executable, "-c", LEAVING.format(does=does), backend],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=40,
-        check=False,
-    )
-    assert done.returncode == code
-    assert done.stderr.endswith(told)
-    assert done.stdout == ("destroyed\n" if backend == "gloo" else "")
+def test_after_an_error_a_process_on_a_gpu_waits_for_nobody() -> None:
+    """NCCL's destruction hangs where another process never comes to it; here it takes a minute, and isn't called."""
+    cases = list(product(("nccl", "gloo"), ENDS))
+    ended = run_forked([LEAVING.format(backend=backend, does=does) for backend, (does, _, _) in cases])
+    for (backend, (does, code, told)), end in zip(cases, ended, strict=True):
+        assert end.code == code, does
+        assert end.err.endswith(told), does
+        assert end.out == ("destroyed\n" if backend == "gloo" else ""), does
 
 
 def test_processes_that_are_done_part_in_an_orderly_way(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
-from tests.scripts.command_line import ROOT
+from tests.forked_programs import run_forked
 from utils.late_compiler import _Utilities
 
 PROGRAM = """
@@ -85,51 +82,46 @@ found["asked"] = roi_align.__globals__["is_compile_supported"]("cpu")
 found["real"] = torch._dynamo.utils.is_compile_supported("cpu")
 print(json.dumps(found))
 """
-USES = {COMPILING: {"compiled": [[2.0], [2.0]]}, SETTING: {"set": [77, True]}}
+USES = {"compiling": {"compiled": [[2.0], [2.0]]}, "setting": {"set": [77, True]}}
 
 
-def run(before: str, after: str) -> dict[str, object]:
-    return found_by(PROGRAM.format(before=before, after=after))
-
-
-def found_by(program: str) -> dict[str, object]:
-    """What a program prints, as JSON."""
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+PROGRAMS = {
+    "imported first": PROGRAM.format(before=f"import torch._dynamo; {LATE}", after=""),
+    "compiling": PROGRAM.format(before=LATE, after=COMPILING),
+    "setting": PROGRAM.format(before=LATE, after=SETTING),
+    "two passes": TWO_PASSES,
+    "boxes": BOXES,
+}
 
 
 @pytest.fixture(scope="module")
-def weights() -> object:
-    """As PyTorch has them, with the compiler imported first, which stays."""
-    found = run(f"import torch._dynamo; {LATE}", "")
-    assert found["imported by then"]
-    assert found["there between steps"]
-    return found["weights"]
+def found() -> dict[str, dict[str, object]]:
+    """What each program prints, as JSON."""
+    ended = dict(zip(PROGRAMS, run_forked(list(PROGRAMS.values())), strict=True))
+    assert [end.err for end in ended.values() if end.code] == []
+    return {name: json.loads(end.out) for name, end in ended.items()}
 
 
-@pytest.mark.parametrize("use", USES, ids=["compiling", "setting"])
-def test_optimisers_take_the_same_steps_without_it_and_it_comes_when_asked_for(use: str, weights: object) -> None:
-    plain = {"weights": weights, "imported by then": False, "there between steps": False}
-    assert run(LATE, use) == {**plain, **USES[use]}
+@pytest.mark.parametrize("use", USES)
+def test_optimisers_take_the_same_steps_without_it_and_it_comes_when_asked_for(
+    use: str, found: dict[str, dict[str, object]]
+) -> None:
+    first = found["imported first"]
+    assert first["imported by then"]
+    assert first["there between steps"], "one that is there stays"
+    plain = {"weights": first["weights"], "imported by then": False, "there between steps": False}
+    assert found[use] == {**plain, **USES[use]}
 
 
-def test_processes_exchange_the_same_gradients_without_it() -> None:
-    found = found_by(TWO_PASSES)
-    assert (found["late imports"], found["plain imports"]) == (False, True)
-    assert found["late"] == found["plain"]
-    assert found["mode"] == _Utilities.get_optimize_ddp_mode()
+def test_processes_exchange_the_same_gradients_without_it(found: dict[str, dict[str, object]]) -> None:
+    passes = found["two passes"]
+    assert (passes["late imports"], passes["plain imports"]) == (False, True)
+    assert passes["late"] == passes["plain"]
+    assert passes["mode"] == _Utilities.get_optimize_ddp_mode()
 
 
-def test_torchvision_is_imported_without_it_and_works() -> None:
-    found = found_by(BOXES)
-    assert not found["imported"]
-    assert found["mean"] == [[[[1.0, 1.0], [1.0, 1.0]]]]
-    assert found["asked"] == found["real"]
+def test_torchvision_is_imported_without_it_and_works(found: dict[str, dict[str, object]]) -> None:
+    boxes = found["boxes"]
+    assert not boxes["imported"]
+    assert boxes["mean"] == [[[[1.0, 1.0], [1.0, 1.0]]]]
+    assert boxes["asked"] == boxes["real"]
