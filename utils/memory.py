@@ -6,8 +6,8 @@ import errno
 import re
 
 _TOLD = re.compile(
-    r"DefaultCPUAllocator|std::bad_alloc|Cannot allocate memory|CUDA error: out of memory|_STATUS_ALLOC_FAILED"
-    r"|failed to map segment"
+    r"DefaultCPUAllocator|std::bad_alloc|Cannot allocate memory|CUDA (driver )?error: out of memory"
+    r"|_STATUS_ALLOC_FAILED|_DEVICE_ALLOCATION_FAILED|failed to map segment"
     r"|^could not create a (primitive|memory)( object)?\s*$",
     re.MULTILINE,
 )

@@ -210,6 +210,7 @@ ENDS = [
     ("raise UserError('wrong')", 2, "error: wrong\n"),
     ("raise KeyboardInterrupt", 130, ""),
     ("sys.exit(7)", 7, ""),
+    ("sys.exit()", 0, ""),
     ("1 / 0", 1, "ZeroDivisionError: division by zero\n"),
 ]
 
@@ -222,6 +223,47 @@ def test_after_an_error_a_process_on_a_gpu_waits_for_nobody() -> None:
         assert end.code == code, does
         assert end.err.endswith(told), does
         assert end.out == ("destroyed\n" if backend == "gloo" else ""), does
+
+
+WORKERS = """
+import multiprocessing, sys, time
+from utils.distributed.context import leaving
+from utils.errors import RunError, run_main
+def main():
+    worker = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,), daemon=True)
+    worker.start()
+    print(worker.pid, flush=True)
+    print("not yet written", end="")
+    with leaving("nccl"):
+        raise RunError("one GPU is out of memory")
+run_main(main)
+"""
+
+
+def test_it_leaves_no_worker_behind_and_its_words_are_written() -> None:
+    (end,) = run_forked([WORKERS])
+    worker, _, said = end.out.partition("\n")
+    assert (end.code, said, end.err) == (1, "not yet written", "error: one GPU is out of memory\n")
+    assert not Path(f"/proc/{worker}").exists()
+
+
+CLOSED = """
+import os, sys
+from utils.distributed.context import leaving
+reading, writing = os.pipe()
+os.close(reading)
+os.dup2(writing, 1)
+sys.stdout = open(1, "w", closefd=False)
+sys.stdout.write("nobody reads this")
+with leaving("nccl"):
+    1 / 0
+"""
+
+
+def test_it_ends_where_nobody_reads_its_output() -> None:
+    (end,) = run_forked([CLOSED])
+    assert end.code == 1
+    assert end.err.endswith("ZeroDivisionError: division by zero\n")
 
 
 def test_processes_that_are_done_part_in_an_orderly_way(monkeypatch: pytest.MonkeyPatch) -> None:

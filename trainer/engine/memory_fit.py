@@ -36,7 +36,7 @@ def fewest_that_fit(attempt: Callable[[int], None], most: int, *, everywhere: Ca
         try:
             attempt(count)
         except RuntimeError as error:
-            lacking = lack_of_memory(error)
+            lacking = lack_of_memory(error) or _lack_of_space(error)
             if not lacking:
                 raise
         if everywhere(not lacking):
@@ -85,6 +85,12 @@ def fit_memory(trainer: Trainer) -> None:
     images = max(len(part["train"].shard) for part in engine.micro_batches(batches))
     text = "accumulate_steps auto: %d images a micro-batch, %d micro-batches a step"
     logger.info(text, images, state.accumulate_steps)
+
+
+def _lack_of_space(error: RuntimeError) -> str:
+    """What libraries also say where no memory is left for their own: another cause would stay with fewer images."""
+    said = str(error)
+    return said.splitlines()[0] if "STATUS_NOT_INITIALIZED" in said or "unable to find an engine" in said else ""
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 import atexit
 import os
 import re
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -25,6 +24,8 @@ from torch.distributed.rendezvous import rendezvous
 
 from utils.distributed.environment import LaunchEnvironment, Silently
 from utils.errors import EXIT_INTERRUPTED, EarlyEnd, RunError
+from utils.signals import end_workers
+from utils.standard_streams import EXIT_UNREAD, flush_output
 
 _PATIENCE = timedelta(minutes=30)  # rank 0 may be downloading or reading a data set while the others wait
 _LOST = re.compile(r"[Cc]onnection (closed|reset|refused)( by \w+)?|[Bb]roken pipe|[Tt]imed out|NCCL \w+|gloo")
@@ -75,10 +76,8 @@ class DistributedContext(LaunchEnvironment):
         dist.recv(values, src=source, group=self.group)
 
     def alone(self) -> dist.ProcessGroup:
-        """A group of this process alone; to be asked for by all of them at once."""
-        own, _ = dist.new_subgroups(1, backend="gloo")
-        assert own is not None
-        return own
+        """A group of this process alone."""
+        return cast(dist.ProcessGroup, dist.new_group([self.rank], backend="gloo", use_local_synchronization=True))
 
     def copy_from_main(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite tensors on the device by those of rank 0."""
@@ -204,14 +203,19 @@ def _exit_code(error: BaseException) -> int:
     """With which a script ends after an error, see `utils.errors.run_main`."""
     if isinstance(error, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    code = error.code if isinstance(error, SystemExit) else getattr(error, "exit_code", EarlyEnd.exit_code)
+    if isinstance(error, BrokenPipeError):
+        return EXIT_UNREAD
+    code = error.code or 0 if isinstance(error, SystemExit) else getattr(error, "exit_code", EarlyEnd.exit_code)
     return code if isinstance(code, int) else EarlyEnd.exit_code
 
 
 def _end_at_once(code: int) -> None:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+    """As Python would end, but that nothing is waited for."""
+    try:
+        end_workers()
+        flush_output()
+    finally:
+        os._exit(code)
 
 
 def _common_token(store: dist.Store, distributed: LaunchEnvironment) -> str:
