@@ -331,3 +331,9 @@ def test_a_view_that_there_is_not_is_refused_before_training(monkeypatch: pytest
     assert str(problem) == (
         "method.type: AsksForViews asks for the view 'student' of the images; there are train, weak, strong, test"
     )
+
+
+def test_a_run_that_was_compiled_in_threads_is_evaluated_all_the_same() -> None:
+    config = small_config(trainer__compile=True, trainer__parallel="dp")
+    assert find_problems(config, trained=True) == []
+    assert len(find_problems(config)) == 1

@@ -203,18 +203,22 @@ def _loaders_are_those_that_the_method_takes(config: RunConfig) -> list[Problem]
     return [Problem(joined("loaders", name), f"is missing: {takes}") for name in missing]
 
 
-def _what_does_not_go_with_compiling(config: RunConfig) -> list[Problem]:
-    """DataParallel's copies of a compiled network would run the original, on its GPU.
-
-    CUDA graphs reuse the memory of gradients from one pass to the next.
-    """
+def _graphs_take_whole_batches(config: RunConfig) -> list[Problem]:
+    """CUDA graphs reuse the memory of gradients from one pass to the next."""
     options, parts = config.trainer, config.trainer.accumulate_steps
-    found = []
-    if options.compile and options.parallel == "dp":
-        found.append(f"{str(options.compile).lower()} does not go with trainer.parallel dp: set ddp")
-    if options.replays_graphs and parts not in (None, 1):
-        found.append(f"{options.compile} does not go with trainer.accumulate_steps {parts}: set true")
-    return [Problem("trainer.compile", message) for message in found]
+    if not options.replays_graphs or parts in (None, 1):
+        return []
+    message = f"{options.compile} does not go with trainer.accumulate_steps {parts}: set true"
+    return [Problem("trainer.compile", message)]
+
+
+def _compiled_networks_are_not_copied(config: RunConfig) -> list[Problem]:
+    """DataParallel's copies of a compiled network would run the original, on its GPU."""
+    options = config.trainer
+    if not options.compile or options.parallel != "dp":
+        return []
+    message = f"{str(options.compile).lower()} does not go with trainer.parallel dp: set ddp"
+    return [Problem("trainer.compile", message)]
 
 
 def _momentum_begins_with_a_gradient(config: RunConfig) -> list[Problem]:
@@ -241,11 +245,14 @@ RULES: tuple[tuple[set[str], Callable[[RunConfig], list[Problem] | Iterator[Prob
     ({"method"}, _networks_have_names_of_their_own),
     ({"method", "initialise"}, _method_has_a_network_to_start_from),
     ({"optimizer", "trainer"}, _momentum_begins_with_a_gradient),
-    ({"trainer"}, _what_does_not_go_with_compiling),
+    ({"trainer"}, _graphs_take_whole_batches),
     ({"loaders", "method"}, _loaders_are_those_that_the_method_takes),
 )
 """The sections that a rule reads, and the rule."""
-TRAINING_RULES = (({"optimizer", "lr_scheduler", "trainer"}, _optimizer_and_schedule_can_be_built),)
+TRAINING_RULES = (
+    ({"optimizer", "lr_scheduler", "trainer"}, _optimizer_and_schedule_can_be_built),
+    ({"trainer"}, _compiled_networks_are_not_copied),
+)
 """More of them, of what a trained network doesn't need."""
 
 
