@@ -13,7 +13,7 @@ from model.published_weights import TIMM, TORCHVISION
 from model.timm_backbone import make_timm
 from utils.errors import UserError, nearest, reason_of
 from utils.files.checkpoint import file_digest, read_weights
-from utils.late_compiler import without_compiler
+from utils.late_compiler import import_without_compiler
 
 _MODELS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "resnext50_32x4d")  # those that ours are like
 
@@ -31,10 +31,8 @@ def read_source(source: str) -> Mapping[str, Tensor]:
 
 def _published(source: str) -> Mapping[str, Tensor]:
     """torchvision's weights by name; it downloads them once, into its cache, and compares their hash."""
-    with without_compiler():
-        from torchvision.models import get_model_weights  # noqa: PLC0415 - takes seconds, and few runs need it
-
-    choices = {str(weights): weights for model in _MODELS for weights in get_model_weights(model)}
+    models = import_without_compiler("torchvision.models")  # takes seconds, and few runs need it
+    choices = {str(weights): weights for model in _MODELS for weights in models.get_model_weights(model)}
     name = source.removeprefix(TORCHVISION)
     if name not in choices:  # other networks' weights are refused before hundreds of megabytes are downloaded
         raise UserError(

@@ -9,18 +9,17 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-__all__ = ["import_compiler_late", "without_compiler"]
+__all__ = ["import_compiler_late", "import_without_compiler", "without_compiler"]
 
-_Function = TypeVar("_Function", bound=Callable[..., Any])
 _NAME = "torch._dynamo"
 
 
@@ -47,6 +46,17 @@ def without_compiler() -> Iterator[None]:
         yield
     finally:
         _withdraw()
+
+
+def import_without_compiler(name: str) -> Any:
+    """A module that imports the compiler and has no use for it until it is called; with it where it needs more."""
+    try:
+        with without_compiler():
+            return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith(f"{_NAME}."):
+            raise
+    return importlib.import_module(name)
 
 
 class _StandIn(ModuleType):
@@ -79,9 +89,12 @@ class _Compiler(_StandIn):
     """What the compiler's functions do for optimisers and DistributedDataParallel where nothing is compiled."""
 
     @staticmethod
-    def disable(function: _Function, *_: Any, **__: Any) -> _Function:
-        """A function that is not to be compiled."""
-        return function
+    def disable(function: Any = None, *arguments: Any, **options: Any) -> Any:
+        """A function that is not to be compiled, as it is; a decorator is the compiler's."""
+        if function is not None:
+            return function
+        _withdraw()
+        return importlib.import_module(_NAME).disable(function, *arguments, **options)
 
     @staticmethod
     def graph_break() -> None:

@@ -26,7 +26,7 @@ from data_loader.datasets.orientation import orientation_of, turns_sides, uprigh
 from data_loader.datasets.pixel_values import Depth, ValueRange, open_picture, pixels_of
 from utils.errors import UserError, reason_of
 from utils.files.reading import read_at_most, regular_file
-from utils.late_compiler import without_compiler
+from utils.late_compiler import import_without_compiler
 
 _log = logging.getLogger(__name__)
 
@@ -166,11 +166,10 @@ def jpeg_decoder() -> Callable[[Tensor], Tensor] | None:
     Its import takes seconds, so that who reads no image files does without it.
     """
     try:
-        with without_compiler():
-            from torchvision.io import ImageReadMode, decode_image  # noqa: PLC0415 - see above
-    except ImportError:  # since 0.29 torchvision announces that its decoder will go
+        io = import_without_compiler("torchvision.io")
+        return partial(io.decode_image, mode=io.ImageReadMode.RGB)
+    except (ImportError, AttributeError):  # since 0.29 torchvision announces that its decoder will go
         return None
-    return partial(decode_image, mode=ImageReadMode.RGB)
 
 
 def _decode_plain_jpeg(content: bytearray, apply_exif: bool, shrinkage: Shrinkage | None) -> DecodedImage | None:

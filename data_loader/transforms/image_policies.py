@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,14 +13,13 @@ from PIL import Image
 from torch import Tensor
 
 from data_loader.transforms.batch_transforms import BatchTransform
-from utils.late_compiler import without_compiler
+from utils.late_compiler import import_without_compiler
 from utils.random_streams import Stream, sample_seeds
 
 
 def import_torchvision() -> None:
     """Have torchvision's operations imported, which takes seconds: by who needs them, before workers are forked."""
-    with without_compiler():
-        import_module("torchvision.transforms")
+    import_without_compiler("torchvision.transforms")
 
 
 class ImagePolicy(BatchTransform):

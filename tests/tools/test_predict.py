@@ -15,6 +15,7 @@ from PIL import Image
 from tests.data_loader.image_trees import truncate
 from tests.scripts.command_line import Shell
 from tests.tools.run_on_jpegs import expected, jpegs
+from trainer.inference import trained_network
 from trainer.inference.answers import Answers
 from trainer.inference.image_files import image_files
 from trainer.inference.predicted_rows import as_rows, write_rows
@@ -96,6 +97,17 @@ def test_a_run_of_a_gpu_is_opened_on_a_cpu_uncompiled_and_in_a_precision_that_is
     checkpoint = next((tmp_path / "run").glob("*.pth")).name
     as_trained, elsewhere = (TrainedNetwork.load(folder / "run" / checkpoint) for folder in (moved, tmp_path))
     assert np.array_equal(as_trained.expert_logits(files).logits, elsewhere.expert_logits(files).logits)
+
+
+@pytest.mark.parametrize("wanted", [0, 2])
+def test_it_runs_where_a_run_of_its_configuration_would(moved: Path, tmp_path: Path, shell: Shell, monkeypatch, wanted):
+    shutil.copytree(moved / "run", tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**config, "n_gpu": wanted}))
+    asked: list[int] = []
+    monkeypatch.setattr(trained_network, "choose_device", lambda n_gpu, _: asked.append(n_gpu) or torch.device("cpu"))
+    assert shell("tools.predict", tmp_path / "run" / "model.pth", moved / "new").code == 0
+    assert asked == [wanted]
 
 
 def test_no_more_processes_read_than_there_are_cores_and_batches(moved: Path, monkeypatch: pytest.MonkeyPatch):

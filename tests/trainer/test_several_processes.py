@@ -144,6 +144,25 @@ def test_what_a_process_tries_alone_leaves_the_others_as_they_were(tmp_path: Pat
         torch.testing.assert_close(gradients, [step.gradients for step in plain], rtol=0, atol=0)
 
 
+def statistics(distributed: DistributedContext, folder: Path) -> list[Tensor]:
+    """BatchNorm's, end to end: after the steps of an epoch, and when the next one begins."""
+    make_shallow()
+    runner = small_trainer(folder, small_config(**SMALL), distributed=distributed)
+    runner.train_steps(1)
+    found = [torch.cat([buffer.flatten() for buffer in runner.method.network.buffers()])]
+    runner.engine.follow_parameters()
+    return [*found, torch.cat([buffer.flatten() for buffer in runner.method.network.buffers()])]
+
+
+def test_batchnorms_statistics_are_each_process_own_within_an_epoch_and_begin_as_those_of_rank_0(
+    tmp_path: Path,
+) -> None:
+    (main, main_then), (other, other_then) = in_processes(statistics, 2, tmp_path)
+    assert not torch.equal(main, other)
+    assert torch.equal(main_then, main)
+    assert torch.equal(other_then, main)
+
+
 # -- evaluation -------------------------------------------------------------------------------------------------------
 
 

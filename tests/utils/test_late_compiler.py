@@ -82,6 +82,49 @@ found["asked"] = roi_align.__globals__["is_compile_supported"]("cpu")
 found["real"] = torch._dynamo.utils.is_compile_supported("cpu")
 print(json.dumps(found))
 """
+OWN_RUN = """
+import json, os, pathlib, socket, sys, tempfile
+import torch
+from tests.trainer.small_runs import CPU, make_shallow, small_config, small_trainer
+from utils.distributed.context import process_group
+from utils.distributed.environment import launch_environment
+from utils.late_compiler import import_compiler_late
+with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    port = probe.getsockname()[1]
+os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", LOCAL_WORLD_SIZE="1")
+os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+import_compiler_late()
+make_shallow()
+with process_group(launch_environment(), CPU) as distributed:
+    runner = small_trainer(pathlib.Path(tempfile.mkdtemp()), small_config(trainer__epochs=1), distributed=distributed)
+    runner.train()
+    exchanging = isinstance(runner.engine._synchronised, torch.nn.parallel.DistributedDataParallel)
+print(json.dumps({"exchanging": exchanging, "imported": "torch._dynamo.eval_frame" in sys.modules}))
+"""
+MORE = """
+import json, pathlib, sys, tempfile
+import torch
+from utils.late_compiler import import_without_compiler
+folder = pathlib.Path(tempfile.mkdtemp())
+sys.path.insert(0, str(folder))
+(folder / "needs_more.py").write_text("import torch._dynamo.eval_frame\\nvalue = 5\\n")
+found = {"value": import_without_compiler("needs_more").value}
+print(json.dumps(found))
+"""
+DECORATED = """
+import json, sys
+import torch
+from utils.late_compiler import without_compiler
+with without_compiler():
+    @torch.compiler.disable(recursive=False)
+    def doubled(x):
+        return 2 * x
+    @torch.compiler.disable()
+    def tripled(x):
+        return 3 * x
+print(json.dumps({"doubled": doubled(2), "tripled": tripled(2)}))
+"""
 USES = {"compiling": {"compiled": [[2.0], [2.0]]}, "setting": {"set": [77, True]}}
 
 
@@ -91,6 +134,9 @@ PROGRAMS = {
     "setting": PROGRAM.format(before=LATE, after=SETTING),
     "two passes": TWO_PASSES,
     "boxes": BOXES,
+    "own run": OWN_RUN,
+    "needs more": MORE,
+    "decorated": DECORATED,
 }
 
 
@@ -125,3 +171,12 @@ def test_torchvision_is_imported_without_it_and_works(found: dict[str, dict[str,
     assert not boxes["imported"]
     assert boxes["mean"] == [[[[1.0, 1.0], [1.0, 1.0]]]]
     assert boxes["asked"] == boxes["real"]
+
+
+def test_a_run_of_several_processes_does_without_it(found: dict[str, dict[str, object]]) -> None:
+    assert found["own run"] == {"exchanging": True, "imported": False}
+
+
+def test_a_module_that_needs_more_of_it_gets_it(found: dict[str, dict[str, object]]) -> None:
+    assert found["needs more"] == {"value": 5}
+    assert found["decorated"] == {"doubled": 4, "tripled": 6}

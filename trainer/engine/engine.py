@@ -69,10 +69,14 @@ class Engine:
     def follow_parameters(self) -> None:
         """Prepare for the parameters that the method trains now; to be called after it has frozen or freed some.
 
-        DistributedDataParallel waits for the gradients of exactly those that it was built with.
+        DistributedDataParallel waits for the gradients of exactly those that it was built with. All processes begin
+        with rank 0's buffers: a method may use BatchNorm's statistics from here on.
         """
+        if self.distributed.group is None:
+            return
+        self.distributed.copy_from_main(self.method.network.buffers())
         trained = [name for name, weight in self.method.named_parameters() if weight.requires_grad]
-        if self.distributed.group is None or trained == self._trained:
+        if trained == self._trained:
             return
         self._trained = trained
         own = {id(value) for value in (*self.method.network.parameters(), *self.method.network.buffers())}
@@ -83,7 +87,9 @@ class Engine:
         devices = [self.device] if self.device.type == "cuda" else None
         with without_compiler():
             self._synchronised = DistributedDataParallel(self.method, device_ids=devices, gradient_as_bucket_view=True)
-        # BatchNorm's statistics are each process's own until rank 0's are wanted; before each step they needn't travel
+            with self._synchronised._inside_ddp_forward():  # the first time it asks the compiler to keep out
+                pass
+        # BatchNorm's statistics are each process's own within an epoch; before each step they needn't travel
         self._synchronised.broadcast_buffers = False
 
     def accumulate(self, batches: Mapping[str, Batch], step: Step, *, synchronised: bool = True) -> StepMeasures:
@@ -108,8 +114,7 @@ class Engine:
         """Forward and backward pass of a micro-batch; `alone`: without a word to other processes."""
         on_device = {name: batch.to(self.device) for name, batch in part.items()}
         run = self.method if alone or self._synchronised is None else self._synchronised
-        with without_compiler():
-            output = cast(StepOutput, run(on_device, step))
+        output = cast(StepOutput, run(on_device, step))
         # DistributedDataParallel takes the mean over the processes, hence their number
         self.precision.backward(_weighed_loss(output, part, times=self.distributed.size))
         return output

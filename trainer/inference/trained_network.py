@@ -107,7 +107,8 @@ class TrainedNetwork:
         Args:
             parser: the configuration.
             weights: which of the checkpoint's.
-            device: None: a GPU where the run asks for one and there is one, else the CPU.
+            device: None: as `utils.distributed.device.choose_device` chooses, a GPU where the run asks for one and
+                there is one.
             plain: in float32 and uncompiled, however the run was trained.
         """
         checkpoint = parser.resume
