@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+from base import Batch
 from tests.trainer.small_runs import CPU, small_config, small_trainer
-from trainer.evaluation.predictions import predict
+from trainer.evaluation.predictions import _Gathered, predict
 
 
 def test_predict_gives_each_images_logits_in_file_order_whatever_the_batches(tmp_path: Path) -> None:
@@ -37,3 +40,27 @@ def test_predict_of_one_expert_has_an_axis_of_one(tmp_path: Path) -> None:
     trainer.recorder.close()
     logits, _, _ = predict(trainer.method.network, trainer.loaders["train"].of_split("test"), CPU)
     assert logits.shape == (500, 1, 10)
+
+
+def test_the_next_batch_is_read_before_the_logits_of_the_last_are_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A GPU computes meanwhile; fetching waits for it."""
+    trainer = small_trainer(tmp_path, small_config(data_loader__args__batch_size=200))
+    trainer.recorder.close()
+    events: list[str] = []
+    keep = _Gathered.add
+
+    def watch(batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
+            events.append("read")
+            yield batch
+
+    def add(gathered: _Gathered, logits: torch.Tensor, step: int) -> None:
+        events.append("fetched")
+        keep(gathered, logits, step)
+
+    monkeypatch.setattr(_Gathered, "add", add)
+    trainer.method.network.register_forward_hook(lambda *_: events.append("run"))
+    predict(trainer.method.network, trainer.loaders["train"].of_split("test"), CPU, watch=watch)
+    assert events == ["read", "run", "read", "fetched", "run", "read", "fetched", "run", "fetched"]

@@ -93,11 +93,11 @@ def predict(
     gathered = _Gathered(loader, distributed)
     batches = watch(loader.epoch(epoch, first_step=distributed.rank, every=distributed.size))
     with progress_bar(title, loader.num_images, shown=distributed.is_main) as bar, report_lost_workers():
+        batch = next(batches, None)
         for first in range(0, len(loader), distributed.size):
-            batch = next(batches, None)  # the last round may have none for this process
-            if batch is not None:
-                images = batch.to(device).view(view)
-                logits = expert_logits_of(model(images))
+            logits = None if batch is None else expert_logits_of(model(batch.to(device).view(view)))
+            batch = next(batches, None)  # is read while a GPU computes; the last round may have none for this process
+            if logits is not None:
                 gathered.add(logits.float().cpu(), first + distributed.rank)
             bar.update(gathered.receive_round(first))
             between_batches()
