@@ -7,16 +7,15 @@ from pathlib import Path
 
 import pytest
 
-import model.model as networks
-from tests.registries.entries import SHALLOW, first_stage_config
-from tests.trainer.small_runs import run
+from tests.registries.entries import first_stage_config
+from tests.trainer.small_runs import make_shallow, run
 
 
 @pytest.fixture(scope="package", autouse=True)
 def _shallow() -> Iterator[None]:
-    """One block a stage."""
+    """One block of eight channels a stage."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(networks.ResNet32Model, "architecture", SHALLOW)
+        make_shallow(patch)
         yield
 
 

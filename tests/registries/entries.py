@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, get_args, get_origin
 
-import model.model as networks
 from tests.trainer.small_runs import small_config
 from trainer.config.components import LOSS, METHOD, UPDATE_RULE, method_classes
 from trainer.methods.base import WrappedMethod
@@ -20,7 +18,6 @@ EXAMPLES: dict[str, Any] = {"tau_list": [0, 2]}
 WRAPPERS = [name for name, kind in METHOD.choices().items() if issubclass(kind, WrappedMethod)]
 
 EPOCHS, STEPS = 2, 3  # of the runs: 60 images, batches of 24, 24 and 12
-SHALLOW = replace(networks.CIFAR, blocks=(1, 1, 1))
 
 
 def example_arguments(component: Component, name: str, **examples: Any) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from model.trainable import frozen_batchnorms
 from trainer.config.components import METHOD
 from trainer.methods.base import Method, WrappedMethod
 from utils.config.ranges import Fraction, PositiveInt, Range
+from utils.device_copies import copy_all
 from utils.distributed.context import DistributedContext
 
 __all__ = ["EMA", "SWA"]
@@ -87,8 +88,7 @@ class Averaged(WrappedMethod):
         counts = [pair for pair in pairs if not pair[0].is_floating_point()]  # batches that BatchNorm has seen
         # all of them at once: one by one they would be several hundred pieces of work for a GPU
         torch._foreach_lerp_([mean for mean, _ in moved], [current for _, current in moved], share)
-        if counts:
-            torch._foreach_copy_([mean for mean, _ in counts], [current for _, current in counts])
+        copy_all([mean for mean, _ in counts], [current for _, current in counts])
 
     def reestimate_statistics(self, images: Callable[[], Iterable[Tensor]]) -> None:
         """Take the mean's BatchNorm statistics anew, but for those that stay as they are in the trained network."""
