@@ -16,7 +16,7 @@ from tests.scripts.command_line import Shell
 from trainer.trainer import Trainer
 from utils.config import schema_cache
 
-STARTING = {"subprocess", "in_own_process", "in_processes", "run_forked"}
+STARTING = {"subprocess", "in_own_process", "in_processes", "Fork", "run_forked", "script_in_fork"}
 """Names that a file imports which starts processes."""
 
 

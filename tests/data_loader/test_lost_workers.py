@@ -5,14 +5,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
 from data_loader.data_loaders.digits import ImbalanceDigitsDataLoader
 from data_loader.lost_workers import report_lost_workers
+from tests.forks import Fork, run_forked
 from utils.errors import RunError
 
 LOSES_A_WORKER = """
@@ -43,17 +42,10 @@ run_main(main)
 
 @pytest.mark.parametrize("fate", ["dies", "hangs"])
 def test_a_worker_that_dies_or_hangs_is_reported_in_one_line(fate: str) -> None:
-    ended = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", LOSES_A_WORKER, fate],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert ended.returncode == 1
-    assert len(ended.stderr.splitlines()) == 1, ended.stderr
-    line = ended.stderr
+    ended = Fork("program", LOSES_A_WORKER, fate).end()
+    assert ended.code == 1
+    assert len(ended.err.splitlines()) == 1, ended.err
+    line = ended.err
     assert line.startswith("error: ")
     assert "a loader process is lost" in line
     assert "continue the run with -r" in line
@@ -70,15 +62,8 @@ print(len(next(batches).sample_ids))
 
 def test_a_process_that_ends_with_workers_at_work_does_not_wait_for_them() -> None:
     """They ignore SIGTERM, and Python would send them that and wait."""
-    ended = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", KEEPS_ITS_WORKERS],
-        cwd=Path(__file__).parents[2],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "8\n", "")
+    (ended,) = run_forked([KEEPS_ITS_WORKERS])
+    assert (ended.code, ended.out, ended.err) == (0, "8\n", "")
 
 
 def _keep_workers() -> None:

@@ -38,12 +38,12 @@ class Ended:
     err: str
 
 
-def in_own_process(script: str, *arguments: object) -> Ended:
-    """Run a script as a shell does, in the repository."""
+def in_own_process(script: str, *arguments: object, **environment: str) -> Ended:
+    """Run a script as a shell does, in the repository, with further variables of the environment."""
     done = subprocess.run(
         [sys.executable, script, *(str(argument) for argument in arguments)],
         cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
         capture_output=True,
         text=True,
         timeout=300,

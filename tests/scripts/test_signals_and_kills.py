@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import resource
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.scripts.command_line import ROOT, in_own_process
+from tests.forks import Fork, script_in_fork
+from tests.scripts.command_line import ROOT
 from tests.trainer.small_runs import small_config
 from utils.files.checkpoint import load_checkpoint
 
@@ -25,23 +22,19 @@ _PATIENCE = 120.0
 
 
 @contextmanager
-def training(folder: Path, config: dict[str, Any]) -> Iterator[subprocess.Popen[str]]:
+def training(folder: Path, config: dict[str, Any]) -> Iterator[Fork]:
     """`train.py` at work in `folder`, past its first epoch; it does not outlive the block."""
     (folder / "small.json").write_text(json.dumps(config))
-    command = [sys.executable, str(ROOT / "train.py"), "-c", "small.json", "--save_dir", "saved"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-    )
+    process = Fork("script", ROOT / "train.py", "-c", "small.json", "--save_dir", "saved", folder=folder)
     try:
         deadline = time.monotonic() + _PATIENCE
         while not any("epoch 1/" in log.read_text() for log in folder.glob("saved/models/small/*/info.log")):
-            assert process.poll() is None, process.stderr.read() if process.stderr else ""
+            assert process.poll() is None, process.communicate()
             assert time.monotonic() < deadline
             time.sleep(0.05)
         yield process
     finally:
-        process.kill()
+        process.send_signal(signal.SIGKILL)
         process.communicate()
 
 
@@ -68,25 +61,17 @@ def test_a_full_disk_ends_a_run_in_one_line_and_leaves_its_last_checkpoint(tmp_p
     """A limit on the size of files stands for the full disk: a checkpoint exceeds it, the log does not."""
     config = small_config(trainer__epochs=2, trainer__verbosity=1)
     (tmp_path / "small.json").write_text(json.dumps(config))
-    assert in_own_process("train.py", "-c", tmp_path / "small.json", "--save_dir", tmp_path / "saved").code == 0
+    assert script_in_fork("train.py", "-c", tmp_path / "small.json", "--save_dir", tmp_path / "saved").code == 0
     (first,) = tmp_path.glob("saved/models/small/*/checkpoint-epoch1.pth")
     before = first.read_bytes()
     first.with_name("checkpoint-epoch2.pth").unlink()
 
-    full = subprocess.run(
-        [sys.executable, "train.py", "-r", str(first)],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)),
-        capture_output=True,
-        text=True,
-        timeout=_PATIENCE,
-        check=False,
-    )
-    assert full.returncode == 2
-    (line,) = full.stderr.splitlines()
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))"
+    full = Fork("script", "train.py", "-r", first, before=limit).end()
+    assert full.code == 2
+    (line,) = full.err.splitlines()
     assert line.startswith(f"error: {first.parent}/checkpoint-epoch2.pth: can't be written")
-    assert "Traceback" not in full.stdout
+    assert "Traceback" not in full.out
     assert first.read_bytes() == before
     assert [path.name for path in first.parent.glob("*checkpoint*")] == [first.name]
 
@@ -95,5 +80,5 @@ def test_a_run_killed_while_it_writes_a_checkpoint_ends_as_an_undisturbed_one(tm
     """Every other trial of the campaign, this first one among them, waits for a checkpoint that is half-written."""
     (tmp_path / "small.json").write_text(json.dumps(small_config(trainer__monitor="max val_accuracy")))
     flags = ("--config", tmp_path / "small.json", "--kills", 1, "--epochs", 2)
-    campaign = in_own_process("benchmarks/crash_campaign.py", *flags)
+    campaign = script_in_fork("benchmarks/crash_campaign.py", *flags)
     assert (campaign.code, campaign.out.splitlines()[-1]) == (0, "1/1")

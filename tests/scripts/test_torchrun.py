@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ import pytest
 import torch
 
 import train
+from tests.forks import Fork
 from tests.scripts.command_line import ROOT, Ended, Shell, the_run
 from tests.trainer.small_runs import same_weights, small_config
 from trainer.engine.engine import processes_to_start
@@ -28,7 +28,6 @@ from utils.distributed.context import DistributedContext
 from utils.files.checkpoint import load_checkpoint
 from utils.files.provenance import read_processes
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run"]
 LAST = "checkpoint-epoch3.pth"
 # a checkpoint after each step, so that a killed run is continued within an epoch
 CONFIG = small_config(
@@ -41,29 +40,21 @@ CONFIG = small_config(
 _PATIENCE = 150.0
 
 
-def started(folder: Path, *flags: str, script: str = "train.py", arguments: tuple[str, ...]) -> subprocess.Popen[str]:
-    """A torchrun at work on a script, with `folder` as its directory."""
-    return subprocess.Popen(
-        [*TORCHRUN, *flags, str(ROOT / script), *arguments],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def started(folder: Path, *flags: str, script: str = "train.py", arguments: tuple[str, ...]) -> Fork:
+    """A torchrun at work on a script, with `folder` as its directory; its own processes are no forks."""
+    return Fork("module", "torch.distributed.run", *flags, ROOT / script, *arguments, folder=folder)
 
 
-def ended(process: subprocess.Popen[str]) -> Ended:
+def ended(process: Fork) -> Ended:
     try:
-        out, err = process.communicate(timeout=_PATIENCE)
+        process.communicate(_PATIENCE)
     except subprocess.TimeoutExpired:
-        process.terminate()  # torchrun ends its processes
-        out, err = process.communicate(timeout=60)
-        pytest.fail(f"no end in {_PATIENCE} s: {out}\n{err}")
-    return Ended(process.returncode, out, err)
+        process.send_signal(signal.SIGTERM)  # torchrun ends its processes
+        pytest.fail(f"no end in {_PATIENCE} s: {process.end()}")
+    return process.end()
 
 
-def training(folder: Path, *flags: str, config: dict[str, Any] = CONFIG) -> subprocess.Popen[str]:
+def training(folder: Path, *flags: str, config: dict[str, Any] = CONFIG) -> Fork:
     (folder / "small.json").write_text(json.dumps(config))
     return started(folder, *flags, arguments=("-c", "small.json", "--save_dir", "saved"))
 
@@ -168,7 +159,7 @@ def worker_of(launcher: int, rank: int) -> int:
     raise AssertionError(f"no worker {rank}")
 
 
-def wait_for(process: subprocess.Popen[str], condition: Callable[[], object]) -> None:
+def wait_for(process: Fork, condition: Callable[[], object]) -> None:
     deadline = time.monotonic() + _PATIENCE
     while not condition():
         assert process.poll() is None, process.communicate()
@@ -188,18 +179,11 @@ if __name__ == "__main__":
 """
 
 
-def own_start(folder: Path, config: dict[str, Any]) -> subprocess.Popen[str]:
+def own_start(folder: Path, config: dict[str, Any]) -> Fork:
     (folder / "small.json").write_text(json.dumps(config))
     (folder / "start.py").write_text(OWN_START)
-    return subprocess.Popen(
-        [sys.executable, "start.py", "-c", "small.json", "--save_dir", "saved"],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    flags = ("-c", "small.json", "--save_dir", "saved")
+    return Fork("script", folder / "start.py", *flags, folder=folder, own_session=True)
 
 
 def test_the_programs_own_processes_do_what_torchruns_do(tmp_path: Path, undisturbed: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.data_loader.cifar_files import write_cifar
+from tests.forks import script_in_fork
 from tests.scripts.command_line import ROOT, Ended, Shell, files_below, in_own_process, the_run
 from tests.trainer.small_runs import small_config
 
@@ -60,13 +61,13 @@ def test_train_leaves_a_complete_run(trained: tuple[Path, Ended]) -> None:
 def test_test_and_the_sweep_print_tables_and_keep_them(trained: tuple[Path, Ended]) -> None:
     run, _ = trained
     checkpoint = run / "checkpoint-epoch2.pth"
-    uniform = in_own_process("test.py", "-r", checkpoint)
+    uniform = script_in_fork("test.py", "-r", checkpoint)
     assert (uniform.code, uniform.err) == (0, "")
     assert [row["predictor"] for row in results(run)] == ["ensemble", "expert 0", "expert 1"]
     for word in ("ensemble", "expert 1", "500", "training images"):
         assert word in uniform.out
 
-    sweep = in_own_process("test_all_cifar.py", "-r", checkpoint)
+    sweep = script_in_fork("test_all_cifar.py", "-r", checkpoint)
     assert (sweep.code, sweep.err) == (0, "")
     assert "no need to run the network again" in sweep.out
     rows = [row for row in results(run) if row["protocol"] == "shifts"]

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.forked_programs import run_forked
+from tests.forks import run_forked
 from tests.ranks import in_processes
 from utils.distributed import environment
 from utils.distributed.context import Agreement, DistributedContext, leaving
@@ -218,7 +218,7 @@ ENDS = [
 def test_after_an_error_a_process_on_a_gpu_waits_for_nobody() -> None:
     """NCCL's destruction hangs where another process never comes to it; here it takes a minute, and isn't called."""
     cases = list(product(("nccl", "gloo"), ENDS))
-    ended = run_forked([LEAVING.format(backend=backend, does=does) for backend, (does, _, _) in cases])
+    ended = run_forked(LEAVING.format(backend=backend, does=does) for backend, (does, _, _) in cases)
     for (backend, (does, code, told)), end in zip(cases, ended, strict=True):
         assert end.code == code, does
         assert end.err.endswith(told), does

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tests.forked_programs import run_forked
+from tests.forks import run_forked
 from utils.late_compiler import _Utilities
 
 PROGRAM = """
@@ -143,7 +143,7 @@ PROGRAMS = {
 @pytest.fixture(scope="module")
 def found() -> dict[str, dict[str, object]]:
     """What each program prints, as JSON."""
-    ended = dict(zip(PROGRAMS, run_forked(list(PROGRAMS.values())), strict=True))
+    ended = dict(zip(PROGRAMS, run_forked(PROGRAMS.values()), strict=True))
     assert [end.err for end in ended.values() if end.code] == []
     return {name: json.loads(end.out) for name, end in ended.items()}
 
