@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from tests.scripts.command_line import Shell
+from tests.trainer.small_runs import make_shallow
 from trainer.trainer import Trainer
 from utils.config import schema_cache
 
@@ -93,6 +94,20 @@ def _no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     """Drawing one takes a tenth of a second, and hundreds of small runs would."""
     if "pictures" not in request.fixturenames:
         monkeypatch.setattr(Trainer, "_confusion", lambda _: None)
+
+
+@pytest.fixture
+def _shallow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block of eight channels a stage."""
+    make_shallow(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def _shallow_throughout() -> Iterator[None]:
+    """The same for a whole file, whose fixtures train."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_shallow(patch)
+        yield
 
 
 @pytest.fixture

@@ -10,6 +10,8 @@ import pytest
 from tests.data_loader.image_trees import digit_picture, save_picture
 from tests.scripts.command_line import ROOT, Ended, Shell
 
+pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+
 RECIPE = ROOT / "configs/own_images/config_image_folder_bs-experts.json"
 TINY = {
     **{"arch.type": "ResNet10Model", "arch.args.num_experts": 2, "loss.args.tau_list": [0, 2]},

@@ -12,6 +12,8 @@ from tests.scripts.command_line import Shell, files_below
 from tests.trainer.small_runs import run, small_config
 from tools.calibrate import METHODS
 
+pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+
 NAME = "checkpoint-epoch1"
 
 

@@ -15,6 +15,8 @@ from tools import convert_checkpoint, reproduce
 from utils.errors import UserError
 from utils.files.provenance import RUN_FACTS_NAME, differences, read_processes
 
+pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+
 
 @pytest.fixture
 def trained(tmp_path: Path, shell: Shell) -> Path:

@@ -13,7 +13,7 @@ import torch
 from tests.scripts.command_line import Ended, Shell
 from tests.trainer import stub_runs
 from tests.trainer.several_runs import Several
-from tests.trainer.small_runs import make_shallow, small_config
+from tests.trainer.small_runs import small_config
 from tests.trainer.train_commands import Train
 from trainer.many_runs import loop, planned_run
 
@@ -24,20 +24,6 @@ def _convolutions_as_they_were() -> Iterator[None]:
     before = torch.backends.cudnn.allow_tf32
     yield
     torch.backends.cudnn.allow_tf32 = before
-
-
-@pytest.fixture
-def _shallow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One block of eight channels a stage."""
-    make_shallow(monkeypatch)
-
-
-@pytest.fixture(scope="module")
-def _shallow_throughout() -> Iterator[None]:
-    """The same for a whole file, whose fixtures train."""
-    with pytest.MonkeyPatch.context() as patch:
-        make_shallow(patch)
-        yield
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ import sklearn.datasets
 import torch
 from torch import Tensor
 
-import model.model
 import trainer.build
-from tests.trainer.small_runs import small_trainer
+from tests.trainer.small_runs import make_shallow, small_trainer
 from tests.trainer.stopped_runs import stop_at
 from trainer.trainer import Trainer
 from utils.files.checkpoint import load_checkpoint, save_checkpoint
@@ -51,11 +50,7 @@ HISTORY = {"val_loss": (10.0, 9.0, 8.5), "val_balanced_accuracy": (0.1, 0.5, 0.9
 
 def tiny_networks(patch: pytest.MonkeyPatch) -> None:
     """One block of eight channels a stage; nothing is recorded, and the digits are read once."""
-    small = {"blocks": (1, 1, 1), "widths": (8, 8, 8), "reduced_widths": (8, 4, 4)}
-    sizes = {"ResNet32Model": small, "ResNet32Model_B": small, "ResNet10Model": {"widths": (8, 8, 8, 8)}}
-    for name, size in sizes.items():
-        kind = getattr(model.model, name)
-        patch.setattr(kind, "architecture", replace(kind.architecture, **size))
+    make_shallow(patch)
     patch.setattr(sklearn.datasets, "load_digits", functools.cache(sklearn.datasets.load_digits))
     patch.setattr(trainer.build, "Recorder", lambda *_, **__: SilentRecorder())
 

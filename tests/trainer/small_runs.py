@@ -60,19 +60,20 @@ TINY: dict[str, Any] = {
 """Changes for fp16, whose convolutions have no fast gradient on CPUs: 20 images, batches of 8, 8 and 4."""
 
 
-_SHALLOW = replace(networks.CIFAR, blocks=(1, 1, 1), widths=(8, 8, 8))
-
-
 def make_shallow(patch: pytest.MonkeyPatch | None = None) -> None:
-    """From now on a ResNet-32 has one block of eight channels a stage: for what has nothing to do with its depth.
+    """From now on the small networks have one block of eight channels a stage: for what isn't about their depth.
 
     Args:
         patch: takes it back; None: nobody does, in a process of its own.
     """
-    if patch is None:
-        networks.ResNet32Model.architecture = _SHALLOW
-    else:
-        patch.setattr(networks.ResNet32Model, "architecture", _SHALLOW)
+    for kind in (networks.ResNet32Model, networks.ResNet32Model_B, networks.ResNet10Model):
+        stages = len(kind.architecture.blocks)
+        widths, reduced = (8,) * stages, (8, *(4,) * (stages - 1))
+        shallow = replace(kind.architecture, blocks=(1,) * stages, widths=widths, reduced_widths=reduced)
+        if patch is None:
+            kind.architecture = shallow
+        else:
+            patch.setattr(kind, "architecture", shallow)
 
 
 def small_config(**changes: Any) -> dict[str, Any]:

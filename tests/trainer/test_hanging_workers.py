@@ -16,7 +16,10 @@ from benchmarks.crash_campaign import differences
 from tests.trainer.small_runs import run, small_config, small_trainer
 from utils.signals import RunStopped
 
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+pytestmark = [
+    pytest.mark.usefixtures("_shallow"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
 
 
 @pytest.mark.parametrize("split", ["train", "validation"])

@@ -20,6 +20,8 @@ from trainer.methods.base import StepOutput
 from trainer.trainer import Trainer
 from utils.distributed.context import DistributedContext
 
+pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+
 GPU = torch.device("cuda", 0)
 
 
