@@ -97,7 +97,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for path, source in FILES.items():
         assert not (root / path).exists()
         (root / path).write_text(source, encoding="utf8")
-    sizes = ["--no-report", "--epochs", "2", "--save_dir", "runs", "--set", "data_loader.args.max_per_class=40"]
+    sizes = ["--no-report", "--epochs", "2", "--save_dir", "runs", "--set", "data_loader.args.max_per_class=12"]
     validated = ["--val", "--set", 'metrics=["accuracy", "spherical"]']
     commands = [["schema"]]
     for name, config in CONFIGS.items():
