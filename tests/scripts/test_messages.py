@@ -15,6 +15,8 @@ from tests.scripts.command_line import Shell, the_run
 from tests.trainer.small_runs import small_config
 from tests.utils.test_memory import LACKS, OTHERS
 
+pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+
 FOLDER = "it's here; my runs"
 
 

@@ -23,6 +23,8 @@ from utils.config.parser import CONFIG_NAME
 from utils.errors import UserError
 from utils.files.checkpoint import load_checkpoint
 
+pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+
 CONFIG = small_config(trainer__epochs=1)
 
 
