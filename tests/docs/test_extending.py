@@ -52,11 +52,14 @@ DISTRIBUTIONS = re.findall(r"`--distributions (.+?)` then evaluates", PAGE)[0].s
 
 COMMANDS = """
 import glob, json, sys
+from dataclasses import replace
 from functools import partial
 import train
+from model.model import ResNet32Model
 from trainer.evaluation.scripts import run_sweep
 from tools import schema
 from utils.errors import run_main
+ResNet32Model.architecture = replace(ResNet32Model.architecture, blocks=(1, 1, 1))
 mains = {"train.py": train.main, "schema": schema.main, "test_all_cifar.py": partial(run_sweep, "cifar")}
 for script, *arguments in json.loads(sys.stdin.read()):
     sys.argv = [script, *(name for argument in arguments for name in glob.glob(argument) or [argument])]
