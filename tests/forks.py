@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +85,6 @@ class Fork:
         kind: "script", "module", or "program" for Python's own lines.
         arguments: the script's file, the module's name or the lines, then what comes after it on the command line.
         folder: where it is started.
-        environment: beyond that of the tests.
         output: the file that its output goes to instead of to `communicate`.
         before: lines that are run first, such as for a limit that it is to have.
         own_session: whether signals can be sent to it and to all that it starts by `os.killpg`.
@@ -96,7 +95,6 @@ class Fork:
         kind: str,
         *arguments: object,
         folder: Path = ROOT,
-        environment: Mapping[str, str] | None = None,
         output: str = "",
         before: str = "",
         own_session: bool = False,
@@ -109,7 +107,7 @@ class Fork:
             kind=kind,
             arguments=[str(argument) for argument in arguments],
             folder=str(folder),
-            environment={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), **(environment or {})},
+            environment={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
             streams=[os.devnull, *self._streams],
             before=before,
             own_session=own_session,

@@ -11,9 +11,10 @@ import pytest
 
 from data_loader.data_loaders.digits import ImbalanceDigitsDataLoader
 from data_loader.lost_workers import report_lost_workers
-from tests.forks import Fork, run_forked
+from tests.forks import Fork
 from utils.errors import RunError
 
+QUIETLY = "import warnings; warnings.simplefilter('ignore')"  # torch's, of more workers than there are cores
 LOSES_A_WORKER = """
 import os, signal, sys, threading
 from data_loader.data_loaders.digits import ImbalanceDigitsDataLoader
@@ -42,7 +43,7 @@ run_main(main)
 
 @pytest.mark.parametrize("fate", ["dies", "hangs"])
 def test_a_worker_that_dies_or_hangs_is_reported_in_one_line(fate: str) -> None:
-    ended = Fork("program", LOSES_A_WORKER, fate).end()
+    ended = Fork("program", LOSES_A_WORKER, fate, before=QUIETLY).end()
     assert ended.code == 1
     assert len(ended.err.splitlines()) == 1, ended.err
     line = ended.err
@@ -62,7 +63,7 @@ print(len(next(batches).sample_ids))
 
 def test_a_process_that_ends_with_workers_at_work_does_not_wait_for_them() -> None:
     """They ignore SIGTERM, and Python would send them that and wait."""
-    (ended,) = run_forked([KEEPS_ITS_WORKERS])
+    ended = Fork("program", KEEPS_ITS_WORKERS, before=QUIETLY).end()
     assert (ended.code, ended.out, ended.err) == (0, "8\n", "")
 
 
