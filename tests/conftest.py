@@ -13,12 +13,13 @@ import pytest
 import torch
 
 from tests.scripts.command_line import Shell
-from tests.trainer.small_runs import make_shallow
+from tests.trainer.small_runs import draw_nothing, make_shallow
 from trainer.trainer import Trainer
 from utils.config import schema_cache
 
 STARTING = {"subprocess", "in_own_process", "in_processes", "Fork", "run_forked", "script_in_fork"}
 """Names that a file imports which starts processes."""
+_CONFUSION = Trainer._confusion
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -84,16 +85,18 @@ def _no_cached_schema() -> Iterator[None]:
         yield
 
 
-@pytest.fixture
-def pictures() -> None:
-    """For tests of a run's pictures: they are drawn."""
-
-
-@pytest.fixture(autouse=True)
-def _no_pictures(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(scope="session", autouse=True)
+def _no_pictures() -> Iterator[None]:
     """Drawing one takes a tenth of a second, and hundreds of small runs would."""
-    if "pictures" not in request.fixturenames:
-        monkeypatch.setattr(Trainer, "_confusion", lambda _: None)
+    with pytest.MonkeyPatch.context() as patch:
+        draw_nothing(patch)
+        yield
+
+
+@pytest.fixture
+def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of a run's pictures: they are drawn."""
+    monkeypatch.setattr(Trainer, "_confusion", _CONFUSION)
 
 
 @pytest.fixture

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import ast
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from textwrap import indent
@@ -22,6 +19,7 @@ import trainer.methods as methods
 from model.losses.cross_entropy import CrossEntropyLoss
 from model.metrics import LabelledLogits
 from model.targets import MixedTargets
+from tests.forks import Fork
 from tests.scripts.command_line import ROOT
 from tests.trainer.small_runs import small_config, small_trainer
 from trainer.evaluation.distributions.split import TestSplit
@@ -61,7 +59,7 @@ from tools import schema
 from utils.errors import run_main
 ResNet32Model.architecture = replace(ResNet32Model.architecture, blocks=(1, 1, 1))
 mains = {"train.py": train.main, "schema": schema.main, "test_all_cifar.py": partial(run_sweep, "cifar")}
-for script, *arguments in json.loads(sys.stdin.read()):
+for script, *arguments in json.loads(sys.argv[1]):
     sys.argv = [script, *(name for argument in arguments for name in glob.glob(argument) or [argument])]
     print("$", script)
     run_main(mains[script])
@@ -107,18 +105,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / f"configs/digits/{name}.json").write_text(json.dumps(config), encoding="utf8")
         commands += [["train.py", "-c", f"configs/digits/{name}.json", *sizes, *validated]]
     commands += [["test_all_cifar.py", "-r", checkpoint_pattern("digits_focal"), "--distributions", *DISTRIBUTIONS]]
-    done = subprocess.run(
-        [sys.executable, "-c", COMMANDS],  # finds its modules in the folder that it runs in
-        cwd=root,
-        input=json.dumps(commands),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
-    (root / "output.txt").write_text(done.stdout, encoding="utf8")
+    done = Fork("program", COMMANDS, json.dumps(commands), folder=root).end()
+    assert done.code == 0, done.out[-2000:] + done.err
+    (root / "output.txt").write_text(done.out, encoding="utf8")
     return root
 
 

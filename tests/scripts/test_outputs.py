@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.forks import Fork
+from tests.forks import LIGHT, Fork
 from tests.scripts.command_line import in_own_process, the_run
 from tests.trainer.small_runs import small_config
 from utils.files.checkpoint import load_checkpoint
@@ -19,19 +19,26 @@ os.close(reading)
 os.dup2(writing, 1)
 os.close(writing)
 """
+ASCII = """
+import sys
+sys.stdout.reconfigure(encoding="ascii", errors="strict")
+sys.stderr.reconfigure(encoding="ascii")
+"""
 UNWRITTEN = "error: standard output: can't be written: No space left on device\n"
 ENDS = {"closed pipe": (141, ""), "full device": (1, UNWRITTEN), "ascii": (0, "")}
 
 
 def ended(kind: str, file: Path, script: str, *arguments: object) -> tuple[int, str]:
-    """Exit code and standard error of a script whose output is of this kind; what can be written is in `file`."""
-    if kind == "ascii":
+    """Exit code and standard error of a script whose output is of this kind; what could be written is in `file`."""
+    if kind == "ascii" and script == "train.py":
         done = in_own_process(script, *arguments, LC_ALL="C", PYTHONIOENCODING="ascii")
-        file.write_text(done.out)
+    elif kind == "ascii":
+        done = Fork("script", script, *arguments, before=ASCII).end()
     elif kind == "full device":
-        done = Fork("script", script, *arguments, output="/dev/full").end()
+        done = Fork("script", script, *arguments, output="/dev/full", before=LIGHT).end()
     else:
-        done = Fork("script", script, *arguments, before=CLOSED_PIPE).end()
+        done = Fork("script", script, *arguments, before=LIGHT + CLOSED_PIPE).end()
+    file.write_text(done.out)
     return done.code, done.err
 
 

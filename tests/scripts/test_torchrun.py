@@ -19,7 +19,7 @@ import pytest
 import torch
 
 import train
-from tests.forks import Fork
+from tests.forks import ITS_SCRIPTS_TOO, LIGHT, Fork
 from tests.scripts.command_line import ROOT, Ended, Shell, the_run
 from tests.trainer.small_runs import same_weights, small_config
 from trainer.engine.engine import processes_to_start
@@ -36,12 +36,15 @@ CONFIG = small_config(
     trainer__verbosity=1,
     trainer__checkpoint_minutes=1e-9,
 )
+LIGHT_ONES = LIGHT + ITS_SCRIPTS_TOO
 _PATIENCE = 150.0
 
 
-def started(folder: Path, *flags: str, script: str = "train.py", arguments: tuple[str, ...]) -> Fork:
-    """A torchrun at work on a script, with `folder` as its directory; its own processes are no forks."""
-    return Fork("module", "torch.distributed.run", *flags, ROOT / script, *arguments, folder=folder)
+def started(
+    folder: Path, *flags: str, script: str = "train.py", arguments: tuple[str, ...], before: str = LIGHT_ONES
+) -> Fork:
+    """A torchrun at work on a script, with `folder` as its directory."""
+    return Fork("module", "torch.distributed.run", *flags, ROOT / script, *arguments, folder=folder, before=before)
 
 
 def ended(process: Fork) -> Ended:
@@ -53,32 +56,38 @@ def ended(process: Fork) -> Ended:
     return process.end()
 
 
-def training(folder: Path, *flags: str, config: dict[str, Any] = CONFIG) -> Fork:
+def training(folder: Path, *flags: str, config: dict[str, Any] = CONFIG, before: str = LIGHT_ONES) -> Fork:
     (folder / "small.json").write_text(json.dumps(config))
-    return started(folder, *flags, arguments=("-c", "small.json", "--save_dir", "saved"))
+    return started(folder, *flags, arguments=("-c", "small.json", "--save_dir", "saved"), before=before)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a run of two processes that nothing happened to."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    done = ended(training(folder, "--standalone", "--nproc_per_node=2"))
+    return run_of_two(tmp_path_factory.mktemp("undisturbed"))
+
+
+def run_of_two(folder: Path, before: str = LIGHT_ONES) -> Path:
+    done = ended(training(folder, "--standalone", "--nproc_per_node=2", before=before))
     assert done.code == 0, done.err
     assert done.out.count("Run saved to") == 1, "one process talks"
     return the_run(folder / "saved")
 
 
-def test_two_processes_train_and_leave_a_complete_run(undisturbed: Path) -> None:
-    content = load_checkpoint(undisturbed / LAST)
+def test_two_processes_train_and_leave_a_complete_run(tmp_path: Path) -> None:
+    """Processes as Python starts them; those of the tests below are forks."""
+    run = run_of_two(tmp_path, before="")
+    content = load_checkpoint(run / LAST)
     assert [line["epoch"] for line in content["progress"]["history"]] == [1, 2]
     assert not any(name.startswith("module.") for name in content["state_dict"])
-    (process,) = json.loads((undisturbed / "run.json").read_text())["processes"]
+    (process,) = json.loads((run / "run.json").read_text())["processes"]
     assert process["at_once"] == 2
-    log = (undisturbed / "info.log").read_text()
+    log = (run / "info.log").read_text()
     assert "on cpu, 2 processes" in log
     assert log.count("epoch 2/2") == 1
 
 
+@pytest.mark.usefixtures("_shallow")
 def test_two_processes_evaluate_as_one_does(undisturbed: Path, shell: Shell) -> None:
     checkpoint = str(undisturbed / LAST)
     results, kept = undisturbed / "results.json", undisturbed / f"{Path(LAST).stem}.predictions.npz"
@@ -151,11 +160,13 @@ def is_within_epoch(folder: Path, epoch: int, *, starts: int) -> bool:
 
 
 def worker_of(launcher: int, rank: int) -> int:
-    """Process number of the worker with a rank, by its environment."""
-    for child in Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split():
-        if f"RANK={rank}" in Path(f"/proc/{child}/environ").read_text().split("\0"):
-            return int(child)
-    raise AssertionError(f"no worker {rank}")
+    """Process number of the worker with a rank: the launcher's server has started them in their order."""
+    (server,) = children(launcher)
+    return sorted(children(server))[rank]
+
+
+def children(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def wait_for(process: Fork, condition: Callable[[], object]) -> None:
@@ -169,10 +180,11 @@ def wait_for(process: Fork, condition: Callable[[], object]) -> None:
 # -- processes that the program starts by itself, as it would on two GPUs ----------------------------------------------
 
 
-OWN_START = """
+OWN_START = f"""
 import sys
 import train
 from utils.distributed.launch import start_processes
+{LIGHT}
 if __name__ == "__main__":
     sys.exit(start_processes(train.main, 2))
 """

@@ -6,9 +6,8 @@ import copy
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
 import torch
 
 import model.model as networks
@@ -20,6 +19,9 @@ from trainer.trainer import Trainer
 from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext
 from utils.files.checkpoint import load_checkpoint
+
+if TYPE_CHECKING:
+    import pytest  # a process of a run's own does without it
 
 CPU = torch.device("cpu")
 
@@ -74,6 +76,14 @@ def make_shallow(patch: pytest.MonkeyPatch | None = None) -> None:
             kind.architecture = shallow
         else:
             patch.setattr(kind, "architecture", shallow)
+
+
+def draw_nothing(patch: pytest.MonkeyPatch | None = None) -> None:
+    """From now on no run draws its confusion matrix, which takes longer than a small epoch; `patch` as above."""
+    if patch is None:
+        Trainer._confusion = lambda _: None  # type: ignore[method-assign]
+    else:
+        patch.setattr(Trainer, "_confusion", lambda _: None)
 
 
 def small_config(**changes: Any) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from utils.config.parser import ConfigParser
 from utils.errors import UserError
 
 QUICK = ("--epochs", 1, "--num_experts", 2, "--bs", 4, "--set", "data_loader.args.image_size=16")
-QUICK += ("--set", "data_loader.args.max_per_class=4", "--set", "trainer.validate=false")
+QUICK += ("--set", "data_loader.args.max_per_class=4", "--set", "trainer.validate=false", "--no-report")
 
 
 @pytest.fixture(scope="module")
