@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.odd_input_campaign.cases import Case, Outcome, fault_of
+from tests.forks import LIGHT, Fork
+from tests.scripts.command_line import Ended
 
-ROOT = Path(__file__).parents[2]
 CASES = 8  # of each kind
 
 
-def campaign(*flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "benchmarks.odd_input_campaign", *flags],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+def campaign(*flags: str) -> Ended:
+    return Fork("module", "benchmarks.odd_input_campaign", *flags, before=LIGHT).end(timeout=600)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +24,7 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     file = tmp_path_factory.mktemp("campaign") / "report.json"
     counts = [flag for kind in ("configs", "checkpoints", "files") for flag in (f"--{kind}", str(CASES))]
     done = campaign(*counts, "--seed", "6", "--seconds", "200", "--out", str(file))
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.code == 0, done.out + done.err
     return json.loads(file.read_text(encoding="utf8"))
 
 
