@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ import torch
 from torch import Tensor
 
 import trainer.build
+from tests.trainer import small_runs
 from tests.trainer.small_runs import make_shallow, small_trainer
 from tests.trainer.stopped_runs import stop_at
 from trainer.trainer import Trainer
@@ -49,10 +51,21 @@ HISTORY = {"val_loss": (10.0, 9.0, 8.5), "val_balanced_accuracy": (0.1, 0.5, 0.9
 
 
 def tiny_networks(patch: pytest.MonkeyPatch) -> None:
-    """One block of eight channels a stage; nothing is recorded, and the digits are read once."""
+    """One block of eight channels a stage; nothing is recorded, and digits and checkpoints are read once."""
     make_shallow(patch)
     patch.setattr(sklearn.datasets, "load_digits", functools.cache(sklearn.datasets.load_digits))
     patch.setattr(trainer.build, "Recorder", lambda *_, **__: SilentRecorder())
+    patch.setattr(small_runs, "load_checkpoint", read_once)
+
+
+def read_once(checkpoint: Path) -> dict[str, Any]:
+    """What is in a checkpoint, for the caller alone; PyTorch reads a file once, for that takes as long as a step."""
+    return copy.deepcopy(_content(checkpoint, checkpoint.stat().st_mtime_ns))
+
+
+@functools.cache
+def _content(checkpoint: Path, modified: int) -> dict[str, Any]:
+    return load_checkpoint(checkpoint)
 
 
 @dataclass(frozen=True)
@@ -113,7 +126,7 @@ class BegunRuns:
         self.folder = folder
         self._checkpoints: dict[str, Path] = {}
         self._updates: dict[str, Update] = {}
-        self._stopped = 0
+        self._stopped: dict[str, Path] = {}
 
     def checkpoint(self, config: Mapping[str, Any]) -> Path:
         """The checkpoint of a run of `DONE` epochs out of its `EPOCHS`."""
@@ -133,12 +146,15 @@ class BegunRuns:
 
     def checkpoint_within(self, config: Mapping[str, Any]) -> Path:
         """The checkpoint of a run that was stopped after the first step."""
-        self._stopped += 1  # a folder of its own: a run keeps its split in it
-        run = small_trainer(self.folder / f"within {self._stopped}", config)
-        stop_at(run, {(0, 1, 0)})
-        with pytest.raises(RunStopped):
-            run.train()
-        return run.folder.checkpoints()[0]
+        name = json.dumps(config, sort_keys=True)
+        if name not in self._stopped:
+            # a folder of its own: a run keeps its split in it
+            run = small_trainer(self.folder / f"within {len(self._stopped)}", config)
+            stop_at(run, {(0, 1, 0)})
+            with pytest.raises(RunStopped):
+                run.train()
+            (self._stopped[name],) = run.folder.checkpoints()
+        return self._stopped[name]
 
     def as_it_is(self, config: Mapping[str, Any]) -> Update:
         """The next update where nothing is changed."""
@@ -151,7 +167,7 @@ class BegunRuns:
 
 def from_the_start(folder: Path, config: Mapping[str, Any], checkpoint: Path, *, weights_alone: bool) -> Trainer:
     """A run that was built of the new configuration, and has learnt what the checkpoint has."""
-    content = load_checkpoint(checkpoint)
+    content = read_once(checkpoint)
     run = small_trainer(folder, config)
     run.method.network.load_state_dict(content["state_dict"])
     if weights_alone:

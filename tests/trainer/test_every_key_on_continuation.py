@@ -27,6 +27,7 @@ from tests.trainer.continued_runs import (
     Update,
     from_the_start,
     next_update,
+    read_once,
     tiny_networks,
 )
 from tests.trainer.schema_keys import Key, schema_keys
@@ -38,7 +39,6 @@ from trainer.config.run_config import find_problems
 from trainer.trainer import Trainer
 from utils.config.sections import Section, build
 from utils.errors import CheckpointError, ConfigError, UserError
-from utils.files.checkpoint import load_checkpoint
 
 KEYS = [key for key in schema_keys() if not (key.path.startswith("optimizer.") and key.owner in UNFIT_OPTIMIZERS)]
 
@@ -160,7 +160,7 @@ def test_a_key_changed_on_continuation_has_its_effect_at_once_or_is_refused(
     assert not equal(update.networks, as_it_is.networks), "it has no effect"
     if key.path.startswith("optimizer.args"):
         options, kind = trial.after["optimizer"]["args"], trial.after["optimizer"]["type"]
-        expected = by_torch(options, kind, update, load_checkpoint(checkpoint)["optimizer"]["state"])
+        expected = by_torch(options, kind, update, read_once(checkpoint)["optimizer"]["state"])
         assert all(map(torch.equal, update.after, expected))
     elif key.path.startswith("lr_scheduler"):
         expected_options = scheduled(trial.after)
