@@ -90,16 +90,16 @@ def test_three_experts_of_resnet32_cost_what_the_contract_says():
 
 @pytest.mark.parametrize("name", TYPES)
 def test_shapes_and_every_parameter_takes_part(name):
-    model = build(name, num_classes=7, num_experts=3, returns_feat=True, use_norm=True)
+    model = build(name, num_classes=7, num_experts=2, returns_feat=True, use_norm=True)
     feature_dim = FEATURES.get(name, model.backbone.feature_dim)
     result = model(torch.empty(2, 3, 32, 32, device="meta"))
     assert {key: tuple(value.shape) for key, value in result.items()} == {
         "output": (2, 7),
-        "logits": (2, 3, 7),
-        "feat": (2, 3, feature_dim),
+        "logits": (2, 2, 7),
+        "feat": (2, 2, feature_dim),
     }
     assert isinstance(model, ExpertModel)
-    assert (model.num_classes, model.num_experts, model.returns_feat) == (7, 3, True)
+    assert (model.num_classes, model.num_experts, model.returns_feat) == (7, 2, True)
     result["logits"].sum().backward()
     assert [parameter for parameter, value in model.named_parameters() if value.grad is None] == []
 

@@ -256,7 +256,7 @@ def test_a_logging_configuration_writes_into_the_runs_folder_only(
 
 def test_the_cifar_100_recipe_trains_on_files_in_cifars_format(shell: Shell, tmp_path: Path) -> None:
     """The published recipe, for one epoch on a few images."""
-    write_cifar(tmp_path / "data", 100, train_images=400, test_images=200)
+    write_cifar(tmp_path / "data", 100, train_images=200, test_images=200)
     recipe = ROOT / "configs/mixup/standard_training/config_cifar100_ir100_bs-experts.json"
     small = ["--no-report", "--set", "data_loader.args.verify=false", "--set", "data_loader.args.imb_factor=0.5"]
     where = ["--data_dir", tmp_path / "data", "--save_dir", tmp_path / "saved", "--n_gpu", "0"]
@@ -271,6 +271,6 @@ def test_the_cifar_100_recipe_trains_on_files_in_cifars_format(shell: Shell, tmp
     )
     assert weights == 1_362_064
     assert content["criterion"]["tau_list"].tolist() == [0, 1, 2]
-    assert content["criterion"]["bsce_weight"].tolist() == [int(4 * 0.5 ** (i / 99)) for i in range(100)]
+    assert content["criterion"]["bsce_weight"].tolist() == [int(2 * 0.5 ** (i / 99)) for i in range(100)]
     assert shell("test_all_cifar.py", "-r", run / "checkpoint-epoch1.pth").code == 0
     assert [row["distribution"] for row in results(run)] == ELEVEN
