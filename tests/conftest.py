@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.scripts.command_line import Shell
-from tests.trainer.small_runs import draw_nothing, make_shallow
+from tests.trainer.small_runs import draw_nothing, make_quick
 from trainer.trainer import Trainer
 from utils.config import schema_cache
 
@@ -100,16 +100,16 @@ def pictures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def _shallow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One block of eight channels a stage."""
-    make_shallow(monkeypatch)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One block of eight channels a stage, and ten test images of a digit."""
+    make_quick(monkeypatch)
 
 
 @pytest.fixture(scope="module")
-def _shallow_throughout() -> Iterator[None]:
+def _quick_throughout() -> Iterator[None]:
     """The same for a whole file, whose fixtures train."""
     with pytest.MonkeyPatch.context() as patch:
-        make_shallow(patch)
+        make_quick(patch)
         yield
 
 

@@ -20,11 +20,11 @@ from tests.fork_server import Process, Server
 from tests.scripts.command_line import ROOT, Ended
 
 LIGHT = """
-from tests.trainer.small_runs import draw_nothing, make_shallow
-make_shallow()
+from tests.trainer.small_runs import draw_nothing, make_quick
+make_quick()
 draw_nothing()
 """
-"""As `before`: its small networks are shallow, and it draws nothing."""
+"""As `before`: its small runs are quick (`make_quick`), and it draws nothing."""
 ITS_SCRIPTS_TOO = """
 from tests.fork_server import start_scripts_as_forks
 start_scripts_as_forks()

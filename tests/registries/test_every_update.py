@@ -15,7 +15,7 @@ import trainer.engine.update_rules as update_rules
 from tests.ranks import in_processes
 from tests.registries.entries import PAIRS, UPDATE_RULES, Variant, config_of, first_stage_config
 from tests.trainer.normfree import build_exact_networks
-from tests.trainer.small_runs import make_shallow, run, small_trainer
+from tests.trainer.small_runs import make_quick, run, small_trainer
 from trainer.config.components import METHOD
 from utils.distributed.context import DistributedContext
 
@@ -40,7 +40,7 @@ def train_exactly(
     distributed: DistributedContext, folder: Path, configs: Mapping[str, dict[str, Any]]
 ) -> dict[str, States]:
     """The same in a process of its own, with shallow networks without BatchNorm, in float64."""
-    make_shallow()
+    make_quick()
     build_exact_networks()
     return train(distributed, folder, configs)
 

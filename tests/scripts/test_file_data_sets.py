@@ -14,7 +14,7 @@ import pytest
 from tests.data_loader.image_trees import Tree, write_imagenet_lt, write_inaturalist, write_places_lt, write_user_folder
 from tests.scripts.command_line import ROOT, Shell
 
-pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+pytestmark = pytest.mark.usefixtures("_quick_throughout")
 
 PUBLISHED = "configs/mixup/standard_training/config_"
 SMALL = ("--epochs", "1", "--bs", "16", "--t_max", "1", "--set", "arch.type=ResNet10Model", "--num_experts", "2")

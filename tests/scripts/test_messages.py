@@ -15,7 +15,7 @@ from tests.scripts.command_line import Shell, the_run
 from tests.trainer.small_runs import small_config
 from tests.utils.test_memory import LACKS, OTHERS
 
-pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+pytestmark = pytest.mark.usefixtures("_quick_throughout")
 
 FOLDER = "it's here; my runs"
 

@@ -19,7 +19,7 @@ from tests.scripts.command_line import Shell
 from tests.scripts.test_file_data_sets import OWN_IMAGES, QUICK, SMALL
 from utils.files.checkpoint import load_checkpoint
 
-pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+pytestmark = pytest.mark.usefixtures("_quick_throughout")
 
 FLAGS = (*SMALL, *QUICK, "--epochs", "2")
 

@@ -14,7 +14,7 @@ from tests.scripts.command_line import Ended, Shell
 from trainer import launch
 from utils.config.json_files import read_json
 
-pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+pytestmark = pytest.mark.usefixtures("_quick_throughout")
 
 WITH_PAGE = ("--epochs", 1, "--set", "data_loader.args.image_size=16", "--set", "data_loader.args.num_workers=0")
 QUICK = ("--no-report", *WITH_PAGE)

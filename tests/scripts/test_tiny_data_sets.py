@@ -10,7 +10,7 @@ import pytest
 from tests.data_loader.image_trees import digit_picture, save_picture
 from tests.scripts.command_line import ROOT, Ended, Shell
 
-pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+pytestmark = pytest.mark.usefixtures("_quick_throughout")
 
 RECIPE = ROOT / "configs/own_images/config_image_folder_bs-experts.json"
 TINY = {

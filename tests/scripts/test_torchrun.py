@@ -29,13 +29,9 @@ from utils.files.checkpoint import load_checkpoint
 from utils.files.provenance import read_processes
 
 LAST = "checkpoint-epoch2.pth"
-# a checkpoint after each step, so that a killed run is continued within an epoch
-CONFIG = small_config(
-    trainer__epochs=2,
-    trainer__validate=True,
-    trainer__verbosity=1,
-    trainer__checkpoint_minutes=1e-9,
-)
+PLAIN = {"trainer__epochs": 2, "trainer__validate": True, "trainer__verbosity": 1}
+# a checkpoint after each of many steps, so that a killed run is continued within an epoch
+CONFIG = small_config(**PLAIN, trainer__checkpoint_minutes=1e-9, data_loader__args__batch_size=8)
 LIGHT_ONES = LIGHT + ITS_SCRIPTS_TOO
 _PATIENCE = 150.0
 
@@ -67,8 +63,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_of_two(tmp_path_factory.mktemp("undisturbed"))
 
 
-def run_of_two(folder: Path, before: str = LIGHT_ONES) -> Path:
-    done = ended(training(folder, "--standalone", "--nproc_per_node=2", before=before))
+def run_of_two(folder: Path, config: dict[str, Any] = CONFIG, before: str = LIGHT_ONES) -> Path:
+    done = ended(training(folder, "--standalone", "--nproc_per_node=2", config=config, before=before))
     assert done.code == 0, done.err
     assert done.out.count("Run saved to") == 1, "one process talks"
     return the_run(folder / "saved")
@@ -76,7 +72,7 @@ def run_of_two(folder: Path, before: str = LIGHT_ONES) -> Path:
 
 def test_two_processes_train_and_leave_a_complete_run(tmp_path: Path) -> None:
     """Processes as Python starts them; those of the tests below are forks."""
-    run = run_of_two(tmp_path, before="")
+    run = run_of_two(tmp_path, small_config(**PLAIN), before="")
     content = load_checkpoint(run / LAST)
     assert [line["epoch"] for line in content["progress"]["history"]] == [1, 2]
     assert not any(name.startswith("module.") for name in content["state_dict"])
@@ -87,7 +83,7 @@ def test_two_processes_train_and_leave_a_complete_run(tmp_path: Path) -> None:
     assert log.count("epoch 2/2") == 1
 
 
-@pytest.mark.usefixtures("_shallow")
+@pytest.mark.usefixtures("_quick")
 def test_two_processes_evaluate_as_one_does(undisturbed: Path, shell: Shell) -> None:
     checkpoint = str(undisturbed / LAST)
     results, kept = undisturbed / "results.json", undisturbed / f"{Path(LAST).stem}.predictions.npz"

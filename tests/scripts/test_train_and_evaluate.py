@@ -202,7 +202,7 @@ def test_a_checkpoint_is_evaluated_with_a_configuration_from_elsewhere(
     assert {"results.json", "results.csv", "net.predictions.npz"} <= {path.name for path in tmp_path.iterdir()}
 
 
-@pytest.mark.usefixtures("_shallow")
+@pytest.mark.usefixtures("_quick")
 def test_train_continues_in_the_checkpoints_folder(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "small.json").write_text(json.dumps(small_config()))
     assert shell("train.py", "-c", tmp_path / "small.json", "--save_dir", tmp_path / "saved").code == 0
@@ -224,7 +224,7 @@ def test_a_new_run_from_a_checkpoint_that_leaves_nothing_to_train_ends_in_order(
     assert ended.code == 0
 
 
-@pytest.mark.usefixtures("_shallow")
+@pytest.mark.usefixtures("_quick")
 def test_two_runs_of_the_same_second_have_folders_of_their_own(shell: Shell, tmp_path: Path) -> None:
     (tmp_path / "small.json").write_text(json.dumps(small_config(trainer__epochs=1)))
     for _ in range(2):
@@ -232,7 +232,7 @@ def test_two_runs_of_the_same_second_have_folders_of_their_own(shell: Shell, tmp
     assert len(list((tmp_path / "saved/models/small").iterdir())) == 2
 
 
-@pytest.mark.usefixtures("_shallow")
+@pytest.mark.usefixtures("_quick")
 def test_a_logging_configuration_writes_into_the_runs_folder_only(
     shell: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from tests.scripts.command_line import Shell, files_below
 from tests.trainer.small_runs import run, small_config
 from tools.calibrate import METHODS
 
-pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+pytestmark = pytest.mark.usefixtures("_quick_throughout")
 
 NAME = "checkpoint-epoch1"
 

@@ -23,7 +23,7 @@ from utils.config.parser import CONFIG_NAME
 from utils.errors import UserError
 from utils.files.checkpoint import load_checkpoint
 
-pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+pytestmark = pytest.mark.usefixtures("_quick_throughout")
 
 CONFIG = small_config(trainer__epochs=1)
 

@@ -15,7 +15,7 @@ from tools import convert_checkpoint, reproduce
 from utils.errors import UserError
 from utils.files.provenance import RUN_FACTS_NAME, differences, read_processes
 
-pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+pytestmark = pytest.mark.usefixtures("_quick_throughout")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import trainer.build
 from tests.trainer import small_runs
-from tests.trainer.small_runs import make_shallow, small_trainer
+from tests.trainer.small_runs import make_quick, small_trainer
 from tests.trainer.stopped_runs import stop_at
 from trainer.trainer import Trainer
 from utils.files.checkpoint import load_checkpoint, save_checkpoint
@@ -52,7 +52,7 @@ HISTORY = {"val_loss": (10.0, 9.0, 8.5), "val_balanced_accuracy": (0.1, 0.5, 0.9
 
 def tiny_networks(patch: pytest.MonkeyPatch) -> None:
     """One block of eight channels a stage; nothing is recorded, and digits and checkpoints are read once."""
-    make_shallow(patch)
+    make_quick(patch)
     patch.setattr(sklearn.datasets, "load_digits", functools.cache(sklearn.datasets.load_digits))
     patch.setattr(trainer.build, "Recorder", lambda *_, **__: SilentRecorder())
     patch.setattr(small_runs, "load_checkpoint", read_once)

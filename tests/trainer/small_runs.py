@@ -12,6 +12,7 @@ import torch
 
 import model.model as networks
 from base import RunFolder
+from data_loader.data_loaders import digits
 from trainer.build import build_trainer
 from trainer.config.run_config import run_config
 from trainer.loaders import build_loaders, known_images
@@ -62,20 +63,25 @@ TINY: dict[str, Any] = {
 """Changes for fp16, whose convolutions have no fast gradient on CPUs: 20 images, batches of 8, 8 and 4."""
 
 
-def make_shallow(patch: pytest.MonkeyPatch | None = None) -> None:
-    """From now on the small networks have one block of eight channels a stage: for what isn't about their depth.
+def make_quick(patch: pytest.MonkeyPatch | None = None) -> None:
+    """From now on the small networks have one block of eight channels a stage, and ten digits of a class are tested.
+
+    For what is about neither.
 
     Args:
         patch: takes it back; None: nobody does, in a process of its own.
     """
+    changes: list[tuple[Any, str, Any]] = [(digits, "_TEST_IMAGES", 10)]
     for kind in (networks.ResNet32Model, networks.ResNet32Model_B, networks.ResNet10Model):
         stages = len(kind.architecture.blocks)
         widths, reduced = (8,) * stages, (8, *(4,) * (stages - 1))
         shallow = replace(kind.architecture, blocks=(1,) * stages, widths=widths, reduced_widths=reduced)
+        changes.append((kind, "architecture", shallow))
+    for place, name, value in changes:
         if patch is None:
-            kind.architecture = shallow
+            setattr(place, name, value)
         else:
-            patch.setattr(kind, "architecture", shallow)
+            patch.setattr(place, name, value)
 
 
 def draw_nothing(patch: pytest.MonkeyPatch | None = None) -> None:

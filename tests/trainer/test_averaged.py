@@ -15,12 +15,12 @@ import model.model as networks
 from base import Step
 from model.experts import ExpertModel
 from tests.ranks import in_processes
-from tests.trainer.small_runs import run, small_config, small_trainer
+from tests.trainer.small_runs import make_quick, run, small_config, small_trainer
 from trainer.methods.averaged import EMA, SWA, reestimate_statistics
 from trainer.methods.base import Method
 from utils.distributed.context import DistributedContext
 
-pytestmark = pytest.mark.usefixtures("_shallow")
+pytestmark = pytest.mark.usefixtures("_quick")
 
 ALONE = DistributedContext()
 EMA_CONFIG = {"type": "EMA", "args": {"decay": 0.9}}
@@ -163,6 +163,7 @@ REESTIMATING = {"EMA": {"type": "EMA", "args": {"batchnorm": "reestimate"}}, "SW
 
 def averaged_by(distributed: DistributedContext, folder: Path) -> dict[str, dict[str, Tensor]]:
     """The averaged networks of this process."""
+    make_quick()
     outcomes = {}
     for name, method in REESTIMATING.items():
         config = small_config(method=method, trainer__epochs=1)

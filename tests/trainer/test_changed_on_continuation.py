@@ -21,7 +21,7 @@ from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext
 from utils.errors import RunError
 
-pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+pytestmark = pytest.mark.usefixtures("_quick_throughout")
 
 MONITORED = with_changes(BEGUN, {"trainer.validate": True, "trainer.monitor": "min val_loss"})
 

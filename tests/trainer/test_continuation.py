@@ -16,7 +16,7 @@ from utils.errors import UserError
 from utils.files.checkpoint import load_checkpoint, save_checkpoint
 from utils.signals import RunStopped
 
-pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+pytestmark = pytest.mark.usefixtures("_quick_throughout")
 
 STRONG = {
     "arch__args__dropout": 0.3,
@@ -31,7 +31,7 @@ STRONG = {
     "metrics": ["accuracy", "top_k_acc"],
     "lr_scheduler__args__warmup_epoch": 2,
 }
-STEPS, VALIDATION_BATCHES = 3, 17  # 78 and 500 images
+STEPS, VALIDATION_BATCHES = 3, 4  # 78 and 100 images
 
 
 # -- in the middle of an epoch ----------------------------------------------------------------------------------------
@@ -74,7 +74,7 @@ def test_a_run_stopped_after_every_step_ends_as_the_uninterrupted_one(
 
 @pytest.mark.usefixtures("_ordered_event_files")
 def test_a_run_stopped_during_validation_ends_as_the_uninterrupted_one(tmp_path: Path, uninterrupted: Path) -> None:
-    places = {(epoch, STEPS, batch) for epoch in (0, 1) for batch in (1, 5, VALIDATION_BATCHES)}
+    places = {(epoch, STEPS, batch) for epoch in (0, 1) for batch in (1, 3, VALIDATION_BATCHES)}
     assert run_with_stops(tmp_path, small_config(**STRONG), places) == 7
     assert_same_runs(tmp_path, uninterrupted)
     assert curves(tmp_path) == curves(uninterrupted)

@@ -20,7 +20,7 @@ from utils.config.parser import ConfigParser
 from utils.distributed.context import DistributedContext
 from utils.files.checkpoint import load_checkpoint
 
-pytestmark = pytest.mark.usefixtures("_shallow")
+pytestmark = pytest.mark.usefixtures("_quick")
 
 
 def test_automatic_continuation_starts_a_run_where_there_is_none_and_finds_it_afterwards(train: Train) -> None:

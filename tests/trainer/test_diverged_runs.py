@@ -23,7 +23,7 @@ LAST = Step(2, 2)  # 78 images: batches of 30, 30 and 18
 INF, NAN = math.inf, math.nan
 
 
-pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+pytestmark = pytest.mark.usefixtures("_quick_throughout")
 
 
 def config_of(**changes: Any) -> dict[str, Any]:

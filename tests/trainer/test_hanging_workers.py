@@ -17,7 +17,7 @@ from tests.trainer.small_runs import run, small_config, small_trainer
 from utils.signals import RunStopped
 
 pytestmark = [
-    pytest.mark.usefixtures("_shallow"),
+    pytest.mark.usefixtures("_quick"),
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
 

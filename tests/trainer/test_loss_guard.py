@@ -23,7 +23,7 @@ from utils.distributed.context import DistributedContext
 from utils.errors import RunError
 from utils.files.checkpoint import load_checkpoint
 
-pytestmark = pytest.mark.usefixtures("_shallow")
+pytestmark = pytest.mark.usefixtures("_quick")
 
 NAN, INF = math.nan, math.inf
 SMALL = {"data_loader__args__batch_size": 30, "trainer__validate": True}  # 78 images: 3 steps an epoch

@@ -23,7 +23,7 @@ def scale_of(trainer: Trainer) -> float:
     return trainer.engine.precision.state_dict()["scale"]
 
 
-@pytest.mark.usefixtures("_shallow")
+@pytest.mark.usefixtures("_quick")
 def test_a_step_whose_gradients_overflow_leaves_the_weights_and_halves_the_scale(tmp_path: Path) -> None:
     trainer = tiny_trainer(tmp_path, "fp16")
     trainer.engine.precision.load_state_dict({**trainer.engine.precision.state_dict(), "scale": 2.0**40})
@@ -56,7 +56,7 @@ def first_update(folder: Path, precision: str, *, scale: float | None = None) ->
     ).detach()
 
 
-@pytest.mark.usefixtures("_shallow")
+@pytest.mark.usefixtures("_quick")
 def test_an_update_in_half_precision_is_that_of_float32_but_for_rounding(tmp_path: Path) -> None:
     """Whatever fp16's scale: it is divided out again."""
     exact = first_update(tmp_path / "fp32", "fp32")
@@ -68,7 +68,7 @@ def test_an_update_in_half_precision_is_that_of_float32_but_for_rounding(tmp_pat
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-@pytest.mark.usefixtures("_shallow")
+@pytest.mark.usefixtures("_quick")
 def test_a_run_stopped_after_any_step_and_continued_ends_with_the_same_bits(tmp_path: Path, precision: str) -> None:
     """fp16 begins with a scale that is too large, so that it changes within the run."""
     config = small_config(**TINY, trainer__precision=precision)
@@ -82,7 +82,7 @@ def test_a_run_stopped_after_any_step_and_continued_ends_with_the_same_bits(tmp_
         assert whole["precision"]["_growth_tracker"] > 0
 
 
-@pytest.mark.usefixtures("_shallow")
+@pytest.mark.usefixtures("_quick")
 def test_an_epoch_without_an_update_warns_of_nothing(tmp_path: Path) -> None:
     """One step, which overflows: nothing for the user to put in order."""
     config = small_config(**{**TINY, "data_loader__args__batch_size": 20}, trainer__precision="fp16")
@@ -91,7 +91,7 @@ def test_an_epoch_without_an_update_warns_of_nothing(tmp_path: Path) -> None:
     assert [line["lr"] for line in trainer.state.history] == pytest.approx([0.05, 0.005])
 
 
-@pytest.mark.usefixtures("_shallow")
+@pytest.mark.usefixtures("_quick")
 def test_the_scale_in_the_checkpoint_is_taken_up(tmp_path: Path) -> None:
     """Else the test above would pass with a scale that never counts."""
     config = small_config(**TINY, trainer__precision="fp16")
@@ -112,7 +112,7 @@ def test_the_scale_in_the_checkpoint_is_taken_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("old", "new"), [("fp16", "bf16"), ("fp16", "fp32"), ("bf16", "fp16"), ("tf32", "fp16")])
-@pytest.mark.usefixtures("_shallow")
+@pytest.mark.usefixtures("_quick")
 def test_a_run_continued_in_another_precision_begins_with_a_fresh_scale(tmp_path: Path, old: str, new: str) -> None:
     trainer = tiny_trainer(tmp_path, old)
     if old == "fp16":

@@ -20,7 +20,7 @@ from trainer.methods.base import StepOutput
 from trainer.trainer import Trainer
 from utils.distributed.context import DistributedContext
 
-pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+pytestmark = pytest.mark.usefixtures("_quick_throughout")
 
 GPU = torch.device("cuda", 0)
 

@@ -16,7 +16,7 @@ from trainer.config.run_config import find_problems
 from utils.config.json_files import read_json
 from utils.errors import UserError
 
-pytestmark = pytest.mark.usefixtures("_shallow")
+pytestmark = pytest.mark.usefixtures("_quick")
 
 MUTANTS = 150
 BLOCKS = 5

@@ -20,7 +20,7 @@ from trainer.engine import loss_guard
 from trainer.engine.loss_guard import LossGuard
 from utils.device_copies import to_device
 
-pytestmark = pytest.mark.usefixtures("_shallow")
+pytestmark = pytest.mark.usefixtures("_quick")
 
 NARROW = {"arch__args__layer2_output_dim": 8, "arch__args__layer3_output_dim": 8}
 WAYS: dict[str, dict[str, Any]] = {

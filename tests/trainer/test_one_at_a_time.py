@@ -14,7 +14,7 @@ from trainer.one_at_a_time import lock_of
 from utils.config.parser import ConfigParser
 from utils.files.locks import take_lock
 
-pytestmark = pytest.mark.usefixtures("_shallow")
+pytestmark = pytest.mark.usefixtures("_quick")
 
 
 def held_by_another() -> BaseFileLock:

@@ -31,7 +31,7 @@ def tiny_trainer(folder: Path, precision: str, **changes: Any) -> Trainer:
 
 
 @pytest.mark.parametrize("precision", DTYPES)
-@pytest.mark.usefixtures("_shallow")
+@pytest.mark.usefixtures("_quick")
 def test_convolutions_run_in_the_precision_and_everything_from_the_classifier_on_in_float32(
     tmp_path: Path, precision: str
 ) -> None:
@@ -63,7 +63,7 @@ def test_convolutions_run_in_the_precision_and_everything_from_the_classifier_on
 
 
 @pytest.mark.parametrize("precision", sorted(HALF))
-@pytest.mark.usefixtures("_shallow")
+@pytest.mark.usefixtures("_quick")
 def test_a_linear_classifiers_logits_reach_mixing_and_loss_in_float32(tmp_path: Path, precision: str) -> None:
     """They come in half precision; their mean over experts is taken afterwards."""
     trainer = tiny_trainer(

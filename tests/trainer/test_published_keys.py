@@ -17,7 +17,7 @@ from utils.config.parser import ConfigParser
 LAYERS = {"arch__args__layer2_output_dim": 8, "arch__args__layer3_output_dim": 8}
 
 
-pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+pytestmark = pytest.mark.usefixtures("_quick_throughout")
 
 
 def typed(**changes: Any) -> RunConfig:

@@ -23,7 +23,7 @@ Formula = Callable[[int], float]
 """Step of the run, from 0 → rate, or momentum."""
 
 
-pytestmark = pytest.mark.usefixtures("_shallow_throughout")
+pytestmark = pytest.mark.usefixtures("_quick_throughout")
 
 
 # -- the papers' formulas ---------------------------------------------------------------------------------------------

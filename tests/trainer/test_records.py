@@ -20,7 +20,7 @@ from utils.errors import UserError
 from utils.reporting.plots import confusion_figure
 from utils.reporting.tensorboard import Recorder
 
-pytestmark = pytest.mark.usefixtures("_shallow_throughout", "pictures")
+pytestmark = pytest.mark.usefixtures("_quick_throughout", "pictures")
 
 
 def events(folder: Path) -> EventAccumulator:
@@ -115,7 +115,7 @@ def test_checkpoints_are_written_before_anything_is_drawn_or_told(
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, _shallow_throughout: None) -> dict[str, Any]:
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, _quick_throughout: None) -> dict[str, Any]:
     """What a run that records everything ends with."""
     return run(tmp_path_factory.mktemp("undisturbed"), small_config(trainer__validate=True))
 

@@ -9,7 +9,7 @@ import torch
 
 from tests.trainer.small_runs import run, same_weights, small_config
 
-pytestmark = pytest.mark.usefixtures("_shallow")
+pytestmark = pytest.mark.usefixtures("_quick")
 
 DROPOUT = {"arch__args__dropout": 0.5}
 

@@ -17,7 +17,7 @@ from tests.data_loader.epochs import digits, inputs, same_inputs
 from tests.trainer.imagined_gpu import GPU, ImaginedGPU
 from tests.trainer.small_runs import small_config
 
-pytestmark = pytest.mark.usefixtures("_shallow")
+pytestmark = pytest.mark.usefixtures("_quick")
 
 NARROW = {"arch__args__layer2_output_dim": 8, "arch__args__layer3_output_dim": 8}
 

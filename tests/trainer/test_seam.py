@@ -16,7 +16,7 @@ from base import Batch, Step
 from model.experts import ExpertModel
 from tests.ranks import in_processes
 from tests.trainer.normfree import without_batchnorm
-from tests.trainer.small_runs import make_shallow, run, same_weights, small_config, small_trainer
+from tests.trainer.small_runs import make_quick, run, same_weights, small_config, small_trainer
 from tests.trainer.stopped_runs import assert_same_runs, run_with_stops
 from tests.trainer.toy_methods import register
 from trainer.config.run_config import RunConfig, run_config
@@ -60,7 +60,7 @@ def gradients(
 ) -> tuple[list[dict[str, Tensor]], dict[str, Tensor]]:
     """The gradients of each step of an epoch; what of the method is not the network's, before and after."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        make_shallow(monkeypatch)
+        make_quick(monkeypatch)
         register(monkeypatch)
         monkeypatch.setattr(trainer.build, "built_model", trainer.build.build_model, raising=False)
         monkeypatch.setattr(trainer.build, "build_model", exact)
@@ -108,7 +108,7 @@ def test_processes_have_the_gradients_of_one(tmp_path: Path, size: int, changes:
 def freeze_in_epoch_2(distributed: DistributedContext, folder: Path) -> list[dict[str, Tensor]]:
     """The network's weights after each epoch."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        make_shallow(monkeypatch)
+        make_quick(monkeypatch)
         register(monkeypatch)
         config = small_config(**SMALL, method={"type": "FreezesTrunk"}, trainer__epochs=3)
         runner = small_trainer(folder, config, distributed=distributed)
@@ -136,7 +136,7 @@ def test_a_method_may_freeze_weights_between_epochs(tmp_path: Path) -> None:
 
 def predicted_prior(distributed: DistributedContext, folder: Path, config: Mapping[str, Any]) -> Tensor:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        make_shallow(monkeypatch)
+        make_quick(monkeypatch)
         register(monkeypatch)
         monkeypatch.setattr(trainer.build, "built_model", trainer.build.build_model, raising=False)
         monkeypatch.setattr(trainer.build, "build_model", exact)
@@ -175,7 +175,7 @@ def test_a_methods_own_state_is_the_same_in_all_processes_and_that_of_one(tmp_pa
     ],
     ids=["FixMatch", "teacher", "running prior", "freezing", "EMA of FixMatch by SAM"],
 )
-@pytest.mark.usefixtures("_shallow")
+@pytest.mark.usefixtures("_quick")
 def test_a_run_stopped_within_epochs_ends_with_the_same_bits(
     tmp_path: Path, changes: dict[str, Any], part: str
 ) -> None:
@@ -186,7 +186,7 @@ def test_a_run_stopped_within_epochs_ends_with_the_same_bits(
     assert part in whole
 
 
-@pytest.mark.usefixtures("_shallow")
+@pytest.mark.usefixtures("_quick")
 def test_unlabelled_images_take_part_where_the_network_is_sure(tmp_path: Path) -> None:
     slow = {"optimizer__args__lr": 0.002, "lr_scheduler__args__step1": 9, "lr_scheduler__args__step2": 9}
     changes = {**FIXMATCH, **slow, "trainer__epochs": 4}
@@ -201,7 +201,7 @@ def test_unlabelled_images_take_part_where_the_network_is_sure(tmp_path: Path) -
     assert losses[-1] < 0.8 * losses[0]
 
 
-@pytest.mark.usefixtures("_shallow")
+@pytest.mark.usefixtures("_quick")
 def test_wrapped_methods_and_update_rules_compose(tmp_path: Path) -> None:
     """Each of the three makes a difference."""
     ema = {"type": "EMA", "args": {"method": fixmatch(), "decay": 0.5}}
@@ -216,7 +216,7 @@ def test_wrapped_methods_and_update_rules_compose(tmp_path: Path) -> None:
     assert all_three["progress"]["history"][-1].keys() >= {"sure", "val_accuracy", "val_averaged_accuracy"}
 
 
-@pytest.mark.usefixtures("_shallow")
+@pytest.mark.usefixtures("_quick")
 def test_an_objective_that_changes_at_an_epoch_changes_nothing_before(tmp_path: Path) -> None:
     changes = {**SMALL, "loss": {"type": "CrossEntropyLoss"}, "combiner__mode": "default", "trainer__epochs": 4}
     plain = run(tmp_path / "plain", small_config(**changes))["progress"]["history"]

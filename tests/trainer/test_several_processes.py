@@ -21,7 +21,7 @@ from data_loader.datasets.image_sets import ArraySet, ImageSet
 from data_loader.datasets.splits import Splits
 from tests.ranks import CPU, in_processes
 from tests.trainer.normfree import build_exact_networks
-from tests.trainer.small_runs import make_shallow, same_weights, small_config, small_trainer
+from tests.trainer.small_runs import make_quick, same_weights, small_config, small_trainer
 from trainer.engine.loss_guard import REPORT_NAME
 from trainer.evaluation.predictions import predict
 from trainer.methods.base import StepOutput
@@ -36,7 +36,7 @@ from utils.signals import RunStopped
 # 78 images: batches of 30, 30 and 18, the last of which has groups of two
 SMALL = {"data_loader__args__batch_size": 30, "trainer__epochs": 1}
 
-pytestmark = pytest.mark.usefixtures("_shallow")  # what is computed here, and not by others
+pytestmark = pytest.mark.usefixtures("_quick")  # what is computed here, and not by others
 
 
 @dataclass
@@ -77,7 +77,7 @@ def watched(runner: Trainer) -> list[Seen]:
 def train_and_watch(
     distributed: DistributedContext, folder: Path, config: Mapping[str, Any]
 ) -> tuple[list[Seen], list[dict[str, float]]]:
-    make_shallow()
+    make_quick()
     build_exact_networks()
     runner = small_trainer(folder, config, distributed=distributed)
     steps = watched(runner)
@@ -125,7 +125,7 @@ def train_after_a_trial(
     distributed: DistributedContext, folder: Path, config: Mapping[str, Any]
 ) -> list[dict[str, Tensor]]:
     """One process tries a forward and a backward pass by itself, as when it looks for what fits into its memory."""
-    make_shallow()
+    make_quick()
     build_exact_networks()
     runner = small_trainer(folder, config, distributed=distributed)
     if distributed.rank == 1:
@@ -146,7 +146,7 @@ def test_what_a_process_tries_alone_leaves_the_others_as_they_were(tmp_path: Pat
 
 def statistics(distributed: DistributedContext, folder: Path) -> list[Tensor]:
     """BatchNorm's, end to end: after the steps of an epoch, and when the next one begins."""
-    make_shallow()
+    make_quick()
     runner = small_trainer(folder, small_config(**SMALL), distributed=distributed)
     runner.train_steps(1)
     found = [torch.cat([buffer.flatten() for buffer in runner.method.network.buffers()])]
@@ -179,7 +179,7 @@ class ManyDataLoader(ImbalanceDigitsDataLoader):
 
 def evaluate(distributed: DistributedContext, folder: Path) -> list[Any]:
     """Predictions in batches of various sizes."""
-    make_shallow()
+    make_quick()
     network = small_trainer(folder, small_config(), distributed=distributed).method.network
     loaders = (ManyDataLoader(batch_size=size, num_workers=0).of_split("test") for size in (17, 100, 600, 2000))
     return [predict(network, loader, CPU, distributed=distributed) for loader in loaders]
@@ -197,7 +197,7 @@ def test_every_image_is_evaluated_once_and_to_the_same_bits(tmp_path: Path, size
 
 
 def validate(distributed: DistributedContext, folder: Path, config: Mapping[str, Any]) -> list[dict[str, float]]:
-    make_shallow()
+    make_quick()
     runner = small_trainer(folder, config, distributed=distributed)
     runner.train()
     return runner.state.history
@@ -219,7 +219,7 @@ def train(
     distributed: DistributedContext, folder: Path, config: Mapping[str, Any], resume: Path | None, stop: Any = None
 ) -> str:
     """Train; `stop` is (rank, step): that process is sent SIGTERM before the step. Says how the run ended."""
-    make_shallow()
+    make_quick()
     build_exact_networks()
     runner = small_trainer(folder, config, resume=resume, distributed=distributed)
     step_of = runner.train_step
@@ -280,7 +280,7 @@ def test_a_run_may_be_continued_by_another_number_of_processes(tmp_path: Path, u
 
 def diverge(distributed: DistributedContext, folder: Path, action: str) -> tuple[str, int, Tensor]:
     """One process's share of a batch gives no number; what it says of the end, steps skipped, a weight."""
-    make_shallow()
+    make_quick()
     runner = small_trainer(folder, small_config(**SMALL, trainer__on_nonfinite=action), distributed=distributed)
     gradients_of = runner.engine.add_gradients
 
@@ -315,7 +315,7 @@ def test_a_step_that_is_skipped_is_skipped_by_all(tmp_path: Path) -> None:
 
 
 def vanish(distributed: DistributedContext, folder: Path) -> None:
-    make_shallow()
+    make_quick()
     runner = small_trainer(folder, small_config(trainer__epochs=50), distributed=distributed)
     if distributed.rank == 1:
         runner.train_step = lambda *_: os._exit(9)  # type: ignore[method-assign]

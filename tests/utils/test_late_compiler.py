@@ -85,7 +85,7 @@ print(json.dumps(found))
 OWN_RUN = """
 import json, os, pathlib, socket, sys, tempfile
 import torch
-from tests.trainer.small_runs import CPU, make_shallow, small_config, small_trainer
+from tests.trainer.small_runs import CPU, make_quick, small_config, small_trainer
 from utils.distributed.context import process_group
 from utils.distributed.environment import launch_environment
 from utils.late_compiler import import_compiler_late
@@ -95,7 +95,7 @@ with socket.socket() as probe:
 os.environ.update(RANK="0", WORLD_SIZE="1", LOCAL_RANK="0", LOCAL_WORLD_SIZE="1")
 os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
 import_compiler_late()
-make_shallow()
+make_quick()
 with process_group(launch_environment(), CPU) as distributed:
     runner = small_trainer(pathlib.Path(tempfile.mkdtemp()), small_config(trainer__epochs=1), distributed=distributed)
     runner.train()
