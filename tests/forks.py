@@ -19,7 +19,7 @@ from pathlib import Path
 from tests.fork_server import Process, Server
 from tests.scripts.command_line import ROOT, Ended
 
-LIGHT = """
+QUICK = """
 from tests.trainer.small_runs import draw_nothing, make_quick
 make_quick()
 draw_nothing()

@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from benchmarks.odd_input_campaign.cases import Case, Outcome, fault_of
-from tests.forks import LIGHT, Fork
+from tests.forks import QUICK, Fork
 from tests.scripts.command_line import Ended
 
 CASES = 8  # of each kind
 
 
 def campaign(*flags: str) -> Ended:
-    return Fork("module", "benchmarks.odd_input_campaign", *flags, before=LIGHT).end(timeout=600)
+    return Fork("module", "benchmarks.odd_input_campaign", *flags, before=QUICK).end(timeout=600)
 
 
 @pytest.fixture(scope="module")

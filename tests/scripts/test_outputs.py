@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.forks import LIGHT, Fork
+from tests.forks import QUICK, Fork
 from tests.scripts.command_line import in_own_process, the_run
 from tests.trainer.small_runs import small_config
 from utils.files.checkpoint import load_checkpoint
@@ -35,9 +35,9 @@ def ended(kind: str, file: Path, script: str, *arguments: object) -> tuple[int, 
     elif kind == "ascii":
         done = Fork("script", script, *arguments, before=ASCII).end()
     elif kind == "full device":
-        done = Fork("script", script, *arguments, output="/dev/full", before=LIGHT).end()
+        done = Fork("script", script, *arguments, output="/dev/full", before=QUICK).end()
     else:
-        done = Fork("script", script, *arguments, before=LIGHT + CLOSED_PIPE).end()
+        done = Fork("script", script, *arguments, before=QUICK + CLOSED_PIPE).end()
     file.write_text(done.out)
     return done.code, done.err
 

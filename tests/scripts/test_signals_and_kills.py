@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.forks import ITS_SCRIPTS_TOO, LIGHT, Fork, script_in_fork
+from tests.forks import ITS_SCRIPTS_TOO, QUICK, Fork, script_in_fork
 from tests.scripts.command_line import ROOT
 from tests.trainer.small_runs import small_config
 from utils.files.checkpoint import load_checkpoint
@@ -25,7 +25,7 @@ _PATIENCE = 120.0
 def training(folder: Path, config: dict[str, Any]) -> Iterator[Fork]:
     """`train.py` at work in `folder`, past its first epoch; it does not outlive the block."""
     (folder / "small.json").write_text(json.dumps(config))
-    process = Fork("script", ROOT / "train.py", "-c", "small.json", "--save_dir", "saved", folder=folder, before=LIGHT)
+    process = Fork("script", ROOT / "train.py", "-c", "small.json", "--save_dir", "saved", folder=folder, before=QUICK)
     try:
         deadline = time.monotonic() + _PATIENCE
         while not any("epoch 1/" in log.read_text() for log in folder.glob("saved/models/small/*/info.log")):
@@ -80,6 +80,6 @@ def test_a_run_killed_while_it_writes_a_checkpoint_ends_as_an_undisturbed_one(tm
     """Every other trial of the campaign, this first one among them, waits for a checkpoint that is half-written."""
     (tmp_path / "small.json").write_text(json.dumps(small_config(trainer__monitor="max val_accuracy")))
     flags = ("--config", tmp_path / "small.json", "--kills", 1, "--epochs", 2)
-    before = f"{LIGHT}import utils.late_compiler as late\nlate.import_compiler_late()\n{ITS_SCRIPTS_TOO}"
+    before = f"{QUICK}import utils.late_compiler as late\nlate.import_compiler_late()\n{ITS_SCRIPTS_TOO}"
     campaign = Fork("script", "benchmarks/crash_campaign.py", *flags, before=before).end()
     assert (campaign.code, campaign.out.splitlines()[-1]) == (0, "1/1")

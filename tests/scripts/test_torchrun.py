@@ -19,7 +19,7 @@ import pytest
 import torch
 
 import train
-from tests.forks import ITS_SCRIPTS_TOO, LIGHT, Fork
+from tests.forks import ITS_SCRIPTS_TOO, QUICK, Fork
 from tests.scripts.command_line import ROOT, Ended, Shell, the_run
 from tests.trainer.small_runs import same_weights, small_config
 from trainer.engine.engine import processes_to_start
@@ -32,12 +32,12 @@ LAST = "checkpoint-epoch2.pth"
 PLAIN = {"trainer__epochs": 2, "trainer__validate": True, "trainer__verbosity": 1}
 # a checkpoint after each of many steps, so that a killed run is continued within an epoch
 CONFIG = small_config(**PLAIN, trainer__checkpoint_minutes=1e-9, data_loader__args__batch_size=8)
-LIGHT_ONES = LIGHT + ITS_SCRIPTS_TOO
+QUICK_SCRIPTS = QUICK + ITS_SCRIPTS_TOO
 _PATIENCE = 150.0
 
 
 def started(
-    folder: Path, *flags: str, script: str = "train.py", arguments: tuple[str, ...], before: str = LIGHT_ONES
+    folder: Path, *flags: str, script: str = "train.py", arguments: tuple[str, ...], before: str = QUICK_SCRIPTS
 ) -> Fork:
     """A torchrun at work on a script, with `folder` as its directory."""
     return Fork("module", "torch.distributed.run", *flags, ROOT / script, *arguments, folder=folder, before=before)
@@ -52,7 +52,7 @@ def ended(process: Fork) -> Ended:
     return process.end()
 
 
-def training(folder: Path, *flags: str, config: dict[str, Any] = CONFIG, before: str = LIGHT_ONES) -> Fork:
+def training(folder: Path, *flags: str, config: dict[str, Any] = CONFIG, before: str = QUICK_SCRIPTS) -> Fork:
     (folder / "small.json").write_text(json.dumps(config))
     return started(folder, *flags, arguments=("-c", "small.json", "--save_dir", "saved"), before=before)
 
@@ -63,7 +63,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_of_two(tmp_path_factory.mktemp("undisturbed"))
 
 
-def run_of_two(folder: Path, config: dict[str, Any] = CONFIG, before: str = LIGHT_ONES) -> Path:
+def run_of_two(folder: Path, config: dict[str, Any] = CONFIG, before: str = QUICK_SCRIPTS) -> Path:
     done = ended(training(folder, "--standalone", "--nproc_per_node=2", config=config, before=before))
     assert done.code == 0, done.err
     assert done.out.count("Run saved to") == 1, "one process talks"
@@ -180,7 +180,7 @@ OWN_START = f"""
 import sys
 import train
 from utils.distributed.launch import start_processes
-{LIGHT}
+{QUICK}
 if __name__ == "__main__":
     sys.exit(start_processes(train.main, 2))
 """
