@@ -35,7 +35,7 @@ from data_loader.transforms.pipeline import Pipeline
 from data_loader.worker_processes import batches_of, loader_processes
 from utils.config.ranges import NonNegativeFloat, Range
 from utils.errors import UserError
-from utils.signals import leave_signals_to_the_parent
+from utils.signals import leave_all_to_the_parent
 
 _LARGEST_BATCH = 10_000_000
 _MOST_WORKERS = 10_000
@@ -295,7 +295,7 @@ class ImageDataLoader(BaseDataLoader):
             pin_memory=workers > 0 and self.device.type == "cuda",  # by a thread
             timeout=self.worker_timeout if workers else 0,
             multiprocessing_context=loader_processes() if workers else None,
-            worker_init_fn=leave_signals_to_the_parent,
+            worker_init_fn=leave_all_to_the_parent,
             generator=torch.Generator(),  # else torch draws the workers' seeds from the global one
         )
 

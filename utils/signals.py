@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -108,10 +109,15 @@ def interrupts_end_at_once() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def leave_signals_to_the_parent(worker: int) -> None:
-    """In a loader's worker process: batch systems signal every process, but the run ends when its main process says."""
+def leave_all_to_the_parent(worker: int) -> None:
+    """In a loader's worker process: the run ends when its main process says, and that process tells why.
+
+    Batch systems signal every process. A worker's errors go to the main process with its batches; what Python would
+    print here is of the thread that hands over a batch's memory, where the main process is gone before it has it.
+    """
     for number in EXIT_CODES:
         signal.signal(number, signal.SIG_IGN)
+    sys.excepthook = lambda *_: None
 
 
 def may_end_workers() -> bool:

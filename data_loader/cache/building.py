@@ -33,7 +33,7 @@ from utils.errors import UserError, reason_of
 from utils.files.locks import take_lock
 from utils.files.writing import write_bytes, write_text
 from utils.reporting.progress import progress_bar
-from utils.signals import leave_signals_to_the_parent
+from utils.signals import leave_all_to_the_parent
 
 _AT_ONCE = 16  # images
 _SAMPLED = 32  # images, by which it is estimated how many bytes all will take
@@ -231,7 +231,7 @@ class CacheBuilder:
             num_workers=workers,
             collate_fn=list,
             multiprocessing_context=loader_processes() if workers else None,
-            worker_init_fn=leave_signals_to_the_parent,
+            worker_init_fn=leave_all_to_the_parent,
         )
         with progress_bar("storing", len(to_do)) as bar, report_lost_workers(_AGAIN):
             for batch in batches_of(sources):

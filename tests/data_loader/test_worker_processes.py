@@ -14,8 +14,9 @@ import torch
 
 from data_loader.data_loaders.digits import ImbalanceDigitsDataLoader
 from data_loader.worker_processes import LoaderProcess
+from tests.forks import Fork
 from utils.errors import UserError
-from utils.signals import leave_signals_to_the_parent
+from utils.signals import leave_all_to_the_parent
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -77,9 +78,27 @@ def test_a_users_mistake_keeps_no_processes_once_it_is_told(started: Callable[[]
 
 def test_a_loaders_process_is_terminated_though_it_ignores_that_signal() -> None:
     """Where torch ends it from another thread than the main one."""
-    process = LoaderProcess(target=lambda: (leave_signals_to_the_parent(0), threading.Event().wait()))
+    process = LoaderProcess(target=lambda: (leave_all_to_the_parent(0), threading.Event().wait()))
     process.start()
     thread = threading.Thread(target=lambda: (process.terminate(), process.join(60)))
     thread.start()
     thread.join()
     assert process.exitcode == -signal.SIGKILL
+
+
+NOBODY_TAKES_IT = """
+import os
+from multiprocessing import current_process, reduction, resource_sharer
+from multiprocessing.connection import Client
+from utils.signals import leave_all_to_the_parent
+leave_all_to_the_parent(0)
+handed_over = reduction.DupFd(1)
+Client(resource_sharer._resource_sharer._address, authkey=current_process().authkey).close()  # and is gone
+os.write(handed_over.detach(), b"taken")
+"""
+
+
+def test_a_loaders_process_says_nothing_where_nobody_takes_its_batch() -> None:
+    """The thread that hands over file descriptors goes on to the next one, so it is done with the first."""
+    ended = Fork("program", NOBODY_TAKES_IT).end()
+    assert (ended.code, ended.out, ended.err) == (0, "taken", "")
