@@ -16,7 +16,7 @@ from utils.config.parser import ConfigParser
 from utils.config.schema_cache import cached_problems
 from utils.distributed.environment import launch_environment, report_once, set_visible_gpus
 from utils.errors import run_main
-from utils.signals import interrupts_end_at_once
+from utils.slow_imports import slow_imports
 
 RESUME = "checkpoint to resume from; auto: the newest of this configuration's runs, or a new run where there is none"
 SECTIONS = {
@@ -48,7 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def explain(section: str) -> str:
     """What a section of the configuration may hold."""
-    with interrupts_end_at_once():
+    with slow_imports():
         from trainer.config.run_config import RunConfig  # noqa: PLC0415 - takes seconds
         from utils.config.section_help import section_help  # noqa: PLC0415
     return section_help(section, RunConfig)
@@ -67,14 +67,14 @@ def main() -> None:
             configuration.validate(cached_problems)
         set_visible_gpus(arguments.device)
     if asked is not None:
-        with interrupts_end_at_once():
+        with slow_imports():
             from trainer.many_runs.command import train_several  # noqa: PLC0415 - takes seconds
         sys.exit(train_several(several, asked, log_config=arguments.log_config))
     if parser is None:
-        with interrupts_end_at_once():
+        with slow_imports():
             from trainer.own_images.command import train_on_images  # noqa: PLC0415 - takes seconds
         sys.exit(train_on_images(main, arguments, environment))
-    with interrupts_end_at_once():
+    with slow_imports():
         from trainer.launch import launch  # noqa: PLC0415 - takes seconds; mistakes until here are told without it
     sys.exit(launch(main, parser, environment, log_config=arguments.log_config))
 

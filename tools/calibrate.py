@@ -13,7 +13,7 @@ from pathlib import Path
 from trainer.evaluation.calibration_flag import METHODS
 from utils.config.checkpoint_flags import add_run_flags, checkpoint_parser, read_run
 from utils.errors import run_main
-from utils.signals import interrupts_end_at_once
+from utils.slow_imports import slow_imports
 
 EXAMPLES = """examples:
   python train.py -c configs/digits/config_digits_ir40_bs-experts.json --set data_loader.args.validation_split=0.15
@@ -49,7 +49,7 @@ def main() -> None:
     """Fit, show, keep."""
     arguments = build_parser().parse_args()
     parser, environment = read_run(arguments)
-    with interrupts_end_at_once():
+    with slow_imports():
         from trainer.evaluation.calibrate_command import print_calibration  # noqa: PLC0415 - takes seconds
     print_calibration(parser, environment, arguments)
 

@@ -23,7 +23,7 @@ from utils.config.overrides import add_override_flags, read_overrides
 from utils.config.parser import ConfigParser
 from utils.errors import run_main
 from utils.files.writing import write_text
-from utils.signals import interrupts_end_at_once
+from utils.slow_imports import slow_imports
 
 _WHAT, _, _HOW = (__doc__ or "").partition("\n\n")
 TFLOPS = 20.0
@@ -78,7 +78,7 @@ def main() -> None:
     arguments = build_parser().parse_args()
     overrides = read_overrides(arguments)
     config = ConfigParser.from_file(arguments.config, overrides=overrides)
-    with interrupts_end_at_once():
+    with slow_imports():
         from tools.recipe_costs import estimate, report  # noqa: PLC0415 - takes seconds
         from trainer.config.run_config import find_problems  # noqa: PLC0415
     config.validate(find_problems)

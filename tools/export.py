@@ -14,7 +14,7 @@ from trainer.evaluation.calibration_flag import add_calibration_flag
 from utils.config.checkpoint_flags import add_weights_flag, checkpoint_parser
 from utils.config.parser import ConfigParser
 from utils.errors import run_main
-from utils.signals import interrupts_end_at_once
+from utils.slow_imports import slow_imports
 
 EXAMPLES = """examples:
   python -m tools.export saved/digits/ir40/models/NAME/RUN/checkpoint-epoch60.pth --format torch
@@ -55,7 +55,7 @@ def main() -> None:
     """Export the checkpoint."""
     arguments = build_parser().parse_args()
     parser = ConfigParser.from_args(arguments)
-    with interrupts_end_at_once():
+    with slow_imports():
         from trainer.inference.export_command import export  # noqa: PLC0415 - takes seconds
     export(parser, arguments)
 

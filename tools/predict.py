@@ -14,7 +14,7 @@ from trainer.evaluation.calibration_flag import add_calibration_flag
 from utils.config.checkpoint_flags import add_weights_flag, checkpoint_parser
 from utils.config.parser import ConfigParser
 from utils.errors import UserError, run_main
-from utils.signals import interrupts_end_at_once
+from utils.slow_imports import slow_imports
 
 EXAMPLES = """examples:
   python -m tools.predict CHECKPOINT photo.jpg more_photos/ --out predictions.csv --contact-sheet predictions.png
@@ -69,7 +69,7 @@ def main() -> None:
     if arguments.sets is not None and not 0 < arguments.sets < 1:
         raise UserError(f"--sets {arguments.sets:g}: must lie above 0 and below 1")
     parser = ConfigParser.from_args(arguments)
-    with interrupts_end_at_once():
+    with slow_imports():
         from trainer.inference.predict_command import print_predictions  # noqa: PLC0415 - takes seconds
     print_predictions(parser, arguments)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from utils.config.command_line import tool_parser
 from utils.errors import run_main
-from utils.signals import interrupts_end_at_once
+from utils.slow_imports import slow_imports
 
 EXAMPLES = """examples:
   python -m tools.report saved/demo/models/digits/RUN
@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Write the page and say where it is."""
     arguments = build_parser().parse_args()
-    with interrupts_end_at_once():
+    with slow_imports():
         from trainer.report.compared_page import write_comparison  # noqa: PLC0415 - takes seconds
         from trainer.report.page import write_report  # noqa: PLC0415 - likewise
         from trainer.summary.folders import run_folders  # noqa: PLC0415 - likewise

@@ -11,7 +11,7 @@ import json
 
 from utils.config.command_line import OneLineParser
 from utils.errors import run_main
-from utils.signals import interrupts_end_at_once
+from utils.slow_imports import slow_imports
 
 
 def main() -> None:
@@ -20,7 +20,7 @@ def main() -> None:
         prog="python -m tools.schema", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.parse_args()
-    with interrupts_end_at_once():
+    with slow_imports():
         from trainer.config.run_config import RunConfig  # noqa: PLC0415 - takes seconds
         from utils.config.json_schema import json_schema  # noqa: PLC0415
     print(json.dumps(json_schema(RunConfig), indent=1, ensure_ascii=False))

@@ -14,7 +14,7 @@ from trainer.evaluation.calibration_flag import METHODS, checked_choice
 from trainer.evaluation.distributions import checked_name, choices
 from utils.config.command_line import tool_parser
 from utils.errors import UserError, run_main
-from utils.signals import interrupts_end_at_once
+from utils.slow_imports import slow_imports
 
 EXAMPLES = """examples:
   python -m tools.score test.npy --labels labels.npy --kind logits --home uniform
@@ -130,7 +130,7 @@ def main() -> None:
             f"--calibration {arguments.calibration}: is fitted to labelled images that were held out from training: "
             "--held-out LOGITS --held-out-labels FILE"
         )
-    with interrupts_end_at_once():
+    with slow_imports():
         from trainer.evaluation.score_command import print_score  # noqa: PLC0415 - takes seconds
     print_score(arguments)
 

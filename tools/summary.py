@@ -11,7 +11,7 @@ from pathlib import Path
 
 from utils.config.command_line import tool_parser
 from utils.errors import run_main
-from utils.signals import interrupts_end_at_once
+from utils.slow_imports import slow_imports
 from utils.standard_streams import say
 
 EXAMPLES = """examples:
@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Sum up, warn, and print or write."""
     arguments = build_parser().parse_args()
-    with interrupts_end_at_once():
+    with slow_imports():
         from trainer.summary.command import summarise  # noqa: PLC0415 - takes seconds
         from utils.files.writing import write_text  # noqa: PLC0415 - likewise
     text, warnings = summarise(arguments.runs, kind=arguments.format, metric=arguments.metric)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 import sys
 import threading
@@ -87,26 +86,6 @@ def replace_handlers(
     ignored = signal.SIG_IGN
     ours = [number for number in EXIT_CODES if number.name != "SIGHUP" or signal.getsignal(number) is not ignored]
     return {number: signal.signal(number, handler) for number in ours}
-
-
-@contextmanager
-def interrupts_end_at_once() -> Iterator[None]:
-    """Around imports that take seconds: a Ctrl-C ends the process at once, without a word.
-
-    As an exception it would pass through half-imported modules, some of which make another error of it.
-    """
-
-    def end(number: int, frame: FrameType | None) -> None:
-        os._exit(EXIT_INTERRUPTED)
-
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # somebody else's concern already
-        yield
-        return
-    signal.signal(signal.SIGINT, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def leave_all_to_the_parent(worker: int) -> None:

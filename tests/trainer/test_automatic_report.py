@@ -38,7 +38,7 @@ def test_a_page_that_cannot_be_written_is_one_warning_and_no_more(
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    def fail(_: Path) -> Path:
+    def fail(_: Path, **options: object) -> Path:
         raise ValueError("no such colour\nsecond line")
 
     report_by_itself(tmp_path / "nowhere")

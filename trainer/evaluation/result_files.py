@@ -11,14 +11,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from model.metrics import METRICS
 from trainer.evaluation.results import RAW
 from utils.errors import UserError
 from utils.files.locks import only_writer
 from utils.files.reading import read_regular_file
-from utils.files.writing import encoded, write_text
+from utils.files.writing import csv_text, encoded, write_text
 
 RESULTS_JSON, RESULTS_CSV = "results.json", "results.csv"
 _NAMES = (RESULTS_JSON, RESULTS_CSV)
@@ -79,7 +77,7 @@ def repair_results(folder: Path) -> None:
 def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     ours = [*_KEY, "home", "selection", "images", *METRICS]  # before columns that only other rows have
     columns = dict.fromkeys([*ours, *(name for row in rows for name in row if not isinstance(row[name], list | dict))])
-    return pd.DataFrame(rows, columns=list(columns), dtype=object).to_csv(index=False, lineterminator="\n")
+    return csv_text(list(columns), ([row.get(name) for name in columns] for row in rows))
 
 
 def read_results(path: Path) -> list[dict[str, Any]] | None:

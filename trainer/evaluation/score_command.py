@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,7 +23,7 @@ from trainer.evaluation.result_files import write_results
 from trainer.evaluation.results import MOST_CLASSES_SHOWN, results_table, test_report
 from trainer.evaluation.scoring import Corrected, correct, score
 from utils.errors import UserError
-from utils.files.writing import write_text
+from utils.files.writing import csv_text, write_text
 from utils.reporting.tables import percent, table
 from utils.standard_streams import say
 
@@ -150,7 +148,7 @@ def _print_corrected(
         columns = _prior_columns(found)
         by_name = zip(names, *(column.tolist() for column in columns.values()), strict=True)
         paths = [_folder(out) / PRIOR_CSV, out / PREDICTIONS_CSV]
-        write_text(paths[0], _as_csv(["class", *columns], by_name))
+        write_text(paths[0], csv_text(["class", *columns], by_name))
         write_text(paths[1], _predictions_csv(corrected, names))
         written = _written(paths)
     print(f"{description}\n{assumption(prior, [{'predictor': 'ensemble', 'home': home}])}")
@@ -182,15 +180,7 @@ def _predictions_csv(corrected: Corrected, names: Sequence[str]) -> str:
         (names[place] for place in corrected.uncorrected.argmax(axis=1)),
     )
     rows = ((image, *cells) for image, cells in enumerate(zip(*columns, strict=True)))
-    return _as_csv(["image", "class", "confidence", "class before"], rows)
-
-
-def _as_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return buffer.getvalue()
+    return csv_text(["image", "class", "confidence", "class before"], rows)
 
 
 def _folder(path: Path) -> Path:

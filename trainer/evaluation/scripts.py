@@ -13,7 +13,7 @@ from utils.config.command_line import script_parser
 from utils.config.parser import ConfigParser
 from utils.distributed.environment import LaunchEnvironment, launch_environment, report_once
 from utils.errors import UserError
-from utils.signals import interrupts_end_at_once
+from utils.slow_imports import slow_imports
 
 COLUMNS = """columns of the table:
   predictor      the ensemble (plain mean of the experts' logits), or one expert alone
@@ -91,7 +91,7 @@ def run_test() -> None:
         "  python test.py -r saved/digits/ir40/models/NAME/RUN/checkpoint-epoch60.pth",
     )
     parser, environment, arguments = _read(flags)
-    with interrupts_end_at_once():
+    with slow_imports():
         from trainer.evaluation.commands import print_test  # noqa: PLC0415 - takes seconds
     print_test(parser, environment, arguments)
 
@@ -115,7 +115,7 @@ def run_sweep(preset_name: str) -> None:
         f"(.txt); default: {' '.join(preset.distributions)}",
     )
     parser, environment, arguments = _read(flags)
-    with interrupts_end_at_once():
+    with slow_imports():
         from trainer.evaluation.commands import print_sweep  # noqa: PLC0415 - takes seconds
     print_sweep(preset, parser, environment, arguments)
 

@@ -8,12 +8,11 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from trainer.inference.answers import Answers
 from utils.errors import UserError
-from utils.files.writing import write_bytes, write_text
+from utils.files.writing import csv_text, write_bytes, write_text
 
 _ENDINGS = (".csv", ".json", ".parquet")
 
@@ -61,9 +60,11 @@ def write_rows(path: Path, rows: Sequence[dict[str, object]]) -> None:
     if ending == ".json":
         write_text(path, json.dumps({"predictions": list(rows)}, indent=1, ensure_ascii=False) + "\n")
     elif ending == ".csv":
-        flat = [{name: joined(value) for name, value in row.items()} for row in rows]
-        write_text(path, pd.DataFrame(flat).to_csv(index=False, lineterminator="\n"))
+        columns = list(dict.fromkeys(name for row in rows for name in row))
+        write_text(path, csv_text(columns, ([joined(row.get(name)) for name in columns] for row in rows)))
     else:
+        import pandas as pd  # noqa: PLC0415 - half a second
+
         write_bytes(path, pd.DataFrame(rows).to_parquet(None, index=False))
 
 

@@ -21,9 +21,9 @@ def wants_report(config: Mapping[str, Any]) -> bool:
 def report_by_itself(folder: Path) -> None:
     """Write a run's report and print where it is; whatever keeps it from being written is one warning."""
     try:
-        from trainer.report.page import write_report  # noqa: PLC0415 - matplotlib takes a second
+        from trainer.report.page import write_report  # noqa: PLC0415 - takes a third of a second
 
-        page = write_report(folder)
+        page = write_report(folder, keeps_pictures=True)
     except Exception as error:  # the run is done and kept: nothing that drawing may raise is to cost its exit code
         logger.warning("warning: the report could not be written: %s", printable(reason_of(error)))
     else:

@@ -9,7 +9,7 @@ from pathlib import Path
 from model.metrics import METRICS
 from trainer.report.compared import Compared, read_compared
 from trainer.report.compared_differences import differences
-from trainer.report.compared_pictures import compared_classes_figure, compared_curves_figure
+from trainer.report.compared_pictures import comparable_classes, compared_classes_figure, compared_curves_figure
 from trainer.report.parts import Page, Part, Picture, Table
 from trainer.report.pictures import shifts_figure
 from trainer.report.sections import shift_in_words
@@ -99,17 +99,17 @@ def _metrics(compared: Compared) -> Part:
     more = f", the first {_MOST_ROWS} of {len(rows)}; all by python -m tools.summary" if len(rows) > _MOST_ROWS else ""
     table = Table(f"Ensembles, mean ± standard deviation over seeds{more}", header, rows[:_MOST_ROWS])
     series = compared.shifts()
-    figure = shifts_figure(series)
     alt = "Accuracy and ECE along the shifts. " + " ".join(
         f"{label}: {'; '.join(map(shift_in_words, shown[:12]))}." for label, shown in series.items()
     )
-    drawn = [] if figure is None else [Picture("shifts", figure, alt, "Means over seeds; top-1 accuracy and ECE.")]
+    told = "Means over seeds; top-1 accuracy and ECE."
+    drawn = [Picture("shifts", shifts_figure, series, alt, told)] if any(series.values()) else []
     return Part("results", "Accuracy and calibration along the shifts", drawn=drawn, tables=[table] if rows else [])
 
 
 def _classes(compared: Compared) -> Part:
-    figure, labels = compared_classes_figure(compared.lines), list(compared.lines)
-    if figure is None:
+    tested, labels = comparable_classes(compared.lines), list(compared.lines)
+    if not tested:
         return Part("classes", "Classes")
     rows = sorted(zip(*compared.lines.values(), strict=True), key=lambda lines: _apart([x.accuracy for x in lines]))
     cells = [
@@ -127,19 +127,20 @@ def _classes(compared: Compared) -> Part:
     alt = f"Accuracy of each class for {', '.join(labels)}. Furthest apart: {lowest}."
     told = "From most to fewest training images. Bars: 95 % intervals (Wilson) by the number of test images."
     table = Table(f"{which}, the furthest apart first", header, cells)
-    return Part("classes", "Classes", drawn=[Picture("classes", figure, alt, told)], tables=[table])
+    picture = Picture("classes", compared_classes_figure, tested, alt, told)
+    return Part("classes", "Classes", drawn=[picture], tables=[table])
 
 
 def _training(compared: Compared) -> Part:
-    figure = compared_curves_figure(compared.curves)
-    if figure is None:
+    if not compared.curves:
         return Part("training", "Training")
     last = "; ".join(
         f"{name} {', '.join(f'{label} {runs[0][1][-1]:.4g}' for label, runs in groups.items())}"
         for name, groups in compared.curves.items()
     )
     alt = f"Curves over the epochs. At the last, of each group's first run: {last}."
-    return Part("training", "Training", drawn=[Picture("curves", figure, alt, "A line for each run.")])
+    picture = Picture("curves", compared_curves_figure, compared.curves, alt, "A line for each run.")
+    return Part("training", "Training", drawn=[picture])
 
 
 def _apart(accuracies: Sequence[float]) -> float:

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from trainer.report.content import ClassLine
 from trainer.report.files import Curve
-from trainer.report.pictures import COLOURS, MARKERS, class_ticks, new_figure, pooled, pools_of
+from trainer.report.pictures import COLOURS, MARKERS, class_ticks, panels_below, pooled, pools_of
 from utils.reporting.plots import drawable
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-def compared_curves_figure(curves: Mapping[str, Mapping[str, Sequence[Curve]]]) -> Figure | None:
-    """A panel for each curve, a line for each run in the colour of its group; None: nothing was recorded."""
-    if not curves:
-        return None
+
+def compared_curves_figure(curves: Mapping[str, Mapping[str, Sequence[Curve]]]) -> Figure:
+    """A panel for each curve, a line for each run in the colour of its group."""
     colours = {label: COLOURS[place % len(COLOURS)] for place, label in enumerate(_labels(curves))}
-    figure, axes = new_figure(len(curves), 2.1)
+    figure, axes = panels_below(len(curves), 2.1)
     for each, (name, groups) in zip(axes, curves.items(), strict=True):
         scale = 100 if name.endswith("accuracy") else 1
         for label, runs in groups.items():
@@ -28,21 +27,28 @@ def compared_curves_figure(curves: Mapping[str, Mapping[str, Sequence[Curve]]]) 
                 told = label if number == 0 else None
                 each.plot(epochs, scale * np.asarray(values), color=colours[label], linewidth=1.2, label=told)
         each.set_ylabel(drawable(name.replace("val_", "validation ")) + (" %" if scale > 1 else ""), fontsize=9)
-        each.xaxis.set_major_locator(MaxNLocator(integer=True))
+        each.locator_params(axis="x", integer=True)
         each.legend(fontsize=8, frameon=False, ncols=4)
     axes[-1].set_xlabel("epoch", fontsize=9)
     return figure
 
 
-def compared_classes_figure(groups: Mapping[str, Sequence[ClassLine]]) -> Figure | None:
-    """Accuracy of the classes from most to fewest training images, a line for each group; many classes are pooled."""
+def comparable_classes(groups: Mapping[str, Sequence[ClassLine]]) -> dict[str, list[ClassLine]]:
+    """The classes of each group that have test images; nothing where they aren't as many in each."""
     tested = {label: [line for line in lines if line.tested] for label, lines in groups.items()}
-    first = next(iter(tested.values()), [])
+    return tested if len({len(lines) for lines in tested.values()}) == 1 and all(tested.values()) else {}
+
+
+def compared_classes_figure(tested: Mapping[str, Sequence[ClassLine]]) -> Figure:
+    """Accuracy of the classes from most to fewest training images, a line for each group; many classes are pooled.
+
+    Args:
+        tested: as of `comparable_classes`, one class and group at least.
+    """
+    first = next(iter(tested.values()))
     order = np.argsort([-(line.trained or 0) for line in first], kind="stable")
-    if not first or len({len(lines) for lines in tested.values()}) > 1:
-        return None
     pools = pools_of(len(first))
-    figure, (axes,) = new_figure(1, 3.4)
+    figure, (axes,) = panels_below(1, 3.4)
     for place, (label, lines) in enumerate(tested.items()):
         points = np.array([pooled([lines[order[at]] for at in pool])[:3] for pool in pools]) * 100
         centre, low, high = points.T

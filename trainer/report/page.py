@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 from trainer.report.content import Content, read_content
 from trainer.report.parts import Page
 from trainer.report.sections import headline, sections
 from trainer.report.writing import write_page
+from utils.files.writing import csv_text
 
 PAGE = "report.html"
 
 
-def write_report(folder: Path, out: Path | None = None) -> Path:
+def write_report(folder: Path, out: Path | None = None, *, keeps_pictures: bool = False) -> Path:
     """Write a run's report.
 
     Args:
         folder: of the run.
         out: the page; None: `report.html` in the run's folder. Pictures and the table of classes lie beside it, see
             `write_page`.
+        keeps_pictures: whether those of an earlier page stay that show the same; else all are drawn anew.
 
     Returns:
         where the page is.
@@ -38,17 +38,17 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         parts=sections(content),
         footer=f"{content.run.folder}, {checkpoint}. Written by python -m tools.report.",
     )
-    write_page(path, page, tables={"classes.csv": _classes_csv(content)} if content.lines else {})
+    tables = {"classes.csv": _classes_csv(content)} if content.lines else {}
+    write_page(path, page, tables=tables, keeps=keeps_pictures)
     return path
 
 
 def _classes_csv(content: Content) -> str:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
     experts = [f"expert {place}" for place in range(len(content.lines[0].experts))]
-    writer.writerow(["label", "class", "training images", "test images", "accuracy", "low", "high", "group", *experts])
+    header = ["label", "class", "training images", "test images", "accuracy", "low", "high", "group", *experts]
+    rows = []
     for line in content.lines:
         numbers = (line.accuracy, line.low, line.high) if line.tested else ("", "", "")
         shares = line.experts if line.tested else [""] * len(experts)
-        writer.writerow([line.label, line.name, line.trained, line.tested, *numbers, line.group, *shares])
-    return buffer.getvalue()
+        rows.append([line.label, line.name, line.trained, line.tested, *numbers, line.group, *shares])
+    return csv_text(header, rows)

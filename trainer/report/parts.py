@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from trainer.report.content import Mistake
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A figure with what stands in its place for who can't see it; `name` is its file's."""
+    """A figure, drawn where it is needed, with what stands in its place for who can't see it.
+
+    Args:
+        name: of its file, without the ending.
+        figure: draws it from `shown`.
+        shown: everything that it depends on: numbers and texts, arrays, dataclasses, sequences and mappings of these.
+        alt: what is to be seen, in words.
+        caption: how it is to be read.
+    """
 
     name: str
-    figure: Figure
+    figure: Callable[[Any], Figure]
+    shown: Any
     alt: str
     caption: str
 

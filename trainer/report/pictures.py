@@ -2,44 +2,33 @@
 
 from __future__ import annotations
 
-import io
 import math
-import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from model.intervals import wilson_interval
 from trainer.report.content import ClassLine, Content
 from trainer.report.files import Curve
 from trainer.report.reliability import Reliability
-from utils.reporting.plots import drawable
+from utils.reporting.plots import drawable, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 # Okabe and Ito's palette, told apart by colour-blind people; markers differ besides
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 _WIDTH = 4.0  # inches; 358 pixels wide, as on a phone, 9 points of type are 11 pixels
-_DPI = 180
 _MOST_POINTS = 40
 _LONGEST_NAME = 14
 
 
-def picture_bytes(figure: Figure) -> bytes:
-    """A figure as PNG."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of letters that the font hasn't got
-        figure.savefig(buffer, format="png", dpi=_DPI)
-    return buffer.getvalue()
-
-
-def new_figure(panels: int, height: float) -> tuple[Figure, list[Axes]]:
+def panels_below(panels: int, height: float) -> tuple[Figure, list[Axes]]:
     """A figure of panels below one another, each so many inches high."""
-    figure = Figure(figsize=(_WIDTH, height * panels), layout="constrained")
+    figure = new_figure(figsize=(_WIDTH, height * panels))
     axes = [figure.add_subplot(panels, 1, place + 1) for place in range(panels)]
     for each in axes:
         each.grid(color="#dddddd", linewidth=0.6)
@@ -49,42 +38,40 @@ def new_figure(panels: int, height: float) -> tuple[Figure, list[Axes]]:
     return figure, axes
 
 
-def curves_figure(runs: Mapping[str, Mapping[str, Curve]]) -> Figure | None:
-    """Loss, accuracies and learning rate over the epochs, of one run or several; None: nothing was recorded."""
+def curves_by_panel(curves: Mapping[str, Curve]) -> dict[str, dict[str, Curve]]:
+    """A run's curves as `curves_figure` shows them: loss, accuracies and learning rate, as far as there are any."""
     families = {"loss": "loss", "accuracy %": "accuracy", "learning rate": "lr"}
-    shown = {
-        title: [
-            (f"{run} {name}" if len(runs) > 1 else name, curve)
-            for run, curves in runs.items()
+    panels = {
+        title: {
+            name: curve
             for name, curve in curves.items()
             if (name == key or name.endswith(f"_{key}")) and not name.startswith("expert")
-        ]
+        }
         for title, key in families.items()
-        if not (key == "lr" and len(runs) > 1)
     }
-    shown = {title: curves for title, curves in shown.items() if curves}
-    if not shown:
-        return None
-    figure, axes = new_figure(len(shown), 2.1)
-    for each, (title, curves) in zip(axes, shown.items(), strict=True):
-        for place, (name, (epochs, values)) in enumerate(curves):
+    return {title: shown for title, shown in panels.items() if shown}
+
+
+def curves_figure(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
+    """Curves over the epochs, a panel for each title."""
+    figure, axes = panels_below(len(panels), 2.1)
+    for each, (title, curves) in zip(axes, panels.items(), strict=True):
+        for place, (name, (epochs, values)) in enumerate(curves.items()):
             scaled = np.asarray(values) * (100 if title.endswith("%") else 1)
             colour, style = COLOURS[place % len(COLOURS)], ("-", "--", ":", "-.")[place // len(COLOURS) % 4]
             each.plot(epochs, scaled, style, color=colour, linewidth=1.4, label=drawable(name))
         each.set_ylabel(title, fontsize=9)
-        each.xaxis.set_major_locator(MaxNLocator(integer=True))
+        each.locator_params(axis="x", integer=True)
         if len(curves) > 1:
             each.legend(fontsize=8, frameon=False)
     axes[-1].set_xlabel("epoch", fontsize=9)
     return figure
 
 
-def shifts_figure(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure | None:
-    """Accuracy and ECE along the test distributions, a line for each prior (or run); None: no sweep."""
+def shifts_figure(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Accuracy and ECE along the test distributions, a line for each prior (or run)."""
     names = list(dict.fromkeys(str(row["distribution"]) for rows in series.values() for row in rows))
-    if not names:
-        return None
-    figure, axes = new_figure(2, 2.2)
+    figure, axes = panels_below(2, 2.2)
     for each, (metric, title) in zip(axes, (("accuracy", "accuracy %"), ("ece", "ECE %")), strict=True):
         for place, (label, rows) in enumerate(series.items()):
             found = {str(row["distribution"]): row.get(metric) for row in rows}
@@ -99,17 +86,16 @@ def shifts_figure(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure |
     return figure
 
 
-def classes_figure(lines: Sequence[ClassLine]) -> Figure | None:
+def classes_figure(lines: Sequence[ClassLine]) -> Figure:
     """Accuracy of the classes from most to fewest training images, with 95 % intervals; many classes are pooled.
 
-    Above forty classes a point is of neighbours in this order, and its interval of all their test images.
+    Above forty classes a point is of neighbours in this order, and its interval of all their test images. Classes
+    without test images are left out; one must have some.
     """
     tested = sorted((line for line in lines if line.tested), key=lambda line: -(line.trained or 0))
-    if not tested:
-        return None
     pools = pools_of(len(tested))
     points = [pooled([tested[place] for place in pool]) for pool in pools]
-    figure, (axes,) = new_figure(1, 3.4)
+    figure, (axes,) = panels_below(1, 3.4)
     centre, low, high = (100 * np.asarray(values) for values in zip(*(point[:3] for point in points), strict=True))
     places = np.arange(len(points))
     spread = [np.maximum(centre - low, 0), np.maximum(high - centre, 0)]
@@ -170,12 +156,10 @@ def _short(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
-def reliability_figure(diagrams: Sequence[Reliability]) -> Figure | None:
-    """Accuracy over confidence, a panel for each group and distribution; None: there are no predictions."""
-    if not diagrams:
-        return None
+def reliability_figure(diagrams: Sequence[Reliability]) -> Figure:
+    """Accuracy over confidence, a panel for each group and distribution."""
     rows = -(-len(diagrams) // 2)
-    figure = Figure(figsize=(_WIDTH, 2.15 * rows), layout="constrained")
+    figure = new_figure(figsize=(_WIDTH, 2.15 * rows))
     for place, diagram in enumerate(diagrams):
         axes = figure.add_subplot(rows, 2, place + 1)
         filled = diagram.bins.counts > 0

@@ -10,7 +10,14 @@ from model.intervals import wilson_interval
 from model.metrics import METRICS
 from trainer.report.content import ClassLine, Content
 from trainer.report.parts import Part, Picture, Table
-from trainer.report.pictures import classes_figure, curves_figure, reliability_figure, shift_series, shifts_figure
+from trainer.report.pictures import (
+    classes_figure,
+    curves_by_panel,
+    curves_figure,
+    reliability_figure,
+    shift_series,
+    shifts_figure,
+)
 from utils.reporting.tables import NOTHING, decimal, percent
 
 _MOST_ROWS = 40
@@ -79,7 +86,7 @@ def sections(content: Content) -> list[Part]:
 
 
 def _measured(content: Content) -> list[Part]:
-    curves, shifts = curves_figure({content.name: content.run.curves}), shifts_figure(shift_series(content))
+    curves, shifts = curves_by_panel(content.run.curves), shift_series(content)
     shown = ("accuracy", "balanced_accuracy", "many", "medium", "few", "ece")
     rows = [
         (*_question(row), f"{row.get('images', 0):,}", *(percent(row.get(name)) for name in shown))
@@ -87,9 +94,9 @@ def _measured(content: Content) -> list[Part]:
     ]
     header = ("distribution", "predictor", "prior", "images", *(f"{METRICS[name].title} %" for name in shown))
     results = [Table(f"Results{_of(rows)}", header, rows[:_MOST_ROWS])] if rows else []
-    drawn = [] if shifts is None else [Picture("shifts", shifts, _shifts_alt(content), _SHIFTS)]
-    words = [_NO_SWEEP] if shifts is None and rows else []
-    training = [] if curves is None else [Picture("curves", curves, _curves_alt(content), _CURVES)]
+    drawn = [Picture("shifts", shifts_figure, shifts, _shifts_alt(shifts), _SHIFTS)] if shifts else []
+    words = [_NO_SWEEP] if rows and not shifts else []
+    training = [Picture("curves", curves_figure, curves, _curves_alt(content), _CURVES)] if curves else []
     return [
         Part("results", "Accuracy and calibration along the shifts", words, drawn=drawn, tables=results),
         Part("training", "Training", drawn=training),
@@ -108,14 +115,13 @@ def _of(rows: Sequence[object]) -> str:
 
 
 def _classes(content: Content) -> Part:
-    figure = classes_figure(content.lines)
     tested = sorted((line for line in content.lines if line.tested), key=lambda line: (line.accuracy, line.high))
     rows = [class_cells(line) for line in tested[:_MOST_ROWS]]
     which = f"The {_MOST_ROWS} lowest of {len(tested):,} classes" if len(tested) > _MOST_ROWS else "Classes"
     experts = [f"expert {place} %" for place in range(len(content.lines[0].experts))] if content.lines else []
     header = ("class", "training images", "test images", "accuracy %", "95 % interval", "group", *experts)
     tables = [Table(f"{which}, the lowest first; all are in classes.csv", header, rows)] if rows else []
-    drawn = [] if figure is None else [Picture("classes", figure, _classes_alt(content), _CLASSES)]
+    drawn = [Picture("classes", classes_figure, content.lines, _classes_alt(content), _CLASSES)] if tested else []
     return Part("classes", "Classes", drawn=drawn, tables=tables)
 
 
@@ -137,14 +143,13 @@ def class_cells(line: ClassLine) -> tuple[str, ...]:
 
 
 def _looked_at(content: Content) -> list[Part]:
-    reliability = reliability_figure(content.reliability)
+    diagrams = content.reliability
     alt = "Accuracy over confidence. " + "; ".join(
-        f"{each.title}: ECE {100 * each.ece:.1f} % of {each.images} images" for each in content.reliability
+        f"{each.title}: ECE {100 * each.ece:.1f} % of {each.images} images" for each in diagrams
     )
-    drawn = [] if reliability is None else [Picture("reliability", reliability, alt, _RELIABILITY)]
+    drawn = [Picture("reliability", reliability_figure, diagrams, alt, _RELIABILITY)] if diagrams else []
     shown = [
-        (each.title, f"{each.images:,}", *map(percent, (each.accuracy, each.confidence, each.ece)))
-        for each in content.reliability
+        (each.title, f"{each.images:,}", *map(percent, (each.accuracy, each.confidence, each.ece))) for each in diagrams
     ]
     header = ("test images", "images", "accuracy %", "mean confidence %", "ECE %")
     tables = [Table("Reliability by groups of classes and distributions", header, shown)] if shown else []
@@ -205,10 +210,9 @@ def _curves_alt(content: Content) -> str:
     return f"Curves over the epochs. At the last: {last}."
 
 
-def _shifts_alt(content: Content) -> str:
+def _shifts_alt(series: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     return "Accuracy and ECE along the shifts. " + " ".join(
-        f"{label}: {'; '.join(shift_in_words(row) for row in rows[:12])}."
-        for label, rows in shift_series(content).items()
+        f"{label}: {'; '.join(shift_in_words(row) for row in rows[:12])}." for label, rows in series.items()
     )
 
 

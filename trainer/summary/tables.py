@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +11,7 @@ from model.metrics import METRICS
 from trainer.summary.comparisons import Comparison, Spread, spread_of
 from trainer.summary.groups import Group, Question, questions_of
 from utils.errors import printable
+from utils.files.writing import csv_text
 from utils.reporting.tables import NOTHING, decimal, percent, table
 
 MAIN_METRICS = [*(name for name, metric in METRICS.items() if metric.in_table), "nll"]
@@ -150,20 +149,18 @@ def _as_csv(sheet: Sheet) -> str:
     """Fractions as they are; a spread is three columns, the last half of its 95 % interval."""
     spreads = {place for row in sheet.rows for place, cell in enumerate(row) if isinstance(cell, Spread)}
     spreads |= {place for place, name in enumerate(sheet.names) if name in METRICS}
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
     header = [
         [f"{name}_mean", f"{name}_std", f"{name}_margin"] if i in spreads else [name]
         for i, name in enumerate(sheet.names)
     ]
-    writer.writerow([name for part in header for name in part])
+    rows = []
     for row in sheet.rows:
         parts = [
             [cell.mean, cell.std, cell.margin] if isinstance(cell, Spread) else [cell] * (3 if i in spreads else 1)
             for i, cell in enumerate(row)
         ]
-        writer.writerow(["" if cell is None else cell for part in parts for cell in part])
-    return buffer.getvalue()
+        rows.append([cell for part in parts for cell in part])
+    return csv_text([name for part in header for name in part], rows)
 
 
 def _for_markdown(text: str) -> str:

@@ -26,6 +26,13 @@ _LINES = ("-", "--", "-.", ":")
 logger = logging.getLogger(__name__)
 
 
+def new_figure(**options: Any) -> Figure:
+    """An empty figure, its parts kept from overlapping; options as of matplotlib's `Figure`."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - takes a second, and many a run draws nothing
+
+    return Figure(layout="constrained", **options)
+
+
 def confusion_figure(confusion: Callable[[], np.ndarray], class_names: Sequence[str]) -> Figure | None:
     """A confusion matrix as a picture; None, with a line in the log, above 1,000 classes.
 
@@ -37,7 +44,7 @@ def confusion_figure(confusion: Callable[[], np.ndarray], class_names: Sequence[
     if len(class_names) > _MOST_CLASSES:
         logger.info("No picture of the confusion matrix: %d classes are more than can be seen.", len(class_names))
         return None
-    figure = _new_figure(figsize=(6.5, 5.5))
+    figure = new_figure(figsize=(6.5, 5.5))
     axes = figure.add_subplot()
     picture = axes.imshow(confusion(), vmin=0, vmax=1, cmap="Blues", interpolation="nearest")
     figure.colorbar(picture, ax=axes, label="share of the true class")
@@ -48,12 +55,6 @@ def confusion_figure(confusion: Callable[[], np.ndarray], class_names: Sequence[
         axes.set_xticks(range(len(labels)), labels, rotation=90)
         axes.set_yticks(range(len(labels)), labels)
     return figure
-
-
-def _new_figure(**options: Any) -> Figure:
-    from matplotlib.figure import Figure  # noqa: PLC0415 - takes a second, and many a run draws nothing
-
-    return Figure(layout="constrained", **options)
 
 
 def drawable(name: str) -> str:
@@ -74,7 +75,7 @@ def curves_figure(
         horizontal: what the edges are.
         vertical: what the values are.
     """
-    figure = _new_figure(figsize=(8, 4.5))
+    figure = new_figure(figsize=(8, 4.5))
     axes = figure.add_subplot()
     for (name, values), line in zip(curves.items(), itertools.cycle(_LINES)):
         axes.stairs(values, edges, baseline=None, label=drawable(name), linewidth=2, linestyle=line)

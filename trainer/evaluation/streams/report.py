@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from trainer.evaluation.results import RAW
 from trainer.evaluation.streams.schedule import StreamSchedule
 from trainer.evaluation.streams.scores import bins
-from utils.files.writing import write_bytes, write_text
+from utils.files.writing import csv_text, write_bytes, write_text
 from utils.reporting.plots import curves_figure
 from utils.reporting.tables import decimal, percent, table
 
@@ -76,7 +75,7 @@ def _as_csv(rows: Sequence[Mapping[str, Any]], arriving: StreamSchedule) -> str:
         for row in rows
         for index, part in enumerate(bins(len(arriving.indices)))
     ]
-    return pd.DataFrame(lines).to_csv(index=False, lineterminator="\n")
+    return csv_text(list(lines[0]), (line.values() for line in lines))
 
 
 def _figure(rows: Sequence[Mapping[str, Any]], arriving: StreamSchedule) -> Any:
