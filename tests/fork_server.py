@@ -14,11 +14,9 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, ClassVar, NoReturn, TextIO
 
-import torch
-
-__all__ = ["Process", "Server", "be_server", "start_scripts_as_forks", "torch"]
+import torch  # noqa: F401 - for the forks
 
 
 def be_server() -> NoReturn:
@@ -158,25 +156,27 @@ def start_scripts_as_forks() -> None:
         _serve(os.fdopen(asked), os.fdopen(answered, "w"))
     os.close(asked)
     os.close(answered)
-    server = Server(os.fdopen(requests, "w"), os.fdopen(replies))
+    _Scripts.server = Server(os.fdopen(requests, "w"), os.fdopen(replies))
+    subprocess.Popen = _Scripts  # type: ignore[misc]
 
-    class Popen(subprocess.Popen):  # type: ignore[type-arg]
-        """Starts what isn't a Python script as before."""
 
-        def __new__(cls, args: Sequence[str], **options: Any) -> Any:
-            script = [argument for argument in args[1:] if argument != "-u"]
-            if args[0] != sys.executable or script[0].startswith("-"):
-                return super().__new__(cls)
-            outputs = [options.get(name) or number for name, number in (("stdout", 1), ("stderr", 2))]
-            numbers = [output if isinstance(output, int) else output.fileno() for output in outputs]
-            return Process(
-                server,
-                "script",
-                script,
-                folder=Path(options.get("cwd") or Path.cwd()),
-                environment=options.get("env") or os.environ,
-                streams=[os.devnull, *(os.readlink(f"/proc/self/fd/{number}") for number in numbers)],
-                own_session=options.get("start_new_session", False),
-            )
+class _Scripts(subprocess.Popen):  # type: ignore[type-arg]
+    """Starts Python scripts as forks of the server, and anything else as before."""
 
-    subprocess.Popen = Popen  # type: ignore[misc]
+    server: ClassVar[Server]
+
+    def __new__(cls, args: Sequence[str], **options: Any) -> Any:
+        script = [argument for argument in args[1:] if argument != "-u"]
+        if args[0] != sys.executable or script[0].startswith("-"):
+            return super().__new__(cls)
+        outputs = [options.get(name) or number for name, number in (("stdout", 1), ("stderr", 2))]
+        numbers = [output if isinstance(output, int) else output.fileno() for output in outputs]
+        return Process(
+            cls.server,
+            "script",
+            script,
+            folder=Path(options.get("cwd") or Path.cwd()),
+            environment=options.get("env") or os.environ,
+            streams=[os.devnull, *(os.readlink(f"/proc/self/fd/{number}") for number in numbers)],
+            own_session=options.get("start_new_session", False),
+        )

@@ -21,10 +21,12 @@ from tests.scripts.command_line import ROOT, Ended
 
 QUICK = """
 from tests.trainer.small_runs import draw_nothing, make_quick
+from utils.late_compiler import import_compiler_late
 make_quick()
 draw_nothing()
+import_compiler_late()
 """
-"""As `before`: its small runs are quick (`make_quick`), and it draws nothing."""
+"""As `before`: its small runs are quick (`make_quick`), it draws nothing, and imports the compiler late, as runs do."""
 ITS_SCRIPTS_TOO = """
 from tests.fork_server import start_scripts_as_forks
 start_scripts_as_forks()

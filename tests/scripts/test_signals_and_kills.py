@@ -80,6 +80,5 @@ def test_a_run_killed_while_it_writes_a_checkpoint_ends_as_an_undisturbed_one(tm
     """Every other trial of the campaign, this first one among them, waits for a checkpoint that is half-written."""
     (tmp_path / "small.json").write_text(json.dumps(small_config(trainer__monitor="max val_accuracy")))
     flags = ("--config", tmp_path / "small.json", "--kills", 1, "--epochs", 2)
-    before = f"{QUICK}import utils.late_compiler as late\nlate.import_compiler_late()\n{ITS_SCRIPTS_TOO}"
-    campaign = Fork("script", "benchmarks/crash_campaign.py", *flags, before=before).end()
+    campaign = Fork("script", "benchmarks/crash_campaign.py", *flags, before=f"{QUICK}{ITS_SCRIPTS_TOO}").end()
     assert (campaign.code, campaign.out.splitlines()[-1]) == (0, "1/1")
