@@ -22,6 +22,11 @@ STARTING = {"subprocess", "in_own_process", "in_processes", "Fork", "run_forked"
 _CONFUSION = Trainer._confusion
 
 
+def pytest_collection() -> None:
+    """Nothing looks for garbage while hundreds of files are imported."""
+    gc.disable()
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that start processes come first, then those of many tests: at the end no worker waits for a long one."""
     tests = Counter(item.path for item in items)
@@ -35,9 +40,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_collection_finish() -> None:
     """What has been imported stays: the garbage collector needn't look at it again and again, nor so often."""
-    gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)
+    gc.enable()
 
 
 @pytest.fixture(autouse=True)

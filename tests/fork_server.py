@@ -5,6 +5,7 @@ It imports little, for what it imports its forks have imported, too.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import runpy
@@ -26,6 +27,7 @@ def be_server() -> NoReturn:
 
 def _serve(requests: TextIO, replies: TextIO) -> NoReturn:
     """Answer requests until there are no more of them: here in the server, and in a fork run what was asked for."""
+    gc.freeze()  # what has been imported stays: no fork needs to look for garbage there
     for line in requests:
         request = json.loads(line)
         if "of" in request:
