@@ -12,13 +12,14 @@ import pytest
 from PIL import Image
 
 from model.calibration import ReliabilityBins
-from tests.trainer.test_report import evaluated_run
+from tests.trainer.test_report import CHECKPOINT, evaluated_run
+from trainer.evaluation.result_files import write_results
 from trainer.report import drawing
-from trainer.report.content import ClassLine
+from trainer.report.content import ClassLine, read_content
 from trainer.report.drawing import drawn, kept
 from trainer.report.page import write_report
 from trainer.report.parts import Picture
-from trainer.report.pictures import classes_figure, curves_figure
+from trainer.report.pictures import classes_figure, curves_figure, shift_series
 from trainer.report.reliability import Reliability
 from utils.reporting.plots import new_figure
 
@@ -128,3 +129,25 @@ def test_curves_are_drawn_over_whole_epochs() -> None:
     figure = curves_figure({"loss": {"loss": ([1, 2, 3], [0.5, 0.25, 0.2])}})
     ticks = figure.axes[0].get_xticks()
     assert ticks.tolist() == ticks.round().tolist()
+
+
+def test_a_line_along_the_shifts_has_its_place_whichever_sweep_was_the_last(tmp_path: Path) -> None:
+    def sweep(prior: str, calibration: str = "none") -> list[dict[str, Any]]:
+        question = {"checkpoint": CHECKPOINT, "protocol": "shifts", "weights": "raw", "predictor": "ensemble"}
+        found = {"accuracy": 0.5, "ece": 0.1, "images": 4}
+        names = ("forward2", "uniform", "backward2")
+        return [
+            {**question, **found, "distribution": name, "prior": prior, "calibration": calibration} for name in names
+        ]
+
+    def shown() -> dict[str, list[str]]:
+        series = shift_series(read_content(tmp_path))
+        return {label: [str(row["distribution"]) for row in rows] for label, rows in series.items()}
+
+    evaluated_run(tmp_path, 12)
+    for each in (sweep("posthoc"), sweep("none"), sweep("none", "ts"), sweep("auto")):
+        write_results(tmp_path, each)
+    first = shown()
+    assert list(first) == ["no prior", "no prior, ts", "prior: auto", "prior: posthoc"]
+    write_results(tmp_path, sweep("none"))
+    assert list(shown().items()) == list(first.items())

@@ -182,11 +182,14 @@ def reliability_figure(diagrams: Sequence[Reliability]) -> Figure:
 
 
 def shift_series(content: Content) -> dict[str, list[Mapping[str, Any]]]:
-    """A run's sweep rows of the ensemble, by what was assumed of the prior."""
+    """A run's sweep rows of the ensemble, by what was assumed of the prior; nothing comes first, then by name.
+
+    So a line keeps its colour whichever sweep was the last.
+    """
     series: dict[str, list[Mapping[str, Any]]] = {}
     for row in content.rows:
         if row.get("protocol") == "shifts" and row.get("predictor") == "ensemble":
             calibration = row.get("calibration") or "none"
             label = "no prior" if row.get("prior") == "none" else f"prior: {row.get('prior')}"
             series.setdefault(label + ("" if calibration == "none" else f", {calibration}"), []).append(row)
-    return series
+    return dict(sorted(series.items(), key=lambda item: (not item[0].startswith("no prior"), item[0])))
