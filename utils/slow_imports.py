@@ -25,11 +25,11 @@ def slow_imports() -> Iterator[None]:
     try:
         with _interrupts_end_at_once():
             yield
+        if gc.get_freeze_count() == 0:
+            gc.freeze()
     finally:
         if collects:
             gc.enable()
-    if gc.get_freeze_count() == 0:
-        gc.freeze()
 
 
 @contextmanager

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -86,7 +88,13 @@ def test_what_it_cannot_compare_is_an_error_and_not_the_same() -> None:
         drawn(picture([object()]))
 
 
-@pytest.mark.parametrize("damage", ["cut", "changed", "text", "foreign", "gone", "folder"])
+def flipped(png: bytes, at: int) -> bytes:
+    return png[:at] + bytes([png[at] ^ 1]) + png[at + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage", ["cut", "end cut", "changed", "end changed", "text", "foreign", "gone", "folder", "pipe"]
+)
 def test_what_is_not_whole_or_not_ours_is_drawn_anew(damage: str, tmp_path: Path) -> None:
     path, foreign = tmp_path / "shown.png", io.BytesIO()
     Image.new("RGB", (4, 4)).save(foreign, "PNG")
@@ -94,7 +102,9 @@ def test_what_is_not_whole_or_not_ours_is_drawn_anew(damage: str, tmp_path: Path
     at = png.index(b"IDAT") + 20
     contents = {
         "cut": png[: at + 10],
-        "changed": png[:at] + bytes([png[at] ^ 255]) + png[at + 1 :],
+        "end cut": png[:-1],
+        "changed": flipped(png, at),
+        "end changed": flipped(png, len(png) - 20),  # in the check sum of the pixels
         "text": b"no picture",
         "foreign": foreign.getvalue(),
     }
@@ -102,6 +112,8 @@ def test_what_is_not_whole_or_not_ours_is_drawn_anew(damage: str, tmp_path: Path
         path.write_bytes(contents[damage])
     elif damage == "folder":
         path.mkdir()
+    elif damage == "pipe":
+        os.mkfifo(path)
     assert kept(picture([1]), tmp_path) is None
 
 
@@ -125,9 +137,17 @@ def test_a_page_with_pictures_that_were_left_is_the_page_that_is_drawn_anew(
     assert all(path.stat().st_mtime_ns > time for path, time in zip(pngs, times, strict=True))
 
 
-def test_curves_are_drawn_over_whole_epochs() -> None:
-    figure = curves_figure({"loss": {"loss": ([1, 2, 3], [0.5, 0.25, 0.2])}})
-    ticks = figure.axes[0].get_xticks()
+def test_a_picture_is_the_same_whatever_matplotlibs_settings_are() -> None:
+    expected = drawn(picture([LINE], figure=classes_figure))
+    with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 20, "savefig.facecolor": "black"}):
+        assert drawn(picture([LINE], figure=classes_figure)) == expected
+        assert matplotlib.rcParams["font.size"] == 20
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3, 12, 200])
+def test_curves_are_drawn_over_whole_epochs(epochs: int) -> None:
+    recorded = list(range(1, epochs + 1)), np.linspace(2, 1, epochs).tolist()
+    ticks = curves_figure({"loss": {"loss": recorded}}).axes[0].get_xticks()
     assert ticks.tolist() == ticks.round().tolist()
 
 

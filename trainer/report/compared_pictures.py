@@ -27,7 +27,7 @@ def compared_curves_figure(curves: Mapping[str, Mapping[str, Sequence[Curve]]]) 
                 told = label if number == 0 else None
                 each.plot(epochs, scale * np.asarray(values), color=colours[label], linewidth=1.2, label=told)
         each.set_ylabel(drawable(name.replace("val_", "validation ")) + (" %" if scale > 1 else ""), fontsize=9)
-        each.locator_params(axis="x", integer=True)
+        each.locator_params(axis="x", integer=True, min_n_ticks=1)
         each.legend(fontsize=8, frameon=False, ncols=4)
     axes[-1].set_xlabel("epoch", fontsize=9)
     return figure

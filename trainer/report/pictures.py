@@ -61,7 +61,7 @@ def curves_figure(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
             colour, style = COLOURS[place % len(COLOURS)], ("-", "--", ":", "-.")[place // len(COLOURS) % 4]
             each.plot(epochs, scaled, style, color=colour, linewidth=1.4, label=drawable(name))
         each.set_ylabel(title, fontsize=9)
-        each.locator_params(axis="x", integer=True)
+        each.locator_params(axis="x", integer=True, min_n_ticks=1)
         if len(curves) > 1:
             each.legend(fontsize=8, frameon=False)
     axes[-1].set_xlabel("epoch", fontsize=9)
@@ -182,7 +182,7 @@ def reliability_figure(diagrams: Sequence[Reliability]) -> Figure:
 
 
 def shift_series(content: Content) -> dict[str, list[Mapping[str, Any]]]:
-    """A run's sweep rows of the ensemble, by what was assumed of the prior; nothing comes first, then by name.
+    """A run's sweep rows of the ensemble, by what was assumed of the prior: "no prior" first, then by name.
 
     So a line keeps its colour whichever sweep was the last.
     """

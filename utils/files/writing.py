@@ -55,7 +55,7 @@ def write_text(path: Path, content: str) -> None:
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Iterable[object]]) -> str:
-    """Rows below a header as a CSV's text: commas, a line break after each row; None is an empty cell."""
+    """Rows below a header as a CSV's text: a line break after each row, None an empty cell, NaN `nan`."""
     buffer = io.StringIO(newline="")
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)

@@ -67,16 +67,16 @@ class SAM(UpdateRule):
         Where the gradient is zero or overflows (under fp16's loss scale) they stay, and the second pass decides.
         """
         weights = [weight for group in self.optimizer.param_groups for weight in group["params"]]
-        gradients = {weight: weight.grad for weight in weights if weight.grad is not None}
-        moved = list(gradients)
+        moved = [weight for weight in weights if weight.grad is not None]
+        gradients = [weight.grad for weight in moved if weight.grad is not None]
         before = copies_of(moved)
         if not moved:
             return moved, before
-        # all as one vector: on a GPU, starting an operation for each weight takes longer than the operation
-        gradient = torch.cat([part.flatten() for part in gradients.values()])
-        length = torch.linalg.vector_norm(gradient)
-        # an infinite gradient times a factor of zero is nan: it must not reach the weights
-        step = torch.where(length.isfinite() & (length > 0), gradient * (self.rho / length), 0.0)
-        steps = step.split([weight.numel() for weight in moved])
-        torch._foreach_add_(moved, [part.view(weight.shape) for part, weight in zip(steps, moved, strict=True)])
+        # lists at once: on a GPU, starting an operation for each weight takes longer than the operation
+        length = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(gradients)))
+        factor = torch.where(length.isfinite() & (length > 0), self.rho / length, 0.0)
+        steps = torch._foreach_mul(gradients, factor)
+        for step in steps:
+            step.nan_to_num_(nan=0.0)  # an infinite gradient times a factor of zero: it must not reach the weights
+        torch._foreach_add_(moved, steps)
         return moved, before
